@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from napari_latentseg import api
+from napari_latentseg.cli import train_commands
 from napari_latentseg.errors import Cancelled
 from napari_latentseg.models.card import read_card
+from napari_latentseg.training import progress
 from napari_latentseg.training.config import TrainingConfig
 
 TINY = {
@@ -47,11 +50,40 @@ def test_a_training_tells_how_it_goes(cli, data: Path, config: Path, out: Path) 
     ended = cli("train", "--data", data, "--out", out, "--config", config, "--device", "cpu", "--seed", 3)
     assert (ended.code, ended.errors) == (0, [])
     lines = ended.out.splitlines()
-    assert [line.split(":")[0] for line in lines[:2]] == ["epoch 1", "epoch 2"]
+    assert re.fullmatch(r"batch of 4, about \d+\.\d GB", lines[0])
+    assert [line.split(":")[0] for line in lines[1:3]] == ["epoch 1", "epoch 2"]
     assert "GMS variant" in lines[-1]
     assert "2 validation images" in lines[-1]
     assert read_card(out).name == "ellipses"
     assert json.loads((out / "training.json").read_text())["seed"] == 3
+
+
+def test_a_log_has_a_line_a_minute_inside_an_epoch(
+    cli, data: Path, config: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A minute and a second have passed at once here; where there is a terminal, the bar says it."""
+    monkeypatch.setattr(progress, "REPORT_INTERVAL_S", 0.0)
+    arguments = ("train", "--data", data, "--config", config, "--device", "cpu", "--batch-size", 2)
+    monkeypatch.setattr(train_commands, "_LINE_INTERVAL_S", 0.0)
+    lines = cli(*arguments, "--out", out).out.splitlines()
+    expected = r"epoch 1 of 2, step 1 of \d, loss \d\.\d+, [\d.e+]+ images/s, about \d+ s left"
+    assert any(re.fullmatch(expected, line) for line in lines), lines
+    monkeypatch.setattr(train_commands, "_LINE_INTERVAL_S", 60.0)
+    assert "images/s" not in cli(*arguments, "--out", out.with_name("other")).out
+    monkeypatch.setattr(train_commands, "_LINE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(train_commands, "is_on_terminal", lambda: True)
+    assert "images/s" not in cli(*arguments, "--out", out.with_name("third")).out
+
+
+def test_one_epoch_of_a_warm_up_is_refused_before_the_first_step(
+    cli, data: Path, tmp_path: Path, out: Path
+) -> None:
+    config = tmp_path / "warm.json"
+    config.write_text(json.dumps(TINY | {"warmup_epochs": 5, "schedule_by": "epoch"}))
+    ended = cli("train", "--data", data, "--out", out, "--config", config, "--epochs", 1)
+    assert ended.code == 2
+    assert "epochs: 1 would end before the learning rate rises from zero in the warm-up" in ended.errors[0]
+    assert not out.parent.exists()
 
 
 def test_a_number_of_epochs_goes_before_steps(cli, data: Path, tmp_path: Path, out: Path) -> None:
@@ -98,8 +130,10 @@ def test_a_line_says_its_stage(cli, data: Path, tmp_path: Path, out: Path) -> No
     )
     ended = cli("train", "--method", "medseglatdiff", "--data", data, "--out", out, "--config", config)
     assert (ended.code, ended.errors) == (0, [])
-    starts = [line.split(":")[0] for line in ended.out.splitlines()[:2]]
-    assert starts == ["autoencoders, epoch 1", "diffusion, epoch 1"]
+    starts = [line.split(":")[0].split(", about")[0] for line in ended.out.splitlines()[:4]]
+    assert starts == [
+        "autoencoders, batch of 4", "autoencoders, epoch 1", "diffusion, batch of 4", "diffusion, epoch 1",
+    ]  # fmt: skip
 
 
 def test_quiet_is_quiet(cli, data: Path, config: Path, out: Path) -> None:
@@ -114,9 +148,12 @@ def test_events_are_one_object_a_line_and_nothing_else(cli, data: Path, config: 
     ended = cli("train", "--data", data, "--out", out, "--config", config, "--events")
     assert (ended.code, ended.errors) == (0, [])
     events = [json.loads(line) for line in ended.out.splitlines()]
-    assert [e["event"] for e in events] == ["data", "epoch", "epoch", "judging", "judging", "saved"]
-    assert all(isinstance(e, dict) for e in events)
-    assert {"epoch", "epochs", "losses", "learning_rate", "dsc", "best", "seconds"} <= set(events[1])
+    events = [e for e in events if e["event"] != "progress"]  # of a slow machine
+    assert [e["event"] for e in events] == [
+        "data", "memory", "epoch", "epoch", "judging", "judging", "saved",
+    ]  # fmt: skip
+    assert {"epoch", "epochs", "losses", "learning_rate", "dsc", "best", "seconds"} <= set(events[2])
+    assert events[1]["part_size"] == events[1]["batch_size"] == 4
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -135,9 +136,11 @@ def test_from_a_folder_to_a_decision(viewer, widget, qtbot, images):
         widget.training.start(FineTuneRequest(MODEL, (images,), 1, "other"))
     qtbot.waitUntil(lambda: widget.training.state == "running", timeout=120_000)
     assert "left" in widget.status.text()
+    qtbot.waitUntil(lambda: "images/s" in widget.status.text(), timeout=120_000)
+    assert re.search(r"\nstep \d+.*, loss [\d.e+-]+, [\d.e+]+ images/s$", widget.status.text())
     finish(widget, qtbot)
     assert widget.training.state == "done", widget.training.error + widget.training.details
-    assert {e.event for e in events} >= {"data", "epoch", "judging", "judged", "saved"}
+    assert {e.event for e in events} >= {"data", "progress", "epoch", "judging", "judged", "saved"}
     assert widget.comparison.isVisible()
     assert widget.comparison.verdict.text() == widget.training.judged.line
     assert widget.validation_note.text().startswith("Validation: ")

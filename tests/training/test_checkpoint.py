@@ -13,6 +13,7 @@ from torch import Tensor
 
 from napari_latentseg.codecs.loading import load_codec
 from napari_latentseg.errors import BadInput
+from napari_latentseg.training import memory_estimate
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.dataset import Dataset, read_dataset
 from napari_latentseg.training.events import TrainEpoch
@@ -115,6 +116,28 @@ def test_stopped_at_any_batch_it_goes_on_bit_for_bit(
     if "validate_every" in changes:
         told[0] = told[0] | {"dsc": None, "best": None}
     assert told == events
+    assert same_weights(weights(resumed), weights(whole))
+
+
+@pytest.mark.parametrize("question", [5, 6, 7, 8, 9])
+def test_stopped_between_the_parts_of_a_batch_it_goes_on_bit_for_bit(
+    course: Callable[..., MemberTraining], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, question: int
+) -> None:
+    """The size of the parts is in the checkpoint, whatever memory is free when it is resumed."""
+    changes = GMS | {"batch_size": 2, "crops_per_image": 2, "augment": {}}
+    monkeypatch.setattr(memory_estimate, "_CPU_PART_BYTES", 1)
+    whole = course(changes, place=tmp_path / "whole")
+    list(whole.run())
+    asked = iter(range(1, 1000))
+    stopped = course(changes, lambda: next(asked) >= question)
+    list(stopped.run())
+    assert stopped.stopped
+    monkeypatch.setattr(memory_estimate, "_CPU_PART_BYTES", 2**40)
+    sizes: list[int] = []
+    resumed = course(changes)
+    resumed.on_progress = lambda event: sizes.append(event.part_size) if event.event == "memory" else None
+    list(resumed.run(resume=True))
+    assert sizes == [1]
     assert same_weights(weights(resumed), weights(whole))
 
 

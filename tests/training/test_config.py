@@ -63,12 +63,19 @@ def test_gms_busi_is_the_paper() -> None:
     ("epoch", "rate"),
     [
         (1, 0), (2, 5e-4), (3, 1e-3), (4, 1.5e-3), (5, 2e-3), (6, 2e-3),
-        (100, 1.96e-3), (500, 1.01e-3), (1000, 0),
+        (100, 1.96e-3), (500, 1.01e-3),
     ],
 )  # fmt: skip
 def test_gms_busi_has_the_rates_of_the_papers_code(epoch: int, rate: float) -> None:
     config = load_config("gms-busi")
     assert config.learning_rate * learning_rate_factor(config, epoch - 1) == pytest.approx(rate, abs=5e-6)
+
+
+def test_the_last_epoch_of_a_cosine_by_epochs_still_learns_as_in_the_papers_code() -> None:
+    config = load_config("gms-busi")
+    assert config.learning_rate * learning_rate_factor(config, 999) == pytest.approx(5e-9, rel=0.02)
+    short = config.replace(epochs=3, warmup_epochs=0)
+    assert [learning_rate_factor(short, e) for e in range(3)] == pytest.approx([1, 0.75, 0.25])
 
 
 def test_the_schedule_by_steps_is_smooth_from_nothing_to_nothing() -> None:

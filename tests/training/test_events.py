@@ -12,6 +12,8 @@ from napari_latentseg.training.events import (
     TrainEpoch,
     TrainEvent,
     TrainJudging,
+    TrainMemory,
+    TrainProgress,
     TrainSaved,
     parse_train_event,
 )
@@ -21,6 +23,13 @@ EPOCH = TrainEpoch(
 )
 # The keys of version 7c12afb, in their order: programs that read `train --events` know them.
 OF_EPOCH = ["stage", "epoch", "epochs", "losses", "learning_rate", "dsc", "best", "seconds", "measured"]
+PROGRESS = TrainProgress(
+    stage="", epoch=2, epochs=3, step=4, steps=9, fraction=0.5, loss=0.25, images_per_second=1.5,
+    seconds_left=60,
+)  # fmt: skip
+OF_PROGRESS = [
+    "stage", "epoch", "epochs", "step", "steps", "fraction", "loss", "images_per_second", "seconds_left",
+]  # fmt: skip
 KEYS = {
     "data": (
         TrainData(images=6, train=4, apart=2, note=""),
@@ -28,6 +37,12 @@ KEYS = {
     ),
     "epoch": (EPOCH, ["event", *OF_EPOCH]),
     "epoch of a member": (EPOCH.replace(member=2), ["event", "member", *OF_EPOCH]),
+    "memory": (
+        TrainMemory(stage="", batch_size=8, part_size=2, total_bytes=5_000_000_000),
+        ["event", "stage", "batch_size", "part_size", "total_bytes"],
+    ),
+    "progress": (PROGRESS, ["event", *OF_PROGRESS]),
+    "progress of a member": (PROGRESS.replace(member=2), ["event", "member", *OF_PROGRESS]),
     "judging": (TrainJudging(source="none", samples=1), ["event", "source", "samples"]),
     "saved": (
         TrainSaved(folder="m", dsc=0.5, epochs=3, stopped=False),

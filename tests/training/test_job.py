@@ -188,7 +188,7 @@ def test_stopped_before_anything_was_learnt_nothing_is_left(
 
 def test_too_short_to_learn_anything_is_said(make: Callable[..., TrainingJob], tmp_path: Path) -> None:
     """By epochs, the first of a warm-up stands at zero."""
-    with pytest.raises(BadInput, match="ended before the learning rate rose from zero; ask for more epochs"):
+    with pytest.raises(BadInput, match="would end before the learning rate rises from zero"):
         list(make(tmp_path / "m", changes={"epochs": 1, "warmup_epochs": 5, "schedule_by": "epoch"}))
     assert left(tmp_path) == []
 

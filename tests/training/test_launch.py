@@ -20,7 +20,7 @@ from napari_latentseg.training.launch import (
     read_launch_request,
 )
 from napari_latentseg.training.processes import ONE_PROCESS, join_processes
-from napari_latentseg.utils.batch_share import Share, WholeBatch, gather_rows, sum_over_batch
+from napari_latentseg.utils.batch_share import RowsOfBatch, Share, WholeBatch, when_batch_is_complete
 from napari_latentseg.utils.launcher import is_launched, is_main_process, process_count
 
 ACCELERATE = {"ACCELERATE_MIXED_PRECISION": "no"}
@@ -179,10 +179,45 @@ def test_numbers_that_cannot_be_those_of_the_whole_batch_are_refused(draw) -> No
         draw(given)
 
 
-def test_outside_of_a_share_nothing_is_gathered() -> None:
-    x = torch.rand(3)
-    assert gather_rows(x) is x
-    assert sum_over_batch(x) is x
+@pytest.mark.parametrize("name", DRAWS)
+def test_a_part_draws_its_rows_of_the_numbers_for_the_whole_batch(name: str) -> None:
+    """Of a batch of 7, the second process of two has the rows from 3 on, and computes them in two parts."""
+    draw = DRAWS[name]
+    torch.manual_seed(5)
+    whole = draw(7, torch.Generator().manual_seed(5))
+    parts = []
+    for part in (slice(0, 3), slice(3, 4)):
+        torch.manual_seed(5)
+        with WholeBatch(Share(1, 2), 7, part):
+            parts.append(draw(part.stop - part.start, torch.Generator().manual_seed(5)))
+    assert torch.equal(torch.cat(parts), whole[3:])
+
+
+def test_a_batch_norm_of_a_part_is_refused() -> None:
+    with WholeBatch(Share(), 4, slice(0, 2)), pytest.raises(NotImplementedError):
+        torch.nn.BatchNorm2d(3)(torch.rand(2, 3, 4, 4))
+
+
+def test_outside_of_a_part_a_batch_is_complete_at_once() -> None:
+    seen = []
+    x = torch.rand(3, requires_grad=True)
+    when_batch_is_complete(seen.append, x)
+    assert torch.equal(seen[0], x)
+    assert not seen[0].requires_grad
+
+
+def test_what_is_remembered_of_parts_is_that_of_the_batch_in_its_order() -> None:
+    seen = []
+    with RowsOfBatch(Share(), 5) as rows:
+        for part in ([0.0, 1.0], [2.0, 3.0], [4.0]):
+            rows.begin_part()
+            when_batch_is_complete(lambda a, b: seen.append((a, b)), torch.tensor(part), -torch.tensor(part))
+            when_batch_is_complete(seen.append, torch.tensor(part).repeat_interleave(2))
+        assert not seen
+        rows.complete()
+    assert torch.equal(seen[0][0], torch.arange(5.0))
+    assert torch.equal(seen[0][1], -torch.arange(5.0))
+    assert torch.equal(seen[1], torch.arange(5.0).repeat_interleave(2))
 
 
 @pytest.mark.parametrize("is_grey", [True, False])

@@ -49,3 +49,11 @@ def test_a_rising_score_rises() -> None:
     blue = coloured(pixels(draw_curve(events(30))))
     left, right = blue[blue[:, 1] < 200], blue[blue[:, 1] > 500]
     assert right[:, 0].mean() < left[:, 0].mean() - 20
+
+
+def test_an_epoch_that_was_stopped_in_its_first_batch_has_no_point_on_the_losses() -> None:
+    all_events = events(6)
+    all_events[-1] = all_events[-1].replace(losses={}, dsc=None)
+    grey = np.argwhere((pixels(draw_curve(all_events)) == 0x99).all(axis=-1))
+    lowest, floor = grey[:, 0].max(), 360 - 32
+    assert lowest < floor - 20

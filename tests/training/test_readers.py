@@ -10,14 +10,19 @@ import pytest
 import torch
 from PIL import Image
 
+from napari_latentseg.codecs.loading import load_codec
 from napari_latentseg.data.readers import parse_readers, reader_folders
 from napari_latentseg.errors import BadInput
+from napari_latentseg.methods.base import Batch
 from napari_latentseg.models.folder import load_model_folder
+from napari_latentseg.training import memory_estimate
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset, read_dataset, training_batches
 from napari_latentseg.training.job import TrainingJob
 from napari_latentseg.training.members import dataset_sha256
+from napari_latentseg.training.trainer import Trainer
 from napari_latentseg.utils.batch_share import Share
+from napari_latentseg.utils.device import Compute
 
 NONE = {"horizontal_flip": 0, "vertical_flip": 0, "quarter_turn": 0, "jitter": 0, "affine": 0}
 SMALL = {
@@ -101,6 +106,30 @@ def test_processes_that_share_a_batch_draw_the_same_readers(folder: Path) -> Non
     ]
     assert torch.equal(torch.cat([share.masks for share in shares]), whole.masks)
     assert torch.equal(torch.cat([share.images for share in shares]), whole.images)
+
+
+def test_the_parts_of_a_batch_have_the_readers_of_the_whole(
+    folder: Path, tiny_codec_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(epochs=2, settings={"width": 16, "levels": ["out"]})
+    data = read_dataset(folder, settings)
+    masks_by_part_bytes = []
+    for part_bytes in (2**40, 1):
+        monkeypatch.setattr(memory_estimate, "_CPU_PART_BYTES", part_bytes)
+        trainer = Trainer(settings, data, load_codec(tiny_codec_folder), Compute("cpu", "float32"))
+        seen: list[torch.Tensor] = []
+        loss = trainer.method.loss
+
+        def noted(batch: Batch, generator: torch.Generator | None, seen=seen, loss=loss):
+            seen.append(batch.masks)
+            return loss(batch, generator)
+
+        trainer.method.loss = noted
+        list(trainer.run())
+        masks_by_part_bytes.append(seen[1:])  # the first measures the memory
+    whole, parts = masks_by_part_bytes
+    assert (len(whole), len(parts)) == (2, 8)
+    assert torch.equal(torch.cat(whole), torch.cat(parts))
 
 
 def test_random_numbers_of_a_training_with_one_mask_stay_as_they_were(folder: Path) -> None:

@@ -203,6 +203,7 @@ def train(
         job = TrainingJob(
             folders, Path(out), settings, loaded_codec, spec, name=name, device=device,
             should_stop=should_stop, resume=resume, processes=processes,
+            on_progress=on_event if processes.is_main else lambda event: None,
         )  # fmt: skip
         if processes.is_main:
             _keep_codec(codec, spec, on_note)
@@ -314,7 +315,7 @@ def finetune(
     job = FineTuneJob(
         base_folder, folders, None if out is None else as_path("out", out), minutes=minutes, name=name,
         device=device, seed=seed, should_stop=should_stop, resume=resume, codec=codec,
-        label_names=label_names, reader=reader,
+        label_names=label_names, reader=reader, on_progress=on_event,
     )  # fmt: skip
     _keep_codec(codec, job.model.card.codec, on_note)
     verdict, is_stopped = "", False

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
 from napari_latentseg.batches.case import State
-from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.core.event_record import EventRecord
 
 __all__ = ["BatchEnd", "BatchEvent", "BatchStart", "CaseEnd", "CaseProgress", "parse_batch_event"]
 
 
-class _Event(FrozenModel):
-    event: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """The content of a JSON line, with the keys in a fixed order."""
-        return self.model_dump(mode="json")
-
-
-class BatchStart(_Event):
+class BatchStart(EventRecord):
     """The cases are known, and the first of them begins."""
 
     event: Literal["start"] = "start"
     cases: int
 
 
-class CaseProgress(_Event):
+class CaseProgress(EventRecord):
     """The fraction of a case that is done, in [0, 1]."""
 
     event: Literal["progress"] = "progress"
@@ -35,7 +27,7 @@ class CaseProgress(_Event):
     done: Annotated[float, Field(ge=0, le=1)]
 
 
-class CaseEnd(_Event):
+class CaseEnd(EventRecord):
     """A case ended.
 
     Attributes
@@ -54,7 +46,7 @@ class CaseEnd(_Event):
     result: str
 
 
-class BatchEnd(_Event):
+class BatchEnd(EventRecord):
     """The batch ended; the number of cases in each state, and whether it was stopped before the last case."""
 
     event: Literal["end"] = "end"

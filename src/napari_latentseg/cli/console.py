@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from napari_latentseg.errors import printable
 
 __all__ = [
     "EXIT_PARTIAL",
+    "ShowProgress",
     "exit_partial",
+    "is_on_terminal",
     "json_text",
     "print_error",
     "print_json",
@@ -84,14 +86,26 @@ def print_table(rows: Sequence[tuple[str, ...]], quiet: bool = False) -> None:
         )
 
 
+class ShowProgress(Protocol):
+    """Shows how much is done."""
+
+    def __call__(self, done: float, text: str = "") -> None:
+        """Show the fraction done, in [0, 1], and what is being done; an empty text leaves the last one."""
+
+
+def is_on_terminal() -> bool:
+    """Whether a person sees both the lines that are printed and the progress bar."""
+    return sys.stdout.isatty() and sys.stderr.isatty()
+
+
 @contextmanager
-def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[float], None]]:
+def progress_bar(title: str, *, quiet: bool = False) -> Iterator[ShowProgress]:
     """Show a progress bar with the time left on the standard error; gives a function that takes the fraction.
 
     Nothing is shown where the standard error is not a terminal.
     """
     if quiet or not sys.stderr.isatty():
-        yield lambda done: None
+        yield lambda done, text="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -103,4 +117,9 @@ def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[float
         *columns, console=Console(stderr=True), transient=True, redirect_stdout=to_screen
     ) as progress:
         task = progress.add_task(title, total=1.0)
-        yield lambda done: progress.update(task, completed=done)
+
+        def show(done: float, text: str = "") -> None:
+            description = f"{title}, {text}" if text else None
+            progress.update(task, completed=done, description=description)
+
+        yield show

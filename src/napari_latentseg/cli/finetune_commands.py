@@ -94,8 +94,9 @@ def finetune(
                 sys.stdout.flush()
                 return
             _print_event(event, quiet)
-            if event.event == "epoch":
-                progress(min(1.0, event.seconds / (60 * minutes)))
+            if event.event in ("epoch", "progress"):
+                text = event.text if event.event == "progress" else ""
+                progress(min(1.0, event.seconds / (60 * minutes)), text)
 
         api.finetune(
             base_model, data, out, minutes=minutes, name=name, codec=codec, device=device, seed=seed,

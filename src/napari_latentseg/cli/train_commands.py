@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_latentseg.cli.console import exit_partial, json_text, print_line, progress_bar
+from napari_latentseg.cli.console import (
+    exit_partial,
+    is_on_terminal,
+    json_text,
+    print_line,
+    progress_bar,
+)
 from napari_latentseg.cli.interrupt import stop_on_interrupt
 from napari_latentseg.cli.options import (
     AnnotatedFolders,
@@ -24,7 +30,7 @@ from napari_latentseg.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from napari_latentseg.training.events import TrainEvent
+    from napari_latentseg.training.events import TrainEpoch, TrainEvent, TrainMemory, TrainProgress
 
 __all__ = ["register"]
 
@@ -139,8 +145,16 @@ def train(
             progress_bar("training", quiet=quiet or events) as progress,
         ):
 
+            def report_progress(done: float, text: str) -> None:
+                nonlocal last_line
+                progress(done, text)
+                now = time.monotonic()
+                if not is_on_terminal() and now - last_line >= _LINE_INTERVAL_S:
+                    last_line = now
+                    print_line(text, quiet=quiet)
+
             def report(event: TrainEvent) -> None:
-                nonlocal stopped_early, left_out, last_line
+                nonlocal stopped_early, left_out
                 if event.event == "data":
                     left_out = event.left_out
                 if events:
@@ -151,12 +165,10 @@ def train(
                     if event.event == "epoch":
                         progress(event.epoch / event.epochs)
                     elif event.event == "judging":
-                        progress(event.done)
-                        now = time.monotonic()
-                        if not sys.stderr.isatty() and now - last_line >= _LINE_INTERVAL_S:
-                            last_line = now
-                            source = f"{event.samples} from {event.source}"
-                            print_line(f"judging, {source}: {event.done:.0%} done", quiet=quiet)
+                        source = f"{event.samples} from {event.source}"
+                        report_progress(event.done, f"judging, {source}: {event.done:.0%} done")
+                    elif event.event == "progress":
+                        report_progress(event.fraction, f"{_place(event)}{event.text}")
                 if event.event == "saved":
                     stopped_early = event.stopped
 
@@ -200,12 +212,18 @@ def _print_event(event: TrainEvent, quiet: bool) -> None:
     """Print an event that a person wants to see, as one line."""
     if event.event == "data" and event.note:
         print_line(event.note, quiet=quiet)
+    elif event.event == "memory":
+        print_line(f"{_place(event)}{event.text}", quiet=quiet)
     elif event.event == "epoch" and event.dsc is not None:
-        member = "" if event.member is None else f"member {event.member}, "
         # in the stage of an autoencoder this is the Dice of its reconstruction, not of a segmentation
-        stage = f"{event.stage}, " if event.stage else ""
-        line = f"{member}{stage}epoch {event.epoch}: DSC {event.dsc:.4f}"
+        line = f"{_place(event)}epoch {event.epoch}: DSC {event.dsc:.4f}"
         print_line(f"{line} on the validation images", quiet=quiet)
+
+
+def _place(event: TrainMemory | TrainProgress | TrainEpoch) -> str:
+    """Member and stage of an event, before its text; empty where there is one of each."""
+    member = "" if event.member is None else f"member {event.member}, "
+    return f"{member}{event.stage}, " if event.stage else member
 
 
 def _default_config(method: str) -> str:

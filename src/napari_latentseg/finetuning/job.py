@@ -37,11 +37,13 @@ from napari_latentseg.training.events import (
     FineTuneData,
     FineTuneEpoch,
     FineTuneEvent,
+    FineTuneProgress,
     FineTuneSaved,
     Judged,
     Preview,
 )
 from napari_latentseg.training.output_dir import check_output_dir, checkpoint_folder, read_state
+from napari_latentseg.training.progress import REPORT_INTERVAL_S
 from napari_latentseg.training.replay import read_replay
 from napari_latentseg.training.snapshot import Snapshot
 from napari_latentseg.utils.device import resolve_compute
@@ -110,6 +112,7 @@ class FineTuneJob:
         checkpoint_every: float = 20.0,
         label_names: LabelNames | None = None,
         reader: str | None = None,
+        on_progress: Callable[[FineTuneProgress], None] = lambda event: None,
     ) -> None:
         self._start_time = time.perf_counter()
         self.folders = [Path(data)] if isinstance(data, str | Path) else [Path(folder) for folder in data]
@@ -140,6 +143,7 @@ class FineTuneJob:
         self.config = config or FineTuneConfig()
         self.compute = resolve_compute(device, "auto", is_bfloat16_allowed=True)
         self.should_stop, self.resume = should_stop, resume
+        self.on_progress = on_progress
         self.checkpoint = Checkpoint(checkpoint_folder(self.out), interval_s=checkpoint_every)
         self._notes: list[str] = []
         self._left_out: list[BadInput] = []
@@ -235,6 +239,7 @@ class FineTuneJob:
         if snapshot is not None:
             events = [FineTuneEpoch.model_validate(event) for event in snapshot.metadata["events"]]
             loop.restore(Snapshot(snapshot.tensors, snapshot.metadata["at"]))
+        loop.on_step = _progress_reports(loop, self.on_progress, start_time, self.minutes)
         for validation in loop.run():
             event = _epoch_event(validation, loop, len(train_patches), start_time, self.minutes)
             if validation.step:
@@ -360,3 +365,29 @@ def _epoch_event(
         seconds=round(time.perf_counter() - start_time, 1),
         left=round(max(0.0, 60 * minutes - (time.perf_counter() - start_time)), 1),
     )
+
+
+def _progress_reports(
+    loop: Tuner, report: Callable[[FineTuneProgress], None], start_time: float, minutes: float
+) -> Callable[[], None]:
+    """What is called after every step; it reports the progress at most once a second."""
+    last_report = time.perf_counter()
+
+    def step_done() -> None:
+        nonlocal last_report
+        now = time.perf_counter()
+        if now - last_report < REPORT_INTERVAL_S:
+            return
+        last_report = now
+        report(
+            FineTuneProgress(
+                step=loop.step,
+                steps=loop.steps,
+                loss=loop.recent_loss,
+                images_per_second=loop.images_per_second,
+                seconds=round(now - start_time, 1),
+                left=round(max(0.0, 60 * minutes - (now - start_time)), 1),
+            )
+        )
+
+    return step_done

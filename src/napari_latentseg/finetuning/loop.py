@@ -58,6 +58,8 @@ class Tuner:
         For steps and validations.
     should_stop
         Called after every step; True makes it the last.
+    on_step
+        Called after every step.
 
     Attributes
     ----------
@@ -86,6 +88,7 @@ class Tuner:
     steps: int | None
     budget_seconds: float
     should_stop: Callable[[], bool] = lambda: False
+    on_step: Callable[[], None] = lambda: None
     best_weights: dict[str, Tensor] | None = field(init=False, default=None)
     base_weights: dict[str, Tensor] = field(init=False)
     base_validation: ValidationResult | None = field(init=False, default=None)
@@ -96,6 +99,8 @@ class Tuner:
     stopped: bool = field(init=False, default=False)
     validate_every: int = field(init=False, default=0)
     selected_weights: dict[str, Tensor] | None = field(init=False, default=None)
+    seconds_in_steps: float = field(init=False, default=0.0)
+    images_in_steps: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.method.requires_grad_(False).eval()
@@ -126,6 +131,18 @@ class Tuner:
         """Whether there was any step."""
         return self.step > 0
 
+    @property
+    def images_per_second(self) -> float:
+        """Images learnt from in a second of the steps; 0 before the first."""
+        return self.images_in_steps / self.seconds_in_steps if self.seconds_in_steps else 0.0
+
+    @property
+    def recent_loss(self) -> float | None:
+        """The mean of the sum of all terms since the last validation; None before the first step after it."""
+        if not self._losses:
+            return None
+        return sum(float(np.mean(values)) for values in self._losses.values())
+
     def run(self) -> Generator[ValidationResult, None, None]:
         """Train; yields a validation of the base first, then one after another until the time is over."""
         start_time = time.perf_counter() - self.spent_seconds
@@ -142,7 +159,9 @@ class Tuner:
             self._training_step()
             step_end = time.perf_counter()
             step_seconds.append(step_end - step_start)
+            self.seconds_in_steps += step_end - step_start
             self.spent_seconds = step_end - start_time
+            self.on_step()
             if self.steps is None and len(step_seconds) == 8:
                 self._plan_steps(float(np.median(step_seconds)))
             # also on a machine that became slower after the steps were planned, time is left for the last
@@ -234,6 +253,7 @@ class Tuner:
         self._training.set_learning_rate(self._learning_rate())
         self._training.update()
         self.step += 1
+        self.images_in_steps += self._batch_size.rows
 
     def _learning_rate(self) -> float:
         config = self.config

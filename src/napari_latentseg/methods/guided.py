@@ -36,7 +36,7 @@ from napari_latentseg.networks.class_texts import ClassTextEmbeddings
 from napari_latentseg.networks.denoiser import Denoiser, build_denoiser
 from napari_latentseg.networks.losses import dice_loss
 from napari_latentseg.networks.perceptual import PerceptualDistance
-from napari_latentseg.utils.batch_share import gather_rows
+from napari_latentseg.utils.batch_share import when_batch_is_complete
 
 __all__ = ["GuidedConfig", "GuidedLatentDiffusion", "draw_training_classes"]
 
@@ -284,7 +284,7 @@ class GuidedLatentDiffusion(Method):
             terms["bound"] = (weight * vlb).mean()
             sample_losses = sample_losses + vlb
         if self.resampler is not None and self.training:
-            self.resampler.update(gather_rows(t), gather_rows(sample_losses))
+            when_batch_is_complete(self.resampler.update, t, sample_losses)
         return terms
 
     def encode(self, images: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Section 2.4.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -100,6 +100,7 @@ def matching_losses(
     -------
     dict
         ``"latent"``, and where a pixel is decoded ``"dice"`` and ``"cross_entropy"`` (if it has a weight).
+        To be minimised as a sum: ``"dice"`` carries the gradient of both pixel losses.
     """
     latent_losses = [F.mse_loss(level.float(), target.float()) for level in predicted.values()]
     terms = {"latent": config.latent_weight * torch.stack(latent_losses).sum()}
@@ -108,13 +109,49 @@ def matching_losses(
         masks = masks[:decoded_count]
     if not (config.dice_weight or config.cross_entropy_weight) or not len(masks):
         return terms
-    # one call for all levels: the decoder takes most of the time of a step
-    pixels = codec.decode(torch.cat(list(predicted.values()))).mean(1, keepdim=True).float()
-    level_count = len(predicted)
-    masks = masks.repeat(level_count, 1, 1, 1)
-    terms["dice"] = config.dice_weight * level_count * dice_loss(pixels.clamp(0, 1), masks)
+    dice, cross_entropy = zip(
+        *(_pixel_losses(config, codec, level, masks) for level in predicted.values()), strict=True
+    )
+    terms["dice"] = torch.stack(dice).sum()
     if config.cross_entropy_weight:
-        terms["cross_entropy"] = (
-            config.cross_entropy_weight * level_count * pixel_cross_entropy(pixels, masks)
-        )
+        terms["cross_entropy"] = torch.stack(cross_entropy).sum()
     return terms
+
+
+def _pixel_losses(
+    config: MatchingConfig, codec: Codec, latents: Tensor, masks: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Weighted Dice loss and cross-entropy of one level, each a scalar; the first carries both gradients.
+
+    The gradient is computed at once, and what the frozen decoder keeps for it is released: with SD-VAE it is
+    most of the memory of a step, and is held for one level at a time.
+    """
+    needs_gradient = torch.is_grad_enabled() and latents.requires_grad
+    leaf = latents.detach().requires_grad_(needs_gradient)
+    pixels = codec.decode(leaf).mean(1, keepdim=True).float()
+    dice = config.dice_weight * dice_loss(pixels.clamp(0, 1), masks)
+    cross_entropy = (
+        config.cross_entropy_weight * pixel_cross_entropy(pixels, masks)
+        if config.cross_entropy_weight
+        else torch.zeros_like(dice)
+    )
+    if not needs_gradient:
+        return dice, cross_entropy
+    with torch.autocast(latents.device.type, enabled=False):
+        (gradient,) = torch.autograd.grad(dice + cross_entropy, leaf)
+    carried: Tensor = _WithGradient.apply(latents, dice.detach(), gradient)  # type: ignore[no-untyped-call]
+    return carried, cross_entropy.detach()
+
+
+class _WithGradient(torch.autograd.Function):
+    """A scalar loss whose gradient has been computed already."""
+
+    @staticmethod
+    def forward(context: Any, latents: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        context.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    def backward(context: Any, scale: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = context.saved_tensors
+        return scale * gradient, None, None

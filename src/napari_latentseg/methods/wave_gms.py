@@ -29,7 +29,7 @@ from napari_latentseg.methods.base import (
 from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
 from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.wavelet import WaveEncoder
-from napari_latentseg.utils.batch_share import mean_over_batch
+from napari_latentseg.utils.batch_share import when_batch_is_complete
 
 __all__ = ["WaveGMS", "WaveGMSConfig", "alignment_loss"]
 
@@ -169,8 +169,8 @@ class WaveGMS(Method):
         z = mean
         if self.training and self.config.sample_in_training:
             z = mean + std * random_noise(generator)(tuple(mean.shape)).to(mean)
-            statistics = torch.stack([std.mean(), mean.abs().mean()]).detach()
-            self._posterior_statistics.append(mean_over_batch(statistics))
+            per_image = torch.stack([std.flatten(1).mean(1), mean.abs().flatten(1).mean(1)], dim=1)
+            when_batch_is_complete(lambda rows: self._posterior_statistics.append(rows.mean(0)), per_image)
         predicted: dict[str, Tensor] = self.mapper(z, self.config.levels)
         terms = matching_losses(self.config, self.codec, predicted, target, batch.masks)
         if self.config.align_weight:

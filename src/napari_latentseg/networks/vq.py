@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from napari_latentseg.core.frozen import FrozenModel
-from napari_latentseg.utils.batch_share import gather_rows, sum_over_batch
+from napari_latentseg.utils.batch_share import when_batch_is_complete
 
 __all__ = ["VQAutoencoder", "VQConfig"]
 
@@ -150,9 +150,13 @@ class VQAutoencoder(nn.Module):
         z = self._encode_continuous(x)
         quantised, commitment_loss, (_, _, code_indices) = self.network.quantize(z)
         if self.training:
-            self._last_outputs = gather_rows(_flatten_positions(z.detach()))
-            self.usage += sum_over_batch(torch.bincount(code_indices, minlength=len(self.usage)))
+            when_batch_is_complete(self._note_codes, _flatten_positions(z), code_indices.flatten())
         return self._decode_quantised(quantised), commitment_loss
+
+    def _note_codes(self, outputs: Tensor, code_indices: Tensor) -> None:
+        """Remember the encoder outputs `(N, C)` of a batch, and count their codes `(N,)`."""
+        self._last_outputs = outputs
+        self.usage += torch.bincount(code_indices, minlength=len(self.usage))
 
     def _encode_continuous(self, x: Tensor) -> Tensor:
         latents: Tensor = self.network.encode(x).latents

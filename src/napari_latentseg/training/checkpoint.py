@@ -13,12 +13,16 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.training.output_dir import STATE_FILE, read_state
 from napari_latentseg.training.snapshot import Snapshot
 from napari_latentseg.utils.atomic import atomic_path, ensure_writable_folder
 from napari_latentseg.utils.weights import file_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Checkpoint"]
 
@@ -73,8 +77,15 @@ class Checkpoint:
         ensure_writable_folder(self.folder, what="checkpoint")
         path = self.folder / f"tensors-{secrets.token_hex(4)}.safetensors"
         tensors = {**self.common.tensors, **snapshot.tensors}
+        # stored in the order they have in memory: a copy of the weights of convolutions, of the optimizer and
+        # of the average would take as much memory again as all of them
+        channels_last = {name for name, tensor in tensors.items() if _is_channels_last(tensor)}
+        stored = {
+            name: tensor.permute(0, 2, 3, 1) if name in channels_last else tensor
+            for name, tensor in tensors.items()
+        }
         try:
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+            save_file({k: v.detach().cpu().contiguous() for k, v in stored.items()}, path)
         except (OSError, SafetensorError) as error:
             path.unlink(missing_ok=True)
             raise BadInput(path, f"cannot be written ({error})", "free disk space") from error
@@ -83,6 +94,7 @@ class Checkpoint:
             "training": self.training_id,
             "tensors": path.name,
             "sha256": file_sha256(path),
+            "channels_last": sorted(channels_last),
         }
         text = json.dumps(metadata | self.common.metadata | {"at": snapshot.metadata})
         with atomic_path(self.folder / STATE_FILE) as temporary:
@@ -108,10 +120,24 @@ class Checkpoint:
         if not path.is_file() or file_sha256(path) != metadata.get("sha256"):
             raise BadInput(path, "is missing or damaged", _REMEDY)
         try:
-            return Snapshot(load_file(path), metadata)
-        except (SafetensorError, OSError, ValueError) as error:
+            tensors = load_file(path)
+            for name in metadata.get("channels_last", ()):  # earlier versions stored all in the order of axes
+                tensors[name] = tensors[name].permute(0, 3, 1, 2)
+            return Snapshot(tensors, metadata)
+        except (SafetensorError, OSError, ValueError, LookupError, RuntimeError) as error:
             raise BadInput(path, "is damaged", _REMEDY) from error
 
     def remove(self) -> None:
         """Delete the checkpoint; called when the model has been written."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    """Whether the values of `(N, C, H, W)` lie in memory as `(N, H, W, C)`, and not also as it says."""
+    import torch
+
+    return (
+        tensor.dim() == 4
+        and not tensor.is_contiguous()
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+    )

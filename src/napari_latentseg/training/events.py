@@ -10,8 +10,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from napari_latentseg.core.event_record import EventRecord
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.models.comparison import Comparison, Verdict
+from napari_latentseg.training.progress_events import (
+    FineTuneProgress,
+    Fraction,
+    MemberEvent,
+    TrainMemory,
+    TrainProgress,
+)
 
 __all__ = [
     "Caching",
@@ -19,6 +27,7 @@ __all__ = [
     "FineTuneData",
     "FineTuneEpoch",
     "FineTuneEvent",
+    "FineTuneProgress",
     "FineTuneSaved",
     "Judged",
     "Judging",
@@ -28,23 +37,15 @@ __all__ = [
     "TrainEpoch",
     "TrainEvent",
     "TrainJudging",
+    "TrainMemory",
+    "TrainProgress",
     "TrainSaved",
     "parse_finetune_event",
     "parse_train_event",
 ]
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
-
-class _Event(FrozenModel):
-    event: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """The content of a JSON line, with the keys in a fixed order."""
-        return self.model_dump(mode="json")
-
-
-class TrainData(_Event):
+class TrainData(EventRecord):
     """The data of a training.
 
     Attributes
@@ -71,7 +72,7 @@ class TrainData(_Event):
         return self.model_dump(mode="json", exclude=None if self.left_out else {"left_out"})
 
 
-class TrainEpoch(_Event):
+class TrainEpoch(MemberEvent):
     """An epoch of a training.
 
     Attributes
@@ -98,7 +99,6 @@ class TrainEpoch(_Event):
     """
 
     event: Literal["epoch"] = "epoch"
-    member: int | None = None
     stage: str
     epoch: int
     epochs: int
@@ -109,12 +109,8 @@ class TrainEpoch(_Event):
     seconds: float
     measured: dict[str, float] = Field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The content of a JSON line, with the keys in a fixed order."""
-        return self.model_dump(mode="json", exclude={"member"} if self.member is None else None)
 
-
-class TrainJudging(_Event):
+class TrainJudging(EventRecord):
     """Progress of segmenting the validation images with a sampling source.
 
     Attributes
@@ -135,7 +131,7 @@ class TrainJudging(_Event):
         return self.model_dump(mode="json", exclude=None if self.done else {"done"})
 
 
-class TrainSaved(_Event):
+class TrainSaved(EventRecord):
     """The model was written.
 
     Attributes
@@ -158,7 +154,7 @@ class TrainSaved(_Event):
     stopped: bool
 
 
-class FineTuneData(_Event):
+class FineTuneData(EventRecord):
     """The data of a fine-tuning.
 
     Attributes
@@ -189,14 +185,14 @@ class FineTuneData(_Event):
         return self.model_dump(mode="json", exclude=None if self.left_out else {"left_out"})
 
 
-class Caching(_Event):
+class Caching(EventRecord):
     """Progress of encoding the images, as the fraction done."""
 
     event: Literal["caching"] = "caching"
     done: Fraction
 
 
-class FineTuneEpoch(_Event):
+class FineTuneEpoch(EventRecord):
     """A validation of the weights after some optimizer steps; at step 0, of the base model.
 
     Attributes
@@ -247,7 +243,7 @@ class PreviewCase(FrozenModel):
     yours: str
 
 
-class Preview(_Event):
+class Preview(EventRecord):
     """Images of some cases, segmented with the weights of this step."""
 
     event: Literal["preview"] = "preview"
@@ -255,7 +251,7 @@ class Preview(_Event):
     cases: tuple[PreviewCase, ...]
 
 
-class Chosen(_Event):
+class Chosen(EventRecord):
     """The interpolation of the weights that was chosen.
 
     Attributes
@@ -268,14 +264,14 @@ class Chosen(_Event):
     share: Fraction
 
 
-class Judging(_Event):
+class Judging(EventRecord):
     """Progress of scoring both models on the same cases, as the fraction done."""
 
     event: Literal["judging"] = "judging"
     done: Fraction
 
 
-class Judged(_Event):
+class Judged(EventRecord):
     """The comparison of both models: the verdict, its summary in one line, and all of `comparison.json`."""
 
     event: Literal["judged"] = "judged"
@@ -284,7 +280,7 @@ class Judged(_Event):
     comparison: Comparison
 
 
-class FineTuneSaved(_Event):
+class FineTuneSaved(EventRecord):
     """The candidate was written.
 
     Attributes
@@ -309,8 +305,18 @@ class FineTuneSaved(_Event):
     seconds: float
 
 
-TrainEvent = TrainData | TrainEpoch | TrainJudging | TrainSaved
-FineTuneEvent = FineTuneData | Caching | FineTuneEpoch | Preview | Chosen | Judging | Judged | FineTuneSaved
+TrainEvent = TrainData | TrainMemory | TrainProgress | TrainEpoch | TrainJudging | TrainSaved
+FineTuneEvent = (
+    FineTuneData
+    | Caching
+    | FineTuneProgress
+    | FineTuneEpoch
+    | Preview
+    | Chosen
+    | Judging
+    | Judged
+    | FineTuneSaved
+)
 
 _TRAIN: TypeAdapter[TrainEvent] = TypeAdapter(Annotated[TrainEvent, Field(discriminator="event")])
 _FINETUNE: TypeAdapter[FineTuneEvent] = TypeAdapter(Annotated[FineTuneEvent, Field(discriminator="event")])

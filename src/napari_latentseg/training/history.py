@@ -30,7 +30,7 @@ def training_log(events: Sequence[TrainEpoch]) -> bytes:
         row = [*(str(getattr(event, name)) for name in position_columns), str(event.epoch)]
         row += [f"{values[name]:.5f}" if name in values else "" for name in names]
         dsc = "" if event.dsc is None else f"{event.dsc:.4f}"
-        row += [f"{event.learning_rate:.6f}", dsc, str(round(event.seconds, 1))]
+        row += [f"{event.learning_rate:.6g}", dsc, str(round(event.seconds, 1))]
         writer.writerow(row)
     return text.getvalue().encode()
 

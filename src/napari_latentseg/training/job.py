@@ -31,7 +31,14 @@ from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset, read_dataset
 from napari_latentseg.training.datasets import AnnotatedDataset, class_infos, find_datasets
 from napari_latentseg.training.duplicates import copies_kept_together
-from napari_latentseg.training.events import TrainData, TrainEpoch, TrainEvent, TrainSaved
+from napari_latentseg.training.events import (
+    TrainData,
+    TrainEpoch,
+    TrainEvent,
+    TrainMemory,
+    TrainProgress,
+    TrainSaved,
+)
 from napari_latentseg.training.history import training_curve, training_log
 from napari_latentseg.training.judging import GRACE_S, Judging
 from napari_latentseg.training.members import MemberTraining, check_same_training
@@ -85,6 +92,8 @@ class TrainingJob:
     processes
         Those that train together. The main one alone evaluates and writes; in the others the events end with
         the training.
+    on_progress
+        Called between the events: see `Trainer`.
 
     Raises
     ------
@@ -107,6 +116,7 @@ class TrainingJob:
         resume: bool = False,
         checkpoint_every: float = 60.0,
         processes: Processes = ONE_PROCESS,
+        on_progress: Callable[[TrainMemory | TrainProgress], None] = lambda event: None,
     ) -> None:
         self.folders = [Path(data)] if isinstance(data, str | Path) else [Path(folder) for folder in data]
         config = with_pretrained_unet(config)
@@ -116,7 +126,7 @@ class TrainingJob:
         if not re.fullmatch(NAME_PATTERN, self.name):
             raise BadInput("name", f"{self.name!r} is no model's", "use letters, digits, dots and dashes")
         self.compute = resolve_compute(processes.device or device, config.precision, is_bfloat16_allowed=True)
-        self.processes = processes
+        self.processes, self.on_progress = processes, on_progress
         self.should_stop, self.resume = should_stop, resume
         check_output_dir(self.out, resume=resume)
         self.checkpoint = Checkpoint(checkpoint_folder(self.out), interval_s=checkpoint_every)
@@ -159,7 +169,7 @@ class TrainingJob:
         )
         members = MemberTraining(
             self.config, data, self.codec, self.compute, self.should_stop, self.checkpoint, self._identity,
-            self.processes,
+            self.processes, self.on_progress,
         )  # fmt: skip
         yield from members.run(resume=self.resume)
         if not members.trained_methods:

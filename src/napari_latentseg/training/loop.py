@@ -7,7 +7,7 @@ and a moving average follows them. Batches, learning rate and number of steps ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -87,16 +87,46 @@ class TrainingStep:
         BadInput
             If the loss is infinite or not a number.
         """
+        return self.loss_values(list(terms), self.add_part(terms, penalty, weight=weight))
+
+    def add_part(
+        self, terms: Mapping[str, Tensor], penalty: Tensor | None = None, *, weight: float = 1.0
+    ) -> Tensor:
+        """Accumulate the gradient of a part of a batch, as `add_gradient`.
+
+        Returns
+        -------
+        Tensor
+            The terms and their sum, each times `weight`, for `loss_values` when all parts are added.
+        """
         total = torch.stack([term.float() for term in terms.values()]).sum()
         if penalty is not None:
             total = total + penalty
         (total * weight / self.accumulate if weight != 1 else total / self.accumulate).backward()
-        # read at once, and after the backward pass was queued: a GPU waits for nothing before it
-        read = torch.stack([*(term.detach().float() for term in terms.values()), total.detach()]).tolist()
-        *values, whole = self.processes.sums([value * weight for value in read])
+        # after the backward pass was queued: a GPU waits for nothing before it
+        return torch.stack([*(term.detach().float() for term in terms.values()), total.detach()]) * weight
+
+    def loss_values(self, names: Sequence[str], values: Tensor) -> dict[str, float]:
+        """The terms of a batch as floats, from the sum of what `add_part` gave for its parts.
+
+        Raises
+        ------
+        BadInput
+            If the loss is infinite or not a number.
+        """
+        *terms, whole = self.processes.sums(values.tolist())
         if not math.isfinite(whole):
             raise BadInput(self.name, "the loss is no longer a number", self.remedy)
-        return dict(zip(terms, values, strict=True))
+        return dict(zip(names, terms, strict=True))
+
+    def copy_gradient(self) -> list[Tensor | None]:
+        """A copy of the accumulated gradient, for `restore_gradient`."""
+        return [None if weight.grad is None else weight.grad.clone() for weight in self.weights]
+
+    def restore_gradient(self, gradient: Sequence[Tensor | None]) -> None:
+        """Replace the accumulated gradient by one from `copy_gradient`."""
+        for weight, value in zip(self.weights, gradient, strict=True):
+            weight.grad = None if value is None else value.clone()
 
     def update(self) -> None:
         """Update the weights with the accumulated gradient, then the moving average."""

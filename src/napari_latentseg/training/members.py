@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from napari_latentseg.methods.registry import build_method
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset
-from napari_latentseg.training.events import TrainEpoch
+from napari_latentseg.training.events import TrainEpoch, TrainMemory, TrainProgress
 from napari_latentseg.training.processes import ONE_PROCESS, Processes
 from napari_latentseg.training.snapshot import Snapshot, add_prefix, strip_prefix
 from napari_latentseg.training.trainer import Trainer
@@ -44,6 +45,8 @@ class MemberTraining:
         What must be the same when the training is resumed; stored in the checkpoint.
     processes
         See `Trainer`; the main process alone writes the checkpoint.
+    on_progress
+        See `Trainer`.
 
     Attributes
     ----------
@@ -70,6 +73,7 @@ class MemberTraining:
     checkpoint: Checkpoint
     identity: dict[str, Any]
     processes: Processes = ONE_PROCESS
+    on_progress: Callable[[TrainMemory | TrainProgress], None] = lambda event: None
     trained_methods: list[Method] = field(init=False, default_factory=list)
     best_epochs: list[int] = field(init=False, default_factory=list)
     seeds: list[int] = field(init=False, default_factory=list)
@@ -88,7 +92,7 @@ class MemberTraining:
         Raises
         ------
         BadInput
-            If the checkpoint is of other data or damaged, or the training ended without an optimizer step.
+            If the checkpoint is of other data or damaged, or every step would have a rate of zero.
         """
         identity = self.identity | {"data": dataset_sha256(self.data)}
         remedy = "give every process the same files, and the same version of the program"
@@ -97,14 +101,16 @@ class MemberTraining:
         snapshot = self._restore_members(identity) if resume else None
         for member in range(len(self.trained_methods), self.config.members):
             config = self.config.replace(seed=self.config.seed + member)
+            number = member + 1 if self.config.members > 1 else None
             trainer = Trainer(
                 config, self.data, self.codec, self.compute, self.should_stop,
                 self.checkpoint if self.processes.is_main else None, snapshot, self.processes,
+                partial(self._report_progress, number),
             )  # fmt: skip
             snapshot = None
             self.checkpoint.common = self._common_state(identity)
             for epoch in trainer.run():
-                event = epoch.replace(member=member + 1) if self.config.members > 1 else epoch
+                event = epoch.replace(member=number)
                 self.events.append(event)
                 # the trainer writes its checkpoint after this event was taken, and the event belongs in it
                 self.checkpoint.common.metadata["events"].append(_stored_event(event))
@@ -115,10 +121,6 @@ class MemberTraining:
                 self.trained_methods.append(trainer.method)
                 self.best_epochs.append(trainer.best_epoch)
                 self.seeds.append(config.seed)
-            elif not self.stopped:
-                raise BadInput(
-                    "training", "ended before the learning rate rose from zero", "ask for more epochs"
-                )
             if self.stopped:
                 return
 
@@ -156,6 +158,9 @@ class MemberTraining:
         """
         self.checkpoint.common = self._common_state(self.identity | {"data": dataset_sha256(self.data)})
         self.checkpoint.write(Snapshot({}, {}))
+
+    def _report_progress(self, member: int | None, event: TrainMemory | TrainProgress) -> None:
+        self.on_progress(event.replace(member=member))
 
     def _common_state(self, identity: dict[str, Any]) -> Snapshot:
         tensors: dict[str, Tensor] = {}

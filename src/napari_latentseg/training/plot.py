@@ -44,7 +44,8 @@ def draw_curve(events: Sequence[TrainEpoch]) -> bytes:
         draw.text((16, y - 6), f"{tenth / 10:.1f}", fill="black")
     totals = [sum(event.losses.values()) for event in events]
     max_loss = max([*totals, 1e-9])
-    losses = [to_pixels(i + 1, t / max_loss) for i, t in enumerate(totals)]
+    # none where a training was stopped in the first batch of an epoch
+    losses = [to_pixels(i + 1, t / max_loss) for i, t in enumerate(totals) if events[i].losses]
     scores = [to_pixels(i + 1, event.dsc) for i, event in enumerate(events) if event.dsc is not None]
     for i in range(1, len(events)):
         if events[i].stage != events[i - 1].stage:

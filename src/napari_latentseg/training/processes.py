@@ -14,7 +14,7 @@ import atexit
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -74,14 +74,6 @@ class Processes:
         from napari_latentseg.utils.batch_share import Share
 
         return Share(self.index, self.count)
-
-    def whole_batch(self, size: int) -> AbstractContextManager[Any]:
-        """The context in which the share of a batch of `size` images is computed."""
-        if self.count == 1:
-            return nullcontext()
-        from napari_latentseg.utils.batch_share import WholeBatch
-
-        return WholeBatch(self.share, size)
 
     def sums(self, values: Sequence[float]) -> list[float]:
         """The sum of each value over all processes."""

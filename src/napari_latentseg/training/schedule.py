@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import math
 
+from napari_latentseg.errors import BadInput
 from napari_latentseg.training.config import TrainingConfig
 
-__all__ = ["epoch_count", "learning_rate_factor", "warmup_epoch_count", "warmup_then_cosine"]
+__all__ = [
+    "check_learning_rate",
+    "epoch_count",
+    "learning_rate_factor",
+    "warmup_epoch_count",
+    "warmup_then_cosine",
+]
 
 
 def epoch_count(config: TrainingConfig, batches: int) -> int:
@@ -34,7 +41,7 @@ def learning_rate_factor(
         Its `epochs`, `warmup_epochs`, `schedule` and `schedule_by` are used.
     epoch
         From 0. Where `schedule_by` is ``"epoch"``, as in GMS, it is a whole number; the last epoch of the
-        warm-up has the full rate, and the last of all a rate of zero.
+        warm-up has the full rate, and zero would be reached after the last of all, as in GMS's code.
     epochs, warmup
         Replace `epochs` and `warmup_epochs` of the configuration.
     """
@@ -44,9 +51,36 @@ def learning_rate_factor(
         return min(1.0, epoch / max(warmup - epoch_offset, 1e-9))
     if config.schedule == "constant":
         return 1.0
-    decay_epochs = (config.epochs if epochs is None else epochs) - warmup - epoch_offset
+    decay_epochs = (config.epochs if epochs is None else epochs) - warmup
     decay_fraction = (epoch - warmup) / max(1e-9, decay_epochs)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, decay_fraction)))
+
+
+def check_learning_rate(config: TrainingConfig, batches: int) -> None:
+    """Refuse a stage that would end while the learning rate of its warm-up is still zero.
+
+    Parameters
+    ----------
+    config
+        Of the stage.
+    batches
+        Number of batches of an epoch.
+
+    Raises
+    ------
+    BadInput
+        If every step would have a rate of zero.
+    """
+    epochs, warmup = epoch_count(config, batches), warmup_epoch_count(config, batches)
+    last_epoch = epochs - 1 if config.schedule_by == "epoch" else epochs - 1 / batches
+    # by epochs only the first has a rate of zero, by steps only the first step
+    if not any(learning_rate_factor(config, epoch, epochs, warmup) > 0 for epoch in (0, last_epoch)):
+        unit = "epochs" if config.schedule_by == "epoch" else "steps"
+        raise BadInput(
+            "epochs",
+            f"{epochs} would end before the learning rate rises from zero in the warm-up",
+            f"train for more {unit}, or set the warm-up to 0",
+        )
 
 
 def warmup_then_cosine(peak: float, step: int, warmup: int, steps: int) -> float:

@@ -53,6 +53,8 @@ class StageState:
         The state of the generator that draws order and augmentation, at the beginning of that epoch.
     seconds
         That the stage took before it was stopped.
+    part_size
+        Images of a batch that were computed at once; None before the first step.
     """
 
     stage_index: int
@@ -64,6 +66,7 @@ class StageState:
     losses: dict[str, float] = field(default_factory=dict)
     rng_state: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    part_size: int | None = None
 
 
 def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -116,6 +119,7 @@ def take_snapshot(method: Method, stage_state: StageState, generator: torch.Gene
         "seconds": stage_state.seconds,
         "rates": [group["lr"] for group in stage_state.optimizer.param_groups],
         "kept": stage_state.best.weights is not None,
+        "part_size": stage_state.part_size,
     }
     return Snapshot(tensors, metadata)
 
@@ -159,6 +163,7 @@ def restore(
         metadata["seconds"],
     )
     stage_state.losses, stage_state.rng_state = dict(metadata["losses"]), metadata["order"]
+    stage_state.part_size = metadata.get("part_size")  # earlier versions computed whole batches
     rng.bit_generator.state = stage_state.rng_state
     generator.set_state(tensors["random.losses"])
     torch.set_rng_state(tensors["random.torch"])

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -30,7 +31,7 @@ from napari_latentseg.training.dataset import (
     training_batches,
     unaugmented_batches,
 )
-from napari_latentseg.training.events import TrainEpoch
+from napari_latentseg.training.events import TrainEpoch, TrainMemory, TrainProgress
 from napari_latentseg.training.latent_cache import cached_latents
 from napari_latentseg.training.loop import TrainingStep, averaged, with_weights
 from napari_latentseg.training.pretrained import (
@@ -39,13 +40,24 @@ from napari_latentseg.training.pretrained import (
     load_pretrained_weights,
 )
 from napari_latentseg.training.processes import ONE_PROCESS, Processes
-from napari_latentseg.training.schedule import epoch_count, learning_rate_factor, warmup_epoch_count
+from napari_latentseg.training.progress import StageProgress
+from napari_latentseg.training.schedule import (
+    check_learning_rate,
+    epoch_count,
+    learning_rate_factor,
+    warmup_epoch_count,
+)
 from napari_latentseg.training.scoring import CaseScorer
 from napari_latentseg.training.snapshot import Snapshot, StageState, restore, take_snapshot
+from napari_latentseg.training.split_batch import SplitBatch
 from napari_latentseg.training.stored_slices import TrainingSlice
-from napari_latentseg.utils.device import Compute, is_out_of_memory
+from napari_latentseg.utils.device import Compute
 
 __all__ = ["Trainer"]
+
+# Images at once where a stage looks at all of them before its first step: without gradients so many fit
+# wherever one fits with them.
+_PREPARATION_BATCH = 16
 
 _SAMPLED_TOGETHER = 16  # validation slices
 
@@ -69,13 +81,15 @@ class Trainer:
         Device and arithmetic.
     should_stop
         Called after every batch; True makes it the last one, or the last of those whose gradients are
-        accumulated for one step.
+        accumulated for one step. Called after every part of a batch too, which is then given up.
     checkpoint
         Where the state is written: after an epoch when `Checkpoint.is_due`, and on a stop.
     snapshot
         From a checkpoint, to resume; all other arguments must be as before.
     processes
         Those that train together. Their number does not matter to a resumed training.
+    on_progress
+        Called about once a second within an epoch, and with the memory of a step before the first one.
 
     Attributes
     ----------
@@ -97,6 +111,7 @@ class Trainer:
     checkpoint: Checkpoint | None = None
     snapshot: Snapshot | None = None
     processes: Processes = ONE_PROCESS
+    on_progress: Callable[[TrainMemory | TrainProgress], None] = lambda event: None
     method: Method = field(init=False)
     best_dsc: float | None = field(init=False, default=None)
     best_epoch: int = field(init=False, default=0)
@@ -138,6 +153,8 @@ class Trainer:
                     f"{size} images cannot be shared by {count} processes",
                     f"launch at most {size}",
                 )
+            stage_config = self.config.for_stage(stage.name)
+            check_learning_rate(stage_config, steps_per_epoch(self.data.train, stage_config))
         load_pretrained_weights(self.method, self.config.published_weights)
         load_pretrained_unet(self.method, self.config.pretrained_unet)
         load_perceptual_network(self.method, self.config.perceptual)
@@ -168,7 +185,8 @@ class Trainer:
         self.method.eval()
         if self.snapshot is None:
             with torch.no_grad():
-                stage.on_start(map(self._to_device, unaugmented_batches(self.data.train, config)))
+                few = config.replace(batch_size=min(config.batch_size, _PREPARATION_BATCH))
+                stage.on_start(map(self._to_device, unaugmented_batches(self.data.train, few)))
         self.method.requires_grad_(False)
         stage.trainable.requires_grad_(True)
         weights = list(stage.trainable.parameters())
@@ -187,6 +205,13 @@ class Trainer:
             processes=self.processes,
         )  # fmt: skip
         stage_state = StageState(stage_index, optimizer, ema_model)
+        progress = StageProgress(
+            self.on_progress, stage.name, epochs, batches, images_per_batch(self.data.train, config)
+        )
+        split = SplitBatch(
+            step, stage.loss, self.method.loss_row_count, self.compute, self.processes, progress.images_done,
+            on_size=partial(self._report_memory, stage.name),
+        )  # fmt: skip
         if self.snapshot is not None:
             self._restore(self.snapshot, stage, stage_state, rng, generator)
             self.snapshot = None
@@ -197,8 +222,12 @@ class Trainer:
                 self._set_training_mode(stage)
                 stage_state.rng_state = rng.bit_generator.state
                 step.forget_gradient()
+                progress.begin_epoch(epoch, stage_state.batch_index, sum(stage_state.losses.values()))
                 # of an epoch that was stopped, the first batches are drawn again but not trained on again
                 for batch in self._batches(config, rng, stage_state.batch_index):
+                    if split.memory is None:
+                        kept = stage_state.best.weights is not None
+                        split.choose_part_size(batch, generator, stage_state.part_size, has_kept_weights=kept)
                     schedule_epoch = epoch + (
                         stage_state.batch_index / batches if config.schedule_by == "step" else 0
                     )
@@ -206,10 +235,21 @@ class Trainer:
                         config, schedule_epoch, epochs, warmup
                     )
                     step.set_learning_rate(learning_rate)
+                    # at a step's first batch, and alone, a stop need not wait for the parts of the batch
+                    can_give_up = (
+                        self.processes.count == 1 and stage_state.batch_index % config.accumulate == 0
+                    )
+                    split.should_stop = self.should_stop if can_give_up else lambda: False
+                    batch_losses = split.add_gradient(batch, generator)
+                    if batch_losses is None:
+                        self.stopped = True
+                        break
                     self.has_learnt |= learning_rate > 0
-                    for name, value in self._backward(step, stage, batch, generator).items():
+                    for name, value in batch_losses.items():
                         stage_state.losses[name] = stage_state.losses.get(name, 0.0) + value
+                    progress.batch_done(sum(batch_losses.values()))
                     stage_state.batch_index += 1
+                    stage_state.part_size = split.part_size
                     is_step_complete = (
                         stage_state.batch_index % config.accumulate == 0 or stage_state.batch_index == batches
                     )
@@ -219,6 +259,7 @@ class Trainer:
                     if self.stopped and is_step_complete:
                         break
                 stage_state.seconds = time.perf_counter() - start
+                progress.end_epoch()
                 # on a stop within an epoch: before the validation below, which a straight run does not have
                 is_interrupted = self.stopped and stage_state.batch_index < batches
                 if is_interrupted:
@@ -256,6 +297,11 @@ class Trainer:
             if stage_state.best.weights is not None:
                 stage.trainable.load_state_dict(stage_state.best.weights)
             self.method.eval()
+
+    def _report_memory(self, stage: str, batch_size: int, part_size: int, total_bytes: int) -> None:
+        self.on_progress(
+            TrainMemory(stage=stage, batch_size=batch_size, part_size=part_size, total_bytes=total_bytes)
+        )
 
     def _equalise(self, stage_state: StageState) -> None:
         """Give all processes the weights of the main one, where a stage begins or is resumed."""
@@ -357,29 +403,6 @@ class Trainer:
 
         annotated = None if batch.annotated is None else moved(batch.annotated)
         return replace(batch, images=moved(batch.images), masks=moved(batch.masks), annotated=annotated)
-
-    def _backward(
-        self, step: TrainingStep, stage: Stage, batch: Batch, generator: torch.Generator
-    ) -> dict[str, float]:
-        whole_size, weight = len(batch.images), 1.0
-        if batch.whole_annotated is not None:
-            whole_size, own = (
-                len(batch.whole_annotated),
-                self.processes.share.rows(len(batch.whole_annotated)),
-            )
-            own_count = self.method.loss_row_count(batch.whole_annotated[own])
-            weight = own_count / self.method.loss_row_count(batch.whole_annotated)
-        try:
-            with self.processes.whole_batch(whole_size), self.compute.autocast():
-                losses = stage.loss(batch, generator)
-            return step.add_gradient(losses, weight=weight)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            # half a batch would be another training: batch norms and Dice terms are those of a whole batch
-            raise BadInput(
-                "memory", f"is too small for batches of {len(batch.images)}", "lower the batch size"
-            ) from error
 
     def validate(self, stage: Stage) -> float:
         """Mean Dice over the validation slices, of one sample each without test-time augmentation."""

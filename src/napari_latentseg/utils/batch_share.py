@@ -1,8 +1,9 @@
-"""The share of a batch that one of several processes computes, with the results of the whole batch.
+"""A share or a part of a batch, computed with the results of the whole batch.
 
-Inside `WholeBatch` random numbers are drawn for all rows of the batch, from the same generator in every
-process, and the own rows are taken; a batch normalisation in training uses the statistics of all rows. So a
-loss says the same in one process and in several, but for rounding.
+A share is what one of several processes computes; a part is what fits into its memory at once. Inside
+`WholeBatch` random numbers are drawn for all rows of the batch, from the same generator in every process and
+for every part, and the own rows are taken; a batch normalisation in training uses the statistics of all rows.
+So a loss says the same of a batch as a whole, in several processes and in parts, but for rounding.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ from napari_latentseg.errors import EndedElsewhere
 
 __all__ = [
     "WHOLE",
+    "RowsOfBatch",
     "Share",
     "WholeBatch",
-    "gather_rows",
-    "mean_over_batch",
-    "sum_over_batch",
     "sum_over_processes",
+    "when_batch_is_complete",
 ]
 
 
@@ -64,7 +64,7 @@ WHOLE = Share()
 
 
 class WholeBatch(TorchFunctionMode):
-    """Lets a share of a batch be computed as the whole batch would be, while the block runs.
+    """Lets a share or a part of a batch be computed as the whole batch would be, while the block runs.
 
     Parameters
     ----------
@@ -72,26 +72,24 @@ class WholeBatch(TorchFunctionMode):
         Which rows this process computes.
     size
         Number of rows of the whole batch.
+    part
+        Which rows of the share are computed now; None for all of them. The random generators must be in the
+        same state before each part.
 
     Raises
     ------
     NotImplementedError
-        At a random function for which the numbers of the whole batch cannot be drawn.
+        At a random function for which the numbers of the whole batch cannot be drawn, or at a batch
+        normalisation of a part.
     """
 
-    def __init__(self, share: Share, size: int) -> None:
+    def __init__(self, share: Share, size: int, part: slice | None = None) -> None:
         super().__init__()
-        self.size, self.rows, self.sizes = size, share.rows(size), share.sizes(size)
-        self.own_size = self.sizes[share.index]
-
-    def __enter__(self) -> WholeBatch:
-        _entered.append(self)
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        _entered.remove(self)
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self.size, self.rows = size, share.rows(size)
+        if part is not None:
+            self.rows = slice(self.rows.start + part.start, self.rows.start + part.stop)
+        self.own_size = self.rows.stop - self.rows.start
+        self.is_part = self.own_size < share.sizes(size)[share.index]
 
     def __torch_function__(
         self,
@@ -112,7 +110,7 @@ class WholeBatch(TorchFunctionMode):
 
     def _check_rows(self, func: Any, rows: int) -> None:
         if rows != self.own_size:
-            raise NotImplementedError(f"{func.__name__}: {rows} rows in a share of {self.own_size} images")
+            raise NotImplementedError(f"{func.__name__}: {rows} rows, but {self.own_size} images")
 
     def _draw(self, func: Any, *args: Any, **kwargs: Any) -> Any:
         """`rand` and `randn`, whose arguments are or hold the size; `randint`, where it is the last one."""
@@ -147,7 +145,8 @@ class WholeBatch(TorchFunctionMode):
         is_channels_last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=_LAST)
         shape = (self.size, *x.shape[1:]) if func is F.dropout else (self.size, x.shape[1], 1, 1)
         whole = x.new_ones(shape).contiguous(memory_format=_LAST if is_channels_last else _ROWS)
-        kept: Tensor = func(whole, p, True)[self.rows]
+        # a copy: a view would keep the numbers of the whole batch in memory until the backward pass
+        kept: Tensor = func(whole, p, True)[self.rows].clone()
         return x * kept
 
     def _batch_norm(
@@ -166,6 +165,8 @@ class WholeBatch(TorchFunctionMode):
             normalised: Tensor = func(x, running_mean, running_var, weight, bias, False, momentum, eps)
             return normalised
         self._check_rows(func, len(x))
+        if self.is_part:
+            raise NotImplementedError("batch_norm: the statistics of a part are not those of the batch")
         values = x.float()
         count = self.size * values[0, 0].numel()
         over = [0, *range(2, x.dim())]
@@ -186,7 +187,6 @@ class WholeBatch(TorchFunctionMode):
 
 
 _LAST, _ROWS = torch.channels_last, torch.contiguous_format
-_entered: list[WholeBatch] = []
 _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
     torch.rand: WholeBatch._draw,
     torch.randn: WholeBatch._draw,
@@ -231,33 +231,83 @@ def sum_over_processes(x: Tensor) -> Tensor:
     return total
 
 
-def sum_over_batch(x: Tensor) -> Tensor:
-    """The sum over all shares of a batch, without gradient; `x` itself outside of `WholeBatch`."""
-    return _reduced(x) if _entered else x
-
-
-def mean_over_batch(x: Tensor) -> Tensor:
-    """The mean over all images of a batch, from that of the own share; `x` itself outside of `WholeBatch`."""
-    return _reduced(x * (_entered[-1].own_size / _entered[-1].size)) if _entered else x
-
-
-def gather_rows(x: Tensor) -> Tensor:
-    """The rows of the whole batch, in its order, without gradient; `x` itself outside of `WholeBatch`.
+class RowsOfBatch:
+    """Collects what `when_batch_is_complete` is given while the block runs, over all parts of a share.
 
     Parameters
     ----------
-    x
-        Of the own share; each image may have several rows, all images equally many.
+    share
+        Which rows this process computes.
+    size
+        Number of rows of the whole batch.
     """
-    if not _entered:
-        return x
-    batch = _entered[-1]
-    rows_per_image = len(x) // batch.own_size
-    padded = x.new_zeros((max(batch.sizes) * rows_per_image, *x.shape[1:]))  # gloo gathers equal shapes alone
-    padded[: len(x)] = x.detach()
-    parts = [torch.empty_like(padded) for _ in batch.sizes]
-    try:
-        torch.distributed.all_gather(parts, padded)
-    except RuntimeError as error:
-        raise EndedElsewhere from error
-    return torch.cat([part[: n * rows_per_image] for part, n in zip(parts, batch.sizes, strict=True)])
+
+    def __init__(self, share: Share, size: int) -> None:
+        self._share, self._sizes = share, share.sizes(size)
+        self._calls: list[tuple[Callable[..., None], list[tuple[Tensor, ...]]]] = []
+        self._call_index = 0
+
+    def __enter__(self) -> RowsOfBatch:
+        _collecting.append(self)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        _collecting.remove(self)
+
+    def begin_part(self) -> None:
+        """The calls that follow are those of the next part, in the same order as of every part."""
+        self._call_index = 0
+
+    def add(self, use: Callable[..., None], rows: tuple[Tensor, ...]) -> None:
+        """Keep the rows of a part for a call of `use`."""
+        if self._call_index == len(self._calls):
+            self._calls.append((use, []))
+        self._calls[self._call_index][1].append(rows)
+        self._call_index += 1
+
+    @torch.no_grad()
+    def complete(self) -> None:
+        """Call every `use` with the rows of the whole batch, those of other processes included."""
+        for use, parts in self._calls:
+            own_rows = (torch.cat(rows) if len(rows) > 1 else rows[0] for rows in zip(*parts, strict=True))
+            use(*(self._gathered(rows) for rows in own_rows))
+
+    def _gathered(self, x: Tensor) -> Tensor:
+        """The rows of all processes, in the order of the batch; each image may have several."""
+        if self._share.count == 1:
+            return x
+        rows_per_image = len(x) // self._sizes[self._share.index]
+        # gloo gathers equal shapes alone
+        padded = x.new_zeros((max(self._sizes) * rows_per_image, *x.shape[1:]))
+        padded[: len(x)] = x
+        parts = [torch.empty_like(padded) for _ in self._sizes]
+        try:
+            torch.distributed.all_gather(parts, padded)
+        except RuntimeError as error:
+            raise EndedElsewhere from error
+        return torch.cat([part[: n * rows_per_image] for part, n in zip(parts, self._sizes, strict=True)])
+
+
+_collecting: list[RowsOfBatch] = []
+
+
+def when_batch_is_complete(use: Callable[..., None], *rows: Tensor) -> None:
+    """Call a function with rows of all images of the batch, once all of them are computed.
+
+    A loss hands over by it what is to be remembered of a batch beside the gradient: at once where the batch
+    is computed as a whole, otherwise when the last part has been computed.
+
+    Parameters
+    ----------
+    use
+        Takes as many tensors as are given here, without gradient.
+    rows
+        Of the images that are computed now, in their order; each image may have several rows, all images
+        equally many.
+    """
+    own_rows = tuple(x.detach() for x in rows)
+    if _collecting:
+        _collecting[-1].add(use, own_rows)
+    else:
+        with torch.no_grad():
+            use(*own_rows)

@@ -31,11 +31,14 @@ class BatchSize:
         Message if memory is too small even for a batch of one, after ``"memory: "``.
     on_halved
         Called with the new batch size.
+    remedy
+        What to do about it, for the message.
     """
 
     rows: int
     problem: str = "is too small for one image"
     on_halved: Callable[[int], None] = lambda rows: None
+    remedy: str = "close other programs"
 
     def attempt(self, compute: Callable[[int], T]) -> T:
         """Return ``compute(rows)``; retry with half the batch size whenever memory runs out.
@@ -62,7 +65,7 @@ class BatchSize:
             if torch is not None and torch.cuda.is_available():
                 torch.cuda.empty_cache()
             if self.rows < 2:
-                raise BadInput("memory", self.problem, "close other programs")
+                raise BadInput("memory", self.problem, self.remedy)
             self.rows //= 2
             self.on_halved(self.rows)
 

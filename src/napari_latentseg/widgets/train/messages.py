@@ -9,7 +9,13 @@ from napari_latentseg import api
 from napari_latentseg.core.percent import percent
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.comparison import Comparison
-from napari_latentseg.training.events import FineTuneData, FineTuneEpoch, FineTuneSaved, Judged
+from napari_latentseg.training.events import (
+    FineTuneData,
+    FineTuneEpoch,
+    FineTuneProgress,
+    FineTuneSaved,
+    Judged,
+)
 from napari_latentseg.widgets._shared.text import count_text
 
 if TYPE_CHECKING:
@@ -77,16 +83,23 @@ def training_progress(training: TrainingProcess, is_writing: bool) -> tuple[floa
         case "validating":
             return training.stage_fraction, "validating both models on the same cases"
         case "running" if training.epochs:
-            return _epoch_progress(training.epochs[-1])
+            return _epoch_progress(training.epochs[-1], training.progress)
     return 0.0, ""
 
 
-def _epoch_progress(epoch: FineTuneEpoch) -> tuple[float, str]:
-    parts = [f"about {_duration(epoch.left)} left"]
+def _epoch_progress(epoch: FineTuneEpoch, progress: FineTuneProgress | None) -> tuple[float, str]:
+    """Progress since the last validation, and its Dice."""
+    latest = epoch if progress is None else progress
+    parts = [f"about {_duration(latest.left)} left"]
     if epoch.dsc is not None:
         base = f" (base model {epoch.base_dsc:.3f})" if epoch.base_dsc is not None else ""
         parts.insert(0, f"Dice {epoch.dsc:.3f}{base}")
-    return epoch.seconds / max(epoch.seconds + epoch.left, 1e-9), ", ".join(parts)
+    text = ", ".join(parts)
+    if progress is not None:
+        planned = "" if progress.steps is None else f" of {progress.steps}"
+        loss = "" if progress.loss is None else f", loss {progress.loss:.3g}"
+        text += f"\nstep {progress.step}{planned}{loss}, {progress.images_per_second:.3g} images/s"
+    return latest.seconds / max(latest.seconds + latest.left, 1e-9), text
 
 
 def _sentence(note: str) -> str:

@@ -14,6 +14,7 @@ from napari_latentseg.training.events import (
     FineTuneData,
     FineTuneEpoch,
     FineTuneEvent,
+    FineTuneProgress,
     FineTuneSaved,
     Judged,
     Judging,
@@ -94,7 +95,9 @@ class TrainingProcess(QObject):
     Signals
     -------
     changed
-        Any of the attributes has changed.
+        Any of the attributes has changed, not `progress` alone.
+    progressed
+        `progress` has changed.
     event_received
         A `FineTuneEvent` of the process.
 
@@ -108,6 +111,8 @@ class TrainingProcess(QObject):
         The events of these kinds; None until they arrive.
     epochs
         The epochs so far, including those before a training was stopped and resumed.
+    progress
+        The latest event of that kind since the last epoch; None before the first.
     preview
         The latest thumbnails of some validation cases.
     stage_fraction
@@ -117,6 +122,7 @@ class TrainingProcess(QObject):
     """
 
     changed = Signal()
+    progressed = Signal()
     event_received = Signal(object)
 
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
@@ -132,6 +138,7 @@ class TrainingProcess(QObject):
         self.state: TrainingState = state
         self.data: FineTuneData | None = None
         self.epochs: list[FineTuneEpoch] = []
+        self.progress: FineTuneProgress | None = None
         self.preview: tuple[PreviewCase, ...] = ()
         self.judged: Judged | None = None
         self.saved: FineTuneSaved | None = None
@@ -224,6 +231,7 @@ class TrainingProcess(QObject):
             remove_scratch_folder(self.request.temporary_data)
 
     def _on_lines(self, lines: list[bytes]) -> None:
+        is_progress_alone = True
         for line in lines:
             try:
                 event = parse_finetune_event(line)
@@ -231,13 +239,17 @@ class TrainingProcess(QObject):
                 self.child.add_error_output(line.decode("utf-8", "replace") + "\n")
                 continue
             self._apply(event)
+            is_progress_alone &= event.event == "progress"
             self.event_received.emit(event)
-        self.changed.emit()
+        (self.progressed if is_progress_alone else self.changed).emit()
 
     def _apply(self, event: FineTuneEvent) -> None:
         match event:
+            case FineTuneProgress():
+                self.progress = event
             case FineTuneEpoch():
                 self.epochs.append(event)
+                self.progress = None
                 if self.state == "preparing":
                     self.state = "running"
             case Judging():

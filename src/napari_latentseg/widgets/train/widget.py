@@ -152,6 +152,7 @@ class TrainWidget(DockWidget):
     def _connect(self) -> None:
         self.training.changed.connect(self._refresh)
         self.training.child.ended.connect(self._on_ended)
+        self.training.progressed.connect(self._show_progress)
         self.corrections.approvals.count_changed.connect(self._refresh)
         self.session.models_changed.connect(self.reload_models)
         self.model.activated.connect(self._on_choice)
@@ -251,6 +252,10 @@ class TrainWidget(DockWidget):
                 return len(self.data_source.chosen_pairs())
             case "folder":
                 return None
+
+    def _show_progress(self) -> None:
+        """Between two validations only the bar and the text under it change."""
+        self._refresh_progress(self.training.busy)
 
     def _refresh_progress(self, is_training: bool) -> None:
         training = self.training
