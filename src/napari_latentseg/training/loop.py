@@ -7,7 +7,7 @@ and a moving average follows them. Batches, learning rate and number of steps ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from napari_latentseg.errors import BadInput
 from napari_latentseg.training.processes import ONE_PROCESS, Processes
 
-__all__ = ["BestWeights", "TrainingStep", "averaged", "copied", "with_weights"]
+__all__ = ["BestWeights", "TrainingStep", "averaged", "copied", "parameter_groups", "with_weights"]
 
 _WARMUP = 10  # as in TensorFlow's ExponentialMovingAverage(num_updates) and in diffusers
 
@@ -207,6 +207,29 @@ def averaged(
     if from_start:
         average.n_averaged.fill_(1)  # otherwise the first update replaces the weights as they are now
     return average
+
+
+def parameter_groups(
+    weights: Iterable[nn.Parameter], pretrained: Iterable[nn.Module], fraction: float
+) -> list[dict[str, Any]]:
+    """The weights, with those of pretrained modules in a group of their own, for the optimizer.
+
+    Parameters
+    ----------
+    weights
+        What is trained.
+    pretrained
+        Modules whose weights have another learning rate.
+    fraction
+        Of the learning rate, for these.
+    """
+    pretrained_parameters = {p for module in pretrained for p in module.parameters()}
+    own: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for weight in weights:
+        (others if weight in pretrained_parameters else own).append(weight)
+    groups = [{"params": own, "fraction": 1.0}, {"params": others, "fraction": fraction}]
+    return [group for group in groups if group["params"]]
 
 
 @contextmanager

@@ -8,13 +8,12 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
@@ -33,7 +32,7 @@ from napari_latentseg.training.dataset import (
 )
 from napari_latentseg.training.events import TrainEpoch, TrainMemory, TrainProgress
 from napari_latentseg.training.latent_cache import cached_latents
-from napari_latentseg.training.loop import TrainingStep, averaged, with_weights
+from napari_latentseg.training.loop import TrainingStep, averaged, parameter_groups, with_weights
 from napari_latentseg.training.pretrained import (
     load_perceptual_network,
     load_pretrained_unet,
@@ -190,11 +189,14 @@ class Trainer:
         self.method.requires_grad_(False)
         stage.trainable.requires_grad_(True)
         weights = list(stage.trainable.parameters())
+        pretrained = self.method.pretrained_modules.values()
         optimizer = torch.optim.AdamW(
-            self._parameter_groups(weights), config.learning_rate, weight_decay=config.weight_decay,
+            parameter_groups(weights, pretrained, self.config.published_rate),
+            config.learning_rate,
+            weight_decay=config.weight_decay,
             # one pass over the weights, 4 to 7 % of a step on a CPU; a last bit may differ
             fused=self.compute.torch_device().type in ("cpu", "cuda"),
-        )  # fmt: skip
+        )
         batches = steps_per_epoch(self.data.train, config)
         epochs, warmup = epoch_count(config, batches), warmup_epoch_count(config, batches)
         ema_model = None
@@ -364,20 +366,6 @@ class Trainer:
             raise BadInput(
                 "checkpoint", "does not fit this version of the program", "train from the beginning"
             ) from error
-
-    def _parameter_groups(self, weights: list[nn.Parameter]) -> list[dict[str, Any]]:
-        """The weights, with pretrained ones in a parameter group of their own."""
-        pretrained_parameters = {
-            p for module in self.method.pretrained_modules.values() for p in module.parameters()
-        }
-        groups = [
-            {"params": [p for p in weights if p not in pretrained_parameters], "fraction": 1.0},
-            {
-                "params": [p for p in weights if p in pretrained_parameters],
-                "fraction": self.config.published_rate,
-            },
-        ]
-        return [group for group in groups if group["params"]]
 
     def _set_training_mode(self, stage: Stage) -> None:
         """Training mode for what the stage trains; evaluation mode for the rest."""
