@@ -62,5 +62,5 @@ def test_a_report(cli: Callable[..., Any], own_home: Path, tmp_path: Path) -> No
     assert cli("evaluate", "--model", MODEL, "--data", data, "--out", tmp_path / "report.json").code == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert list(report) == REPORT
-    assert list(report["images"][0]) == ["name", "dsc", "iou", "hd95", "empty", "sha256"]
+    assert list(report["images"][0]) == ["name", "dsc", "iou", "hd95", "empty", "image_sha256", "mask_sha256"]
     assert list(report["mean"]) == list(report["std"]) == ["dsc", "iou", "hd95"]

@@ -96,14 +96,18 @@ def test_a_single_image_has_a_difference_without_an_interval() -> None:
         (report_of(THEIRS[:29]), "other.json: has no score of image case_29"),
         (report_of(np.append(THEIRS, 0.5)), "other.json: has scores of other images too, such as case_30"),
         (
-            report_of(OURS, images=tuple(image(f"case_{i}", 0.5, sha256="f") for i in range(30))),
-            "other.json: scored another image case_0, or another mask of it",
+            report_of(OURS, images=tuple(image(f"case_{i}", 0.5, image_sha256="f") for i in range(30))),
+            "other.json: scored another image case_0",
+        ),
+        (
+            report_of(OURS, images=tuple(image(f"case_{i}", 0.5, mask_sha256="f") for i in range(30))),
+            "other.json: scored case_0 against another mask",
         ),
     ],
 )
 def test_other_images_are_refused(theirs: EvaluationReport, why: str) -> None:
     ours = report_of(OURS)
-    ours = ours.replace(images=tuple(i.replace(sha256="e") for i in ours.images))
+    ours = ours.replace(images=tuple(i.replace(image_sha256="e", mask_sha256="e") for i in ours.images))
     with pytest.raises(BadInput, match=why):
         compare_paired(ours, theirs, "other.json")
 

@@ -135,7 +135,6 @@ def evaluate(
     from napari_latentseg.api.annotated_images import annotated_images
     from napari_latentseg.api.evaluation_statistics import (
         case_pictures,
-        check_masks,
         patients_of,
         with_intervals,
     )
@@ -165,7 +164,6 @@ def evaluate(
     other = None if against is None else Other(against, data, labels, cases, options)
     if readers is not None:
         cases = _with_readers(cases, as_path("data", data), readers, protocol)
-    check_masks(cases, located_model.card)
 
     from napari_latentseg.inference.evaluate import Evaluation
     from napari_latentseg.inference.predictor import Predictor
@@ -183,6 +181,7 @@ def evaluate(
     own_share = 0.5 if other is not None and other.report is None else 1.0  # of the time
     for fraction in evaluation.run():
         progress(own_share * fraction)
+    evaluation.mask_content.check()
     scores = evaluation.report()
     patient_names = patients_of([image.name for image in scores.images], patients)
     scores = with_intervals(scores if split is None else scores.replace(subset=subset), patient_names)

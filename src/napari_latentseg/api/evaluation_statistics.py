@@ -12,12 +12,10 @@ if TYPE_CHECKING:
     from napari_latentseg.data.cases import Case
     from napari_latentseg.evaluation.report import EvaluationReport
     from napari_latentseg.inference.evaluate import Evaluation
-    from napari_latentseg.models.card import ModelCard
     from napari_latentseg.report.evaluation_pictures import CasePicture
 
 __all__ = [
     "case_pictures",
-    "check_masks",
     "earlier_evaluation",
     "patients_of",
     "with_intervals",
@@ -53,41 +51,6 @@ def patients_of(names: Sequence[str], pattern: str | None) -> list[str] | None:
         why = f"{pattern!r} finds no patient in {names[0]}"
         raise BadInput("patients", why, "put parentheses around the part of the name that is the patient")
     return patients
-
-
-def check_masks(cases: Sequence[Case], card: ModelCard) -> None:
-    """Refuse masks that say nothing, before hours are spent on them: all of them empty, or all of them full.
-
-    As many masks are read as are needed: of most data sets the first.
-
-    Raises
-    ------
-    BadInput
-        If none holds a class of the model, or none holds background; it names the first.
-    """
-    from napari_latentseg.data.cases import UNKNOWN_CLASS
-    from napari_latentseg.inference.evaluate import label_map_for
-
-    has_class = has_background = False
-    read: list[Case] = []
-    for case in cases:
-        try:
-            numbers = case.read_class_numbers(label_map_for(card, case))
-        except BadInput:  # it is left out with this reason when its turn comes
-            continue
-        read.append(case)
-        has_background |= bool((numbers == 0).any())
-        has_class |= bool(((numbers > 0) & (numbers != UNKNOWN_CLASS)).any())
-        if has_class and has_background:
-            return
-    if not read or not (has_class or has_background):
-        return
-    others = f", as are all {len(read)} masks" if len(read) > 1 else ""
-    if has_class:
-        remedy = "give masks that tell the classes of the model from what is around them"
-        raise BadInput(read[0].mask_source, f"is of one class from edge to edge{others}", remedy)
-    remedy = "give images whose masks hold a class of the model"
-    raise BadInput(read[0].mask_source, f"is empty{others}, so there is nothing to score", remedy)
 
 
 def with_intervals(report: EvaluationReport, patients: Sequence[str] | None) -> EvaluationReport:

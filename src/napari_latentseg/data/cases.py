@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -191,19 +190,6 @@ class Case:
         if "file" not in self.known_hashes:
             self.known_hashes["file"] = file_sha256(self.image_file)
         return self.known_hashes["file"]
-
-    @property
-    def pair_sha256(self) -> str:
-        """SHA-256 of the image's content and of the mask's file, as far as the mask is one file.
-
-        Raises
-        ------
-        BadInput
-            If one of them cannot be read.
-        """
-        is_file = self.mask_file is not None and self.mask_file.is_file()
-        mask = file_sha256(self.mask_file) if is_file and self.mask_file is not None else ""
-        return sha256(f"{self.content_sha256}{mask}".encode()).hexdigest()
 
     @property
     def split_key(self) -> str:

@@ -177,12 +177,20 @@ def _matching_order(ours: EvaluationReport, theirs: EvaluationReport, source: st
         raise BadInput(
             source, f"has scores of other images too, such as {which}{_further(len(extra))}", remedy
         )
+    # of other classes, the numbers of classes in a mask differ too
+    has_same_classes = set(ours.classes) == set(theirs.classes)
     for image in ours.images:
         other = theirs.images[places[image.name]]
-        if image.sha256 and other.sha256 and image.sha256 != other.sha256:
-            why = f"scored another image {image.name}, or another mask of it"
-            raise BadInput(source, why, remedy)
+        if _differ(image.image_sha256, other.image_sha256):
+            raise BadInput(source, f"scored another image {image.name}", remedy)
+        if has_same_classes and _differ(image.mask_sha256, other.mask_sha256):
+            raise BadInput(source, f"scored {image.name} against another mask", remedy)
     return [places[name] for name in our_names]
+
+
+def _differ(ours: str, theirs: str) -> bool:
+    """Whether two hashes differ; earlier files have none."""
+    return bool(ours and theirs) and ours != theirs
 
 
 def _further(count: int) -> str:

@@ -60,8 +60,8 @@ class ImageResult(FrozenModel):
 
     `empty` says which mask is empty: ``"prediction"``, ``"truth"``, ``"both"``, or ``""`` for neither.
     `classes` holds the scores of each annotated class, of a model with several; those of a volume are of the
-    whole volume. `sha256` is that of image and mask file, by which another evaluation is known to be of the
-    same; empty in earlier files.
+    whole volume. `image_sha256` and `mask_sha256` are those of the image's content and of the reference in
+    class numbers, by which another evaluation is known to be of the same; empty in earlier files.
     """
 
     name: str
@@ -70,7 +70,8 @@ class ImageResult(FrozenModel):
     hd95: float
     empty: Empty = ""
     classes: dict[str, ImageScores] = Field(default_factory=dict)
-    sha256: str = ""
+    image_sha256: str = ""
+    mask_sha256: str = ""
 
 
 class LeftOut(FrozenModel):
@@ -333,7 +334,7 @@ class EvaluationReport(FrozenModel):
             without.add("precision")  # what it has always been
         report: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude=without)
         for image in report["images"]:
-            for name in ("classes", "sha256"):
+            for name in ("classes", "image_sha256", "mask_sha256"):
                 if not image[name]:
                     del image[name]
         return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,7 @@ from napari_latentseg.evaluation.scores import (
 from napari_latentseg.evaluation.stability import StabilityScores
 from napari_latentseg.inference.evaluation_calibration import EvaluationCalibration
 from napari_latentseg.inference.fewer_samples import masks_of_first_samples
+from napari_latentseg.inference.mask_content import MaskContent
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.protocol_size import at_size, protocol_size
 from napari_latentseg.inference.reader_scores import ReaderScores
@@ -56,6 +58,7 @@ class _Reading:
     label_map: LabelMap | None = None
     reference: NDArray[np.uint8] | None = None
     readers: tuple[NDArray[np.uint8], ...] = ()
+    mask_sha256: str = ""
 
 
 @dataclass
@@ -97,6 +100,8 @@ class Evaluation:
         The images that could not be used, and why.
     sample_count
         How many samples of slices were drawn so far, of all images together.
+    mask_content
+        What the reference masks of these images hold.
     training_image_count, validation_image_count
         How many of the images scored so far the model was trained on, and how many were its validation
         images.
@@ -125,6 +130,7 @@ class Evaluation:
         self._scores_by_count: dict[int, list[ImageScores]] = {n: [] for n in self.sample_counts}
         self._stability = StabilityScores(self.settings.threshold) if self.with_stability else None
         self._calibration = EvaluationCalibration(card.classes) if self.with_calibration else None
+        self.mask_content = MaskContent()
         self._engine = ""
         has_readers = any(case.reader_mask_files for case in self.cases)
         self._readers = ReaderScores(card, self.settings.threshold) if has_readers else None
@@ -187,10 +193,11 @@ class Evaluation:
         if self.protocol is not None:
             is_volume = len(scan.spatial_axes) > 2
             self.protocol.check_dimensions(case.file_name, len(reference), is_volume=is_volume)
+        mask_sha256 = hashlib.sha256(reference.tobytes()).hexdigest()
         if self._size is not None:
             window = self.predictor.model.card.preprocess.window
             scan, reference = at_size(scan, reference, self._size, window)
-        return _Reading(case, label_map, reference, readers), scan
+        return _Reading(case, label_map, reference, readers, mask_sha256), scan
 
     def segment_again(self, case: Case) -> tuple[Scan, NDArray[np.uint8], Segmentation]:
         """One image as it was scored, its reference mask in class numbers, and its result.
@@ -218,6 +225,7 @@ class Evaluation:
             self.left_out.append(LeftOut(name=reading.case.name, reason=reason))
             return
         self._engine = segmentation.record.engine
+        self.mask_content.add(reading.case, reference, reading.mask_sha256)
         self.class_scores.append(class_scores)
         self.scores.append(self._mean_of(class_scores))
         self.scored_cases.append(reading.case)
@@ -324,10 +332,15 @@ class Evaluation:
                     name=case.name,
                     **scores.model_dump(),
                     classes=class_scores if is_multiclass else {},
-                    sha256=case.pair_sha256,
+                    image_sha256=case.content_sha256,
+                    mask_sha256=mask_sha256,
                 )
-                for case, scores, class_scores in zip(
-                    self.scored_cases, self.scores, self.class_scores, strict=True
+                for case, scores, class_scores, mask_sha256 in zip(
+                    self.scored_cases,
+                    self.scores,
+                    self.class_scores,
+                    self.mask_content.hashes,
+                    strict=True,
                 )
             ),
             left_out=tuple(self.left_out),
