@@ -123,7 +123,7 @@ def test_the_best_weights_are_kept(make: Callable[..., Trainer]) -> None:
             best, snapshot = event.dsc, weights(trainer)
     assert trainer.best_dsc == best
     assert equal(weights(trainer), snapshot)
-    assert trainer.validate(trainer.method.stages()[-1]) == best
+    assert trainer.validation.mean_dice(trainer.method.stages()[-1]) == best
 
 
 def test_the_last_weights_are_kept_where_that_is_asked(make: Callable[..., Trainer]) -> None:
