@@ -18,7 +18,7 @@ from napari_latentseg.models.card_text import card_text
 from napari_latentseg.models.store import open_codec
 from napari_latentseg.training.job import TrainingJob
 from napari_latentseg.training.output_dir import checkpoint_folder
-from napari_latentseg.training.trainer import Trainer
+from napari_latentseg.training.validation import Validation
 from napari_latentseg.utils.weights import load_weights
 
 pytestmark = pytest.mark.usefixtures("toy_method")
@@ -171,7 +171,7 @@ def test_the_best_member_comes_first(
 ) -> None:
     """`none` and `augment` use it, whatever the order of training."""
     dsc = {2333: 0.2, 2334: 0.9, 2335: 0.5}
-    monkeypatch.setattr(Trainer, "validate", lambda trainer, stage: dsc[trainer.config.seed])
+    monkeypatch.setattr(Validation, "mean_dice", lambda validation, stage: dsc[validation.config.seed])
     list(make(tmp_path / "m", {"members": 3, "epochs": 2}))
     card = read_card(tmp_path / "m")
     assert card.member_dsc == (0.9, 0.5, 0.2)
