@@ -32,6 +32,7 @@ def test_the_neighbours_are_red_and_blue(number: int, expected: list[int], is_la
         scan = scan.replace(array=da.from_array(scan.array, chunks=(1, 4, 6)))
     planes = Planes.from_scan(scan, neighbours=1)
     assert planes.channel_count == 3
+    assert planes.notes == ()
     assert seen(planes, number) == expected
 
 
@@ -63,6 +64,7 @@ def test_without_a_slice_axis_a_slice_stands_for_its_neighbours(axes: str) -> No
     values = np.random.default_rng(0).random((3, 4, 6)[-len(axes) :]).astype(np.float32)
     scan = Scan(values, axes, Geometry.from_spacing(axes))
     with_neighbours, alone = Planes.from_scan(scan, neighbours=1), Planes.from_scan(scan)
+    assert "this image has none" in with_neighbours.notes[-1]
     assert all(np.array_equal(a, b) for a, b in zip(with_neighbours, alone, strict=True))
 
 

@@ -26,6 +26,7 @@ CropBox = tuple[int, int, int, int]
 # either percentile, so a sample of that size misses its rank by about 1 % of those.
 _MAX_RANGE_VALUES = 4_000_000
 _COLOUR_NOTE = "colours were read as grey, because the model takes neighbouring slices of a grey volume"
+_ALONE_NOTE = "the model takes neighbouring slices, and this image has none, which it was not made for"
 _NON_FINITE_NOTE = "values that are not finite (NaN, infinity) were read as black"
 
 
@@ -115,6 +116,8 @@ class Planes:
             return cls(scan, low, high, notes)
         if scan.axes.endswith(CHANNEL) and scan.array.shape[-1] > 1:
             notes = (*notes, _COLOUR_NOTE)
+        if not _is_volume(scan):
+            notes = (*notes, _ALONE_NOTE)
         return cls(scan, low, high, notes, neighbour_step=_slices_in(scan, neighbours))
 
     def __len__(self) -> int:
@@ -256,7 +259,7 @@ class Planes:
 
     def _neighbours(self, number: int) -> tuple[int, int, int]:
         """The numbers of the slices in red, green and blue."""
-        if not self.scan.spatial_axes[:-2].endswith("z"):
+        if not _is_volume(self.scan):
             return number, number, number
         depth = self.scan.spatial_shape[-3]
         first = number - number % depth  # of the volume, in a time series
@@ -284,6 +287,11 @@ def _offset_slice(inner: slice, outer: slice) -> slice:
     """Rows (or columns) of the scan for rows of the box."""
     start, stop, _ = inner.indices(outer.stop - outer.start)
     return slice(outer.start + start, outer.start + stop)
+
+
+def _is_volume(scan: Scan) -> bool:
+    """Whether the slices of a scan lie one above the other, and not one after the other in time."""
+    return scan.spatial_axes[:-2].endswith("z") and scan.spatial_shape[-3] > 1
 
 
 def _slices_in(scan: Scan, distance: float) -> int:

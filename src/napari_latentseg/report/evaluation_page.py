@@ -26,9 +26,9 @@ from napari_latentseg.report.evaluation_text import (
     training_warning,
 )
 from napari_latentseg.report.explanation import curve_points
-from napari_latentseg.report.templates import load_template
+from napari_latentseg.report.templates import load_template, write_page
 from napari_latentseg.report.write_report import check_report
-from napari_latentseg.utils.atomic import atomic_path, check_writable_folder, ensure_writable_folder
+from napari_latentseg.utils.atomic import check_writable_folder
 
 __all__ = ["check_evaluation_page", "write_evaluation_page"]
 
@@ -76,9 +76,7 @@ def write_evaluation_page(
         If it cannot be written.
     """
     text = load_template("evaluation.html.j2").render(_values(report, card, pictures))
-    ensure_writable_folder(path.absolute().parent)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, "utf-8")
+    write_page(path, text)
     return path
 
 

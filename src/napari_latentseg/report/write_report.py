@@ -12,8 +12,8 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import Measurement, measure
 from napari_latentseg.report.page import render_page
 from napari_latentseg.report.pictures import render_overview, render_strip
+from napari_latentseg.report.templates import write_page
 from napari_latentseg.review import Finding, rank
-from napari_latentseg.utils.atomic import atomic_path, ensure_writable_folder
 
 if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
@@ -126,9 +126,7 @@ def write_report(
     text = render_page(
         segmentation, measurements, strips, card, overview=overview, has_image=image is not None, note=note
     )
-    ensure_writable_folder(path.absolute().parent)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, "utf-8")
+    write_page(path, text)
     return path
 
 
