@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.memory import free_memory
 
 __all__ = [
     "ANY_RATIO",
@@ -67,7 +68,7 @@ def check_claim(what: Any, claimed_bytes: int, stored_bytes: int, ratio: int = 1
 
 
 def check_memory(what: Any, needed_bytes: int) -> None:
-    """Refuse to read more into memory than the machine has free.
+    """Refuse to read more into memory than is free on the machine and in its container.
 
     Parameters
     ----------
@@ -83,9 +84,7 @@ def check_memory(what: Any, needed_bytes: int) -> None:
     """
     if needed_bytes <= HARMLESS_BYTES:
         return
-    import psutil
-
-    free_bytes = psutil.virtual_memory().available
+    free_bytes = free_memory()
     if needed_bytes > free_bytes:
         sizes = f"{needed_bytes / _GIB:.1f} GB, of which {free_bytes / _GIB:.1f} are free"
         raise BadInput(
