@@ -32,8 +32,8 @@ from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.io import read_scan
 from napari_latentseg.io.ome_zarr import write as write_zarr
 from napari_latentseg.io.write_results import write_segmentation
-from napari_latentseg.methods.base import Noise
 from napari_latentseg.methods.gms import GMS
+from napari_latentseg.methods.noise import Noise
 from napari_latentseg.models.store import load_model
 
 

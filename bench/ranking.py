@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import dice
-from napari_latentseg.inference.evaluate import label_map_for
 from napari_latentseg.inference.predictor import Predictor
+from napari_latentseg.inference.reference_masks import label_map_for
 from napari_latentseg.inference.segment_each import segment_each
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.split import read_split

@@ -9,7 +9,8 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from napari_latentseg.methods.base import Batch, Method, Noise, Stage
+from napari_latentseg.methods.base import Batch, Method, Stage
+from napari_latentseg.methods.noise import Noise
 from napari_latentseg.training.config import TrainingConfig
 
 TINY = {

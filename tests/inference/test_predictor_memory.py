@@ -12,7 +12,7 @@ from tests.helpers.predicted import picture, predicted, same, scan_of, started
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.tiles import TileBlender
-from napari_latentseg.methods.base import Noise
+from napari_latentseg.methods.noise import Noise
 from napari_latentseg.models.folder import Model
 
 pytestmark = pytest.mark.usefixtures("no_garbage_collection", "no_encodings")

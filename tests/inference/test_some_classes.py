@@ -11,7 +11,7 @@ from tests.helpers.predicted import picture, predicted, scan_of, started
 from napari_latentseg.core.labels import labels_from_probabilities
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.settings import InferenceSettings
-from napari_latentseg.methods.base import random_noise
+from napari_latentseg.methods.noise import random_noise
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import load_model
 

@@ -6,7 +6,7 @@ import pytest
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.loading import build_codec
-from napari_latentseg.methods.base import codec_deviation
+from napari_latentseg.methods.deviations import codec_deviation
 
 KL = {
     "down_block_types": ("DownEncoderBlock2D",) * 4,

@@ -8,8 +8,8 @@ from diffusers import DDPMScheduler
 from pydantic import ValidationError
 from torch import Tensor
 
-from napari_latentseg.methods.base import random_noise
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
+from napari_latentseg.methods.noise import random_noise
 
 SDSEG = {"beta_schedule": "scaled_linear", "beta_start": 0.0015, "beta_end": 0.0155}
 SHAPE = (2, 4, 8, 8)

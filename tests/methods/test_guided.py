@@ -16,8 +16,9 @@ from torch import Tensor
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.positional_noise import PositionalNoise
-from napari_latentseg.methods.base import Batch, random_noise
+from napari_latentseg.methods.base import Batch
 from napari_latentseg.methods.guided import GuidedConfig, GuidedLatentDiffusion, draw_training_classes
+from napari_latentseg.methods.noise import random_noise
 from napari_latentseg.training.pretrained import load_pretrained_weights
 
 SIZE = 32

@@ -15,7 +15,8 @@ from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.loading import build_codec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.positional_noise import PositionalNoise
-from napari_latentseg.methods.base import Batch, random_noise
+from napari_latentseg.methods.base import Batch
+from napari_latentseg.methods.noise import random_noise
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.methods.sdseg import SDSeg, SDSegConfig
 from napari_latentseg.models.store import open_codec

@@ -9,7 +9,8 @@ import torch
 from tests.helpers.learning import dice_to_nearest, falls, short_and_full
 
 from napari_latentseg.evaluation.metrics import dice
-from napari_latentseg.methods.base import Batch, random_noise
+from napari_latentseg.methods.base import Batch
+from napari_latentseg.methods.noise import random_noise
 from napari_latentseg.methods.sdseg import SDSeg, SDSegConfig
 from napari_latentseg.models.store import open_codec
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from napari_latentseg.methods.base import Noise
+    from napari_latentseg.methods.noise import Noise
 
 __all__ = ["Engine"]
 

@@ -15,7 +15,7 @@ from napari_latentseg.engines.graph_cache import CompiledPlan
 from napari_latentseg.engines.model_key import weights_key
 
 if TYPE_CHECKING:
-    from napari_latentseg.methods.base import Noise
+    from napari_latentseg.methods.noise import Noise
     from napari_latentseg.models.card import ModelCard
 
 __all__ = ["CompiledEngine", "find_compiled_engine", "find_plan"]

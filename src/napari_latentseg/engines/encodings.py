@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_latentseg.engines.base import Engine
 
 if TYPE_CHECKING:
-    from napari_latentseg.methods.base import Noise
+    from napari_latentseg.methods.noise import Noise
 
 __all__ = ["EncodingCache", "RememberingEngine"]
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from napari_latentseg.engines.compiled_functions import CompiledFunctions, full_name, graph_name
 from napari_latentseg.engines.graph_cache import CompiledPlan
 from napari_latentseg.engines.openvino import compile_graph, convert_function, is_faster_for_one_size
-from napari_latentseg.methods.base import Method, Noise, random_noise
+from napari_latentseg.methods.base import Method
+from napari_latentseg.methods.noise import Noise, random_noise
 from napari_latentseg.utils.device import Compute, is_out_of_memory
 
 __all__ = ["TorchEngine"]

@@ -31,8 +31,8 @@ from napari_latentseg.evaluation.contour_band import ContourBand
 from napari_latentseg.evaluation.expected_dice import ExpectedDice
 from napari_latentseg.evaluation.report import LeftOut
 from napari_latentseg.inference.bfloat16 import Bfloat16Comparison
-from napari_latentseg.inference.evaluate import check_shape, label_map_for
 from napari_latentseg.inference.predictor import Predictor
+from napari_latentseg.inference.reference_masks import check_shape, label_map_for
 from napari_latentseg.inference.segment_each import segment_each
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.measure.interval_basis import image_dimensions

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
-from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.errors import BadInput
@@ -22,7 +20,6 @@ from napari_latentseg.evaluation.readers import READER_CONVENTIONS
 from napari_latentseg.evaluation.report import (
     EvaluatedModel,
     EvaluationReport,
-    ImageResult,
     LeftOut,
     MeanScores,
     SampleCountScores,
@@ -33,32 +30,27 @@ from napari_latentseg.evaluation.scores import (
     class_means,
     mean_of_classes,
     score,
-    summarise,
 )
 from napari_latentseg.evaluation.stability import StabilityScores
 from napari_latentseg.inference.evaluation_calibration import EvaluationCalibration
+from napari_latentseg.inference.evaluation_summary import (
+    image_results,
+    mean_scores,
+    metric_record,
+    summarise_images,
+)
 from napari_latentseg.inference.fewer_samples import masks_of_first_samples
 from napari_latentseg.inference.mask_content import MaskContent
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.protocol_size import at_size, protocol_size
 from napari_latentseg.inference.reader_scores import ReaderScores
+from napari_latentseg.inference.reference_masks import ReferenceMasks, read_reference_masks
 from napari_latentseg.inference.segment_each import segment_each
 from napari_latentseg.inference.settings import InferenceSettings
-from napari_latentseg.models.card import MetricRecord, ModelCard
+from napari_latentseg.models.card import MetricRecord
 from napari_latentseg.models.split import Split
 
-__all__ = ["Evaluation", "check_shape", "label_map_for"]
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """A case with its reference mask in class numbers, `(N, H, W)`, and what they mean; None if unusable."""
-
-    case: Case
-    label_map: LabelMap | None = None
-    reference: NDArray[np.uint8] | None = None
-    readers: tuple[NDArray[np.uint8], ...] = ()
-    mask_sha256: str = ""
+__all__ = ["Evaluation"]
 
 
 @dataclass
@@ -156,12 +148,12 @@ class Evaluation:
         needs_samples = bool(self.sample_counts or self.with_stability or self._readers)
         settings = self.settings.replace(keep_samples=needs_samples)  # else only the mask is scored
         results = segment_each(self.predictor, self._read(), settings, self._count_sample)
-        for number, (reading, result) in enumerate(results):
+        for number, (case_masks, result) in enumerate(results):
             if isinstance(result, BadInput):
                 first_error = first_error or result
-                self.left_out.append(LeftOut(name=reading.case.name, reason=str(result)))
+                self.left_out.append(LeftOut(name=case_masks.case.name, reason=str(result)))
             else:
-                self._score_case(reading, result)
+                self._score_case(case_masks, result)
             yield (number + 1) / len(self.cases)
         if first_error is not None and not self.scores:
             raise first_error
@@ -169,35 +161,26 @@ class Evaluation:
     def _count_sample(self) -> None:
         self.sample_count += 1
 
-    def _read(self) -> Iterator[tuple[_Reading, Scan | BadInput]]:
+    def _read(self) -> Iterator[tuple[ReferenceMasks, Scan | BadInput]]:
         """Each image with its mask, or what is wrong with them; the networks compute the one before."""
         for case in self.cases:
             try:
                 yield self._read_case(case)
             except BadInput as error:
-                yield _Reading(case), error
+                yield ReferenceMasks(case), error
 
-    def _read_case(self, case: Case) -> tuple[_Reading, Scan]:
-        """An image with its mask.
-
-        Raises
-        ------
-        BadInput
-            If one of them cannot be used.
-        """
-        scan = case.read_scan()
-        label_map = label_map_for(self.predictor.model.card, case)
-        reference = case.read_class_numbers(label_map)
-        check_shape(case, reference, scan)
-        readers = tuple(_read_reader(reader, label_map, scan) for reader in case.reader_cases)
+    def _read_case(self, case: Case) -> tuple[ReferenceMasks, Scan]:
+        """An image with its masks; raises `BadInput` for one that cannot be scored."""
+        masks, scan = read_reference_masks(case, self.predictor.model.card)
+        assert masks.reference is not None
         if self.protocol is not None:
             is_volume = len(scan.spatial_axes) > 2
-            self.protocol.check_dimensions(case.file_name, len(reference), is_volume=is_volume)
-        mask_sha256 = hashlib.sha256(reference.tobytes()).hexdigest()
+            self.protocol.check_dimensions(case.file_name, len(masks.reference), is_volume=is_volume)
         if self._size is not None:
             window = self.predictor.model.card.preprocess.window
-            scan, reference = at_size(scan, reference, self._size, window)
-        return _Reading(case, label_map, reference, readers, mask_sha256), scan
+            scan, reference = at_size(scan, masks.reference, self._size, window)
+            masks = replace(masks, reference=reference)
+        return masks, scan
 
     def segment_again(self, case: Case) -> tuple[Scan, NDArray[np.uint8], Segmentation]:
         """One image as it was scored, its reference mask in class numbers, and its result.
@@ -207,37 +190,37 @@ class Evaluation:
         BadInput
             If it can no longer be read.
         """
-        reading, scan = self._read_case(case)
-        assert reading.reference is not None
+        case_masks, scan = self._read_case(case)
+        assert case_masks.reference is not None
         result = self.predictor.segment(scan, self.settings.replace(keep_samples=False))
-        return scan, reading.reference.reshape(result.mask.shape), result
+        return scan, case_masks.reference.reshape(result.mask.shape), result
 
-    def _score_case(self, reading: _Reading, segmentation: Segmentation) -> None:
-        assert reading.reference is not None
-        assert reading.label_map is not None
-        reference = reading.reference.reshape(segmentation.mask.shape)
+    def _score_case(self, case_masks: ReferenceMasks, segmentation: Segmentation) -> None:
+        assert case_masks.reference is not None
+        assert case_masks.label_map is not None
+        reference = case_masks.reference.reshape(segmentation.mask.shape)
         means = np.asarray(segmentation.mean) if self.protocol and self.protocol.has_soft_dice else None
         class_scores = self._score_classes(
-            segmentation.mask, reference, reading.label_map, self._tally, means
+            segmentation.mask, reference, case_masks.label_map, self._tally, means
         )
         if not class_scores:
-            reason = f"{reading.case.file_name}: holds no class of the model that can be scored"
-            self.left_out.append(LeftOut(name=reading.case.name, reason=reason))
+            reason = f"{case_masks.case.file_name}: holds no class of the model that can be scored"
+            self.left_out.append(LeftOut(name=case_masks.case.name, reason=reason))
             return
         self._engine = segmentation.record.engine
-        self.mask_content.add(reading.case, reference, reading.mask_sha256)
+        self.mask_content.add(case_masks.case, reference, case_masks.mask_sha256)
         self.class_scores.append(class_scores)
         self.scores.append(self._mean_of(class_scores))
-        self.scored_cases.append(reading.case)
-        part = self.split.part_of(reading.case)
+        self.scored_cases.append(case_masks.case)
+        part = self.split.part_of(case_masks.case)
         self.training_image_count += part == "train"
         self.validation_image_count += part == "validation"
-        self._compare_samples(reading, segmentation, reference)
+        self._compare_samples(case_masks, segmentation, reference)
         if self._calibration is not None:
-            self._calibration.add(segmentation, reference, reading.label_map)
+            self._calibration.add(segmentation, reference, case_masks.label_map)
 
     def _compare_samples(
-        self, reading: _Reading, segmentation: Segmentation, reference: NDArray[np.uint8]
+        self, case_masks: ReferenceMasks, segmentation: Segmentation, reference: NDArray[np.uint8]
     ) -> None:
         """The scores with fewer samples, how alike the samples are, and how like the readers' masks."""
         if not (self.sample_counts or self._stability or self._readers):
@@ -245,17 +228,17 @@ class Evaluation:
         maps = segmentation.sample_maps
         if maps is None or not maps.is_complete:
             why = "its samples do not fit into memory, so they cannot be compared"
-            raise BadInput(reading.case.file_name, why, "evaluate smaller images, or fewer samples")
-        assert reading.label_map is not None
+            raise BadInput(case_masks.case.file_name, why, "evaluate smaller images, or fewer samples")
+        assert case_masks.label_map is not None
         masks = masks_of_first_samples(segmentation, self.sample_counts, self.settings.threshold)
         for count, mask in masks:
-            class_scores = self._score_classes(mask, reference, reading.label_map, self._new_tally())
+            class_scores = self._score_classes(mask, reference, case_masks.label_map, self._new_tally())
             self._scores_by_count[count].append(self._mean_of(class_scores))
         if self._stability is not None:
             for number in range(len(maps)):
                 self._stability.add(maps.plane_samples(number))
         if self._readers is not None:
-            self._readers.add(reading.case.name, segmentation, reading.readers, reading.label_map)
+            self._readers.add(case_masks.case.name, segmentation, case_masks.readers, case_masks.label_map)
 
     def _mean_of(self, class_scores: dict[str, ImageScores]) -> ImageScores:
         """The scores of an image with those of its classes."""
@@ -302,8 +285,10 @@ class Evaluation:
         BadInput
             If no image was scored.
         """
-        mean, std, empty = self._summary()
         card = self.predictor.model.card
+        mean, std, empty = summarise_images(
+            self.scores, has_plain_scores=len(card.classes) == 1 and self.protocol is None
+        )
         is_multiclass = len(card.classes) > 1
         precision = self.predictor.compute.precision
         conventions = dict(CONVENTIONS) | {"size": "at the size of the image files", "hd95_unit": "pixel"}
@@ -327,27 +312,17 @@ class Evaluation:
             seed=self.settings.seed,
             threshold=self.settings.threshold,
             conventions=conventions,
-            images=tuple(
-                ImageResult(
-                    name=case.name,
-                    **scores.model_dump(),
-                    classes=class_scores if is_multiclass else {},
-                    image_sha256=case.content_sha256,
-                    mask_sha256=mask_sha256,
-                )
-                for case, scores, class_scores, mask_sha256 in zip(
-                    self.scored_cases,
-                    self.scores,
-                    self.class_scores,
-                    self.mask_content.hashes,
-                    strict=True,
-                )
+            images=image_results(
+                self.scored_cases,
+                self.scores,
+                self.class_scores if is_multiclass else None,
+                self.mask_content.hashes,
             ),
             left_out=tuple(self.left_out),
             classes=class_means(self.class_scores) if is_multiclass else {},
             protocol=protocol_report,
             by_samples=tuple(
-                SampleCountScores(samples=count, **_means(scores))
+                SampleCountScores(samples=count, **mean_scores(scores))
                 for count, scores in self._scores_by_count.items()
             ),
             stability=None if self._stability is None else self._stability.report(),
@@ -359,21 +334,6 @@ class Evaluation:
             else self._calibration.report(self.scores, self.settings),
         )
 
-    def _summary(self) -> tuple[dict[str, float], dict[str, float | None], dict[str, int] | None]:
-        """Mean and standard deviation by score, and the number of images with an empty mask."""
-        if len(self.predictor.model.card.classes) == 1 and self.protocol is None:
-            summary = summarise(self.scores)
-            by_score = {"dsc": summary["dsc"], "iou": summary["iou"], "hd95": summary["hd95"]}
-            mean = {name: values["mean"] for name, values in by_score.items()}
-            return mean, {name: values["std"] for name, values in by_score.items()}, summary["empty"]
-        if not self.scores:
-            raise BadInput("scores", "there is no image to summarise", "score at least one")
-        # the mean over classes, and some papers' rules for empty masks, break IoU = D / (2 - D), which
-        # `summarise` checks for each image
-        rows = np.array([[s.dsc, s.iou, s.hd95] for s in self.scores])
-        spread = rows.std(axis=0, ddof=1).tolist() if len(rows) > 1 else [None] * 3
-        return _means(self.scores), dict(zip(_SCORE_NAMES, spread, strict=True)), None
-
     def record(self, data: str) -> MetricRecord:
         """The mean scores for a model card.
 
@@ -382,68 +342,4 @@ class Evaluation:
         data
             Name of the data set.
         """
-        report = self.report()
-        return MetricRecord(
-            data=data,
-            images=len(self.scores),
-            samples=self.settings.samples,
-            source=self.settings.source,
-            values={k: round(v, 4) for k, v in report.mean.model_dump().items()},
-            spread={k: round(v, 4) for k, v in report.std.model_dump().items() if v is not None},
-            conventions=report.conventions,
-            classes={
-                name: {key: round(value, 4) for key, value in mean.model_dump().items()}
-                for name, mean in report.classes.items()
-            },
-        )
-
-
-_SCORE_NAMES = ("dsc", "iou", "hd95")
-
-
-def _means(scores: Sequence[ImageScores]) -> dict[str, float]:
-    return {name: float(np.mean([getattr(s, name) for s in scores])) for name in _SCORE_NAMES}
-
-
-def _read_reader(reader: Case, label_map: LabelMap, scan: Scan) -> NDArray[np.uint8]:
-    """A reader's mask in class numbers `(N, H, W)`."""
-    class_numbers = reader.read_class_numbers(label_map)
-    check_shape(reader, class_numbers, scan)
-    return class_numbers
-
-
-def check_shape(case: Case, reference: NDArray[np.uint8], scan: Scan) -> None:
-    """Refuse a mask of another shape than its image.
-
-    Parameters
-    ----------
-    case, scan
-        The image.
-    reference
-        Its mask, `(N, H, W)`.
-
-    Raises
-    ------
-    BadInput
-        If they differ.
-    """
-    planes = Planes(scan, 0.0, 1.0)  # for its shape alone, so the range of values does not matter
-    shape = (len(planes), *planes.plane_shape)
-    if reference.shape != shape:
-        why = f"has shape {reference.shape}, its image {shape}"
-        raise BadInput(case.mask_source, why, "give a mask of the same shape")
-
-
-def label_map_for(card: ModelCard, case: Case) -> LabelMap:
-    """The meaning of the values in a reference mask.
-
-    That of the case where it has one; else the labels of a training data set, if the mask lies in the folder
-    of one whose labels the card lists; else those of the model.
-    """
-    if case.label_map is not None:
-        return case.label_map
-    folder = case.dataset_name
-    for data in card.training_data:
-        if data.labels and data.folder == folder:
-            return LabelMap(card.classes, data.labels, folder, others_are_background=True)
-    return LabelMap.for_model(card.classes)
+        return metric_record(self.report(), self.settings, data)

@@ -16,8 +16,8 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import dice, iou, psnr
 from napari_latentseg.evaluation.report import EvaluatedModel, LeftOut, ReconstructionReport
 from napari_latentseg.evaluation.stability import ssim
-from napari_latentseg.inference.evaluate import check_shape, label_map_for
 from napari_latentseg.inference.predictor import Predictor
+from napari_latentseg.inference.reference_masks import check_shape, label_map_for
 
 __all__ = ["ReconstructionEvaluation"]
 

@@ -5,26 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.codecs.spec import Kind
 from napari_latentseg.errors import BadInput
+from napari_latentseg.methods.noise import Noise, random_noise
 
 __all__ = [
     "Batch",
     "FineTuneSpec",
     "Method",
-    "Noise",
     "Reconstruction",
     "Stage",
-    "codec_deviation",
-    "join_deviations",
-    "random_noise",
 ]
 
 
@@ -50,70 +46,6 @@ class Batch:
     masks: Tensor
     annotated: Tensor | None = None
     whole_annotated: Tensor | None = None
-
-
-class Noise(Protocol):
-    """Standard normal noise for one sample of an ensemble.
-
-    A function of shape and sampling step: the same arguments give the same noise at every call, so that a run
-    can be repeated and overlapping tiles agree.
-    """
-
-    def __call__(self, shape: tuple[int, ...], step: int = 0) -> Tensor:
-        """Noise `(B, C, h, w)`, float32 on the CPU.
-
-        Parameters
-        ----------
-        shape
-            `(B, C, h, w)`.
-        step
-            0 for the initial noise; i for the noise that the i-th sampling step adds.
-        """
-
-
-def random_noise(generator: torch.Generator | None = None) -> Noise:
-    """Noise that is drawn anew at every call, whatever the step; for training and tests.
-
-    Parameters
-    ----------
-    generator
-        Of the CPU; torch's global one where not given.
-    """
-
-    def sample_noise(shape: tuple[int, ...], step: int = 0) -> Tensor:
-        return torch.randn(shape, generator=generator)
-
-    return sample_noise
-
-
-def join_deviations(*deviations: tuple[bool, str]) -> str:
-    """The text of `Method.deviations_from_paper`.
-
-    Parameters
-    ----------
-    deviations
-        Whether a method deviates from its paper in some respect, and the words for it.
-    """
-    return ", ".join(text for deviates, text in deviations if deviates)
-
-
-def codec_deviation(codec: Codec, kind: Kind, name: str) -> tuple[bool, str]:
-    """Whether and how a codec differs from that of the paper, for `join_deviations`.
-
-    Parameters
-    ----------
-    codec
-        The codec of the method.
-    kind, name
-        Kind and name of the paper's codec. Both codecs that papers use, SD-VAE and TAESD, have 4 latent
-        channels and one latent position for 8 x 8 pixels; so have those of SDXL, whose latents are others.
-    """
-    if codec.kind != kind:
-        return True, f"{codec.kind} codec in place of {name}"
-    if (codec.channels, codec.downsampling_factor) != (4, 8):
-        ratio = "" if codec.downsampling_factor == 8 else f", 1:{codec.downsampling_factor},"
-        return True, f"{codec.channels}-channel codec{ratio} in place of {name}"
-    return bool(codec.other_latents), f"{codec.other_latents} in place of {name}"
 
 
 @dataclass(frozen=True)

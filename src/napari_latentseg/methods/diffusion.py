@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from napari_latentseg.core.frozen import FrozenModel
-from napari_latentseg.methods.base import Noise
+from napari_latentseg.methods.noise import Noise
 
 __all__ = ["Diffusion", "DiffusionConfig"]
 

@@ -14,15 +14,10 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.methods.base import (
-    Batch,
-    FineTuneSpec,
-    Method,
-    Noise,
-    codec_deviation,
-    join_deviations,
-)
+from napari_latentseg.methods.base import Batch, FineTuneSpec, Method
+from napari_latentseg.methods.deviations import codec_deviation, join_deviations
 from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
+from napari_latentseg.methods.noise import Noise
 from napari_latentseg.networks.efficientnet import PyramidConditioner
 from napari_latentseg.networks.lmm import LatentMappingModel
 

@@ -17,18 +17,11 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.methods.base import (
-    Batch,
-    FineTuneSpec,
-    Method,
-    Noise,
-    Reconstruction,
-    Stage,
-    join_deviations,
-    random_noise,
-)
+from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Reconstruction, Stage
+from napari_latentseg.methods.deviations import join_deviations
 from napari_latentseg.methods.diffusion import Diffusion
 from napari_latentseg.methods.guided_config import GuidedConfig
+from napari_latentseg.methods.noise import Noise, random_noise
 from napari_latentseg.methods.timestep_sampler import SecondMomentResampler
 from napari_latentseg.methods.vlb import ancestral_sample, vlb_loss
 from napari_latentseg.networks.autoencoder import Autoencoder, ChannelMoments

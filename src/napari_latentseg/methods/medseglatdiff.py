@@ -18,17 +18,10 @@ from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.core.frozen import FrozenModel
-from napari_latentseg.methods.base import (
-    Batch,
-    FineTuneSpec,
-    Method,
-    Noise,
-    Reconstruction,
-    Stage,
-    join_deviations,
-    random_noise,
-)
+from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Reconstruction, Stage
+from napari_latentseg.methods.deviations import join_deviations
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
+from napari_latentseg.methods.noise import Noise, random_noise
 from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser
 from napari_latentseg.networks.vq import VQAutoencoder, VQConfig
 

@@ -19,17 +19,10 @@ from torch import Tensor, nn
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.errors import BadInput
-from napari_latentseg.methods.base import (
-    Batch,
-    FineTuneSpec,
-    Method,
-    Noise,
-    Stage,
-    codec_deviation,
-    join_deviations,
-    random_noise,
-)
+from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Stage
+from napari_latentseg.methods.deviations import codec_deviation, join_deviations
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
+from napari_latentseg.methods.noise import Noise, random_noise
 from napari_latentseg.networks.denoiser import (
     Denoiser,
     DenoiserConfig,

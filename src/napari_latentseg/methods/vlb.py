@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from napari_latentseg.methods.base import Noise
+from napari_latentseg.methods.noise import Noise
 
 # Not diffusers' DDPMScheduler with `learned_range`: it has no variational loss, and draws its noise from a
 # generator, while ours is a function of the position, so that overlapping tiles agree.

@@ -16,17 +16,10 @@ from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
-from napari_latentseg.methods.base import (
-    Batch,
-    FineTuneSpec,
-    Method,
-    Noise,
-    Stage,
-    codec_deviation,
-    join_deviations,
-    random_noise,
-)
+from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Stage
+from napari_latentseg.methods.deviations import codec_deviation, join_deviations
 from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
+from napari_latentseg.methods.noise import Noise, random_noise
 from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.wavelet import WaveEncoder
 from napari_latentseg.utils.batch_share import when_batch_is_complete

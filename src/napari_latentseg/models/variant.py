@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from napari_latentseg.data.preprocess import Preprocess
-from napari_latentseg.methods.base import Method, join_deviations
+from napari_latentseg.methods.base import Method
+from napari_latentseg.methods.deviations import join_deviations
 
 __all__ = ["variant_text"]
 
