@@ -64,7 +64,7 @@ def test_approvals_are_listed_as_json(cli, approved: AnnotationStore) -> None:
 def test_verify_says_that_all_is_well_or_what_is_not(cli, approved: AnnotationStore) -> None:
     ended = cli("annotations", "verify")
     assert (ended.code, ended.out) == (
-        0, "hippocampus: 3 slices of 1 images are unchanged since they were approved\n"
+        0, "hippocampus: 3 slices of 1 image unchanged since approval\n"
     )  # fmt: skip
     (path,) = (approved.folder / "imagesTr").iterdir()
     path.unlink()

@@ -28,7 +28,7 @@ def test_a_protocol_is_said_with_its_size(evaluated: Callable[..., Any]) -> None
     ended = evaluated("--protocol", "gms")
     assert ended.code == 0, ended
     assert "soft DSC" in ended.out
-    assert "(protocol gms at 224 x 224, 3 images, 1 samples from none)" in ended.out
+    assert "(protocol gms at 224 x 224, 3 images, 1 sample from none)" in ended.out
     report = json.loads(evaluated("--protocol", "gms", "--json").out)
     assert report["protocol"]["name"] == "gms"
     assert report["protocol"]["mean"] == report["mean"]
@@ -60,7 +60,7 @@ def test_lists_choose_the_images(evaluated: Callable[..., Any], tmp_path: Path) 
     test.write_text("case_1.png\n", "utf-8")
     ended = evaluated("--split", test, "--subset", "test", "--sampling", "none")
     assert ended.code == 0, ended
-    assert "1 images, 1 samples from none" in ended.out
+    assert "1 image, 1 sample from none" in ended.out
 
 
 @pytest.mark.parametrize(

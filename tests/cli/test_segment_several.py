@@ -67,7 +67,7 @@ def test_a_broken_image_does_not_cost_the_others(
     assert len(ended.errors) == len(broken) + 1
     for name, line in zip(broken, ended.errors, strict=False):
         assert name in line
-    assert ended.errors[-1] == f"error: {len(broken)} of 3 images have no result"
+    assert ended.errors[-1] == f"error: {len(broken)} of 3 images without a result"
     assert len(list((tmp_path / "out").glob("*_run.json"))) == 3 - len(broken)
 
 

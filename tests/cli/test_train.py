@@ -245,7 +245,7 @@ def test_scores_are_printed_and_written(cli, data: Path, tiny_model_folder: Path
 def test_images_that_were_trained_on_are_not_kept_silent(cli, data: Path, config: Path, out: Path) -> None:
     assert cli("train", "--data", data, "--out", out, "--config", config, "--epochs", 1).code == 0
     everything = cli("evaluate", "--model", out, "--data", data, "--sampling", "none")
-    says = "4 of 6 images were used to train the model, and 2 to validate it"
+    says = "the model was trained on 4 of 6 images, and validated on 2"
     assert f"{says}: the scores are too high" in everything.out
     apart = cli("evaluate", "--model", out, "--data", data, "--sampling", "none", "--subset", "validation")
     assert "(2 images" in apart.out

@@ -226,7 +226,7 @@ def test_a_stopped_batch_is_continued(viewer, qtbot, open_dialog, tmp_path, writ
     assert dialog.process.state == "stopped", dialog.process.error + dialog.process.details
     done = {row.case for row in read_case_rows(results) if row.state == "done"}
     assert 0 < len(done) < 30
-    assert f"Stopped: {len(done)} of 30 cases are done" in dialog.status.text()
+    assert f"Stopped: {len(done)} of 30 cases done" in dialog.status.text()
     assert dialog.start_button.text() == "Continue"
     run_to_the_end(qtbot, dialog)
     assert dialog.process.state == "done", dialog.process.error + dialog.process.details

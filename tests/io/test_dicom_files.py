@@ -33,7 +33,7 @@ def test_a_zip_is_read_like_its_folder(made, tmp_path):
     path = packed(tmp_path / "a.zip", files | {"deep/notes.txt": b"hello", "DICOMDIR": b"x"})
     scan = read_scan(path)
     assert np.array_equal(np.asarray(scan.array), made.ramp(4, 5, 6))
-    assert scan.notes == ("1 files that are not DICOM were skipped",)
+    assert scan.notes == ("skipped 1 file: no DICOM",)
     assert scan.geometry == reader.read(folder).geometry
 
 
@@ -117,8 +117,8 @@ def test_stray_files_are_passed_over_with_a_note(made, tmp_path):
     scan = read_scan(tmp_path)
     assert np.array_equal(np.asarray(scan.array), made.ramp(4, 5, 6))
     assert scan.notes == (
-        "2 files that are not DICOM were skipped",
-        "1 files that are not images were skipped",
+        "skipped 2 files: no DICOM",
+        "skipped 1 file: no image",
     )
 
 

@@ -9,6 +9,7 @@ import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table
 from napari_latentseg.cli.options import JsonOutput
+from napari_latentseg.utils.counts import count_text
 
 if TYPE_CHECKING:
     from napari_latentseg.annotations import AnnotationStore
@@ -111,9 +112,8 @@ def verify(store: Store = None, as_json: JsonOutput = False) -> None:
                 print_line(f"{name}: {finding.file}: {finding.description}")
             if not any(finding.is_serious for finding in findings):
                 planes, scans = annotation_store.count_approved()
-                print_line(
-                    f"{name}: {planes} slices of {scans} images are unchanged since they were approved"
-                )
+                of_images = f"of {count_text(scans, 'image')}"
+                print_line(f"{name}: {count_text(planes, 'slice')} {of_images} unchanged since approval")
     if as_json:
         print_json(reports)
     if any(finding["serious"] for store_report in reports for finding in store_report["findings"]):

@@ -53,6 +53,7 @@ from napari_latentseg.cli.segment_options import (
     make_postprocess,
     parse_classes,
 )
+from napari_latentseg.utils.counts import count_text
 
 if TYPE_CHECKING:
     from napari_latentseg.api.batch import BatchReport
@@ -168,7 +169,7 @@ def batch(
     if report.is_stopped:
         raise Cancelled
     if failed := report.count("failed"):
-        print_error(f"{failed} of {len(report.outcomes)} cases failed; {report.table} says why")
+        print_error(f"{failed} of {count_text(len(report.outcomes), 'case')} failed; {report.table} says why")
         raise typer.Exit(EXIT_PARTIAL)
     print_line(str(report.table), quiet=quiet or as_json or events)
 

@@ -25,6 +25,7 @@ from napari_latentseg.cli.options import (
     use_threads,
 )
 from napari_latentseg.core.percent import percent
+from napari_latentseg.utils.counts import count_text
 
 if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
@@ -88,7 +89,7 @@ def calibrate(
         exit_partial(left_out)
         return
     if (reliability := card.reliability) is not None:
-        ensemble = f"{reliability.samples} samples from {reliability.source}"
+        ensemble = f"{count_text(reliability.samples, 'sample')} from {reliability.source}"
         print_line(f"calibration error {reliability.ece:.4f}  ({reliability.data}; {ensemble})", quiet=quiet)
         if reliability.ece_unsure is not None:
             first, last = reliability.uncertain_range

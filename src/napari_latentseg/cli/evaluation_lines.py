@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_latentseg.cli.console import print_line, print_table
+from napari_latentseg.utils.counts import count_text
 
 if TYPE_CHECKING:
     from napari_latentseg.evaluation.bootstrap import Interval
@@ -32,7 +33,8 @@ def print_evaluation(report: EvaluationReport, subset: str, *, quiet: bool) -> N
         Whether nothing is printed.
     """
     mean, protocol = report.mean, report.protocol
-    images = f"{report.image_count} images, {report.samples} samples from {report.source}"
+    samples = count_text(report.samples, "sample")
+    images = f"{count_text(report.image_count, 'image')}, {samples} from {report.source}"
     if protocol is not None:
         mean = protocol.mean
         at = "at file size" if protocol.size is None else f"at {protocol.size} x {protocol.size}"
@@ -50,7 +52,7 @@ def print_evaluation(report: EvaluationReport, subset: str, *, quiet: bool) -> N
     for name, scores_of_class in report.classes.items():
         print_line(
             f"  {name}: DSC {scores_of_class.dsc:.4f}  IoU {scores_of_class.iou:.4f}"
-            f"  HD95 {scores_of_class.hd95:.1f} pixel  ({scores_of_class.images} images"
+            f"  HD95 {scores_of_class.hd95:.1f} pixel  ({count_text(scores_of_class.images, 'image')}"
             f"{_class_interval(report, name)})",
             quiet=quiet,
         )
@@ -95,7 +97,7 @@ def _class_interval(report: EvaluationReport, name: str) -> str:
 
 def _paired_lines(paired: PairedReport) -> list[str]:
     other = paired.against
-    settings = f"{paired.samples} samples from {paired.source}"
+    settings = f"{count_text(paired.samples, 'sample')} from {paired.source}"
     lines = [
         f"against {other.name} {other.version} ({settings}; DSC {paired.against_mean.dsc:.4f}): "
         f"DSC {_difference(paired.dsc)}"
@@ -135,15 +137,15 @@ def _stability_line(stability: StabilityReport) -> str:
             ("probabilities", stability.probability_psnr, stability.probability_ssim),
         )
     ]
-    counts = f"{stability.pairs} pairs, {stability.identical} with equal masks"
+    counts = f"{count_text(stability.pairs, 'pair')}, {stability.identical} with equal masks"
     skipped = f"; {stability.skipped} with an empty mask left out" if stability.skipped else ""
     return f"samples against the first: {'; '.join(parts)} ({counts}{skipped})"
 
 
 def _reader_lines(report: ReaderReport) -> list[str]:
-    mean = report.mean
+    mean, readers = report.mean, count_text(report.readers, "reader")
     return [
-        f"GED2 {mean.ged2:.4f}  matched IoU {mean.matched_iou:.4f}  ({report.readers} readers, 1 - IoU)",
+        f"GED2 {mean.ged2:.4f}  matched IoU {mean.matched_iou:.4f}  ({readers}, 1 - IoU)",
         f"  mean distance of a sample and a reader {mean.sample_reader_distance:.4f}, of two samples"
         f" {mean.sample_distance:.4f}, of two readers {mean.reader_distance:.4f}",
     ]
@@ -151,14 +153,15 @@ def _reader_lines(report: ReaderReport) -> list[str]:
 
 def _training_overlap(report: EvaluationReport, subset: str) -> str:
     """A warning where the model has seen some of the images in training; empty where it has not."""
-    training, validation, total = report.training_count, report.validation_count, report.image_count
+    training, validation = report.training_count, report.validation_count
+    total = count_text(report.image_count, "image")
     if (subset == "validation" and not report.subset) or not (training or validation):
         return ""
     if not training:
         return (
-            f"{validation} of {total} images were validation images in training: the weights may have been"
-            " chosen by them"
+            f"the model was validated on {validation} of {total} in training:"
+            " its weights may have been chosen by them"
         )
-    also = f", and {validation} to validate it" if validation else ""
+    also = f", and validated on {validation}" if validation else ""
     remedy = " (--subset validation scores those alone)" if validation and not report.subset else ""
-    return f"{training} of {total} images were used to train the model{also}: the scores are too high{remedy}"
+    return f"the model was trained on {training} of {total}{also}: the scores are too high{remedy}"

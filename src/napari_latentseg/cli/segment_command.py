@@ -46,6 +46,7 @@ from napari_latentseg.cli.segment_options import (
     parse_classes,
 )
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.counts import count_text
 
 if TYPE_CHECKING:
     from napari_latentseg.api.files import FileResult
@@ -186,7 +187,7 @@ def segment(
     if as_json:
         print_json({"results": records, "errors": [str(error) for error in failures]})
     if failures:
-        print_error(f"{len(failures)} of {total} images have no result")
+        print_error(f"{len(failures)} of {count_text(total, 'image')} without a result")
         raise typer.Exit(2 if len(failures) == total else EXIT_PARTIAL)
 
 
@@ -235,7 +236,7 @@ def _remarks(segmentation: Segmentation) -> list[str]:
     if record.tolerance is not None and record.complete and record.samples < record.samples_asked:
         remarks.append(f"{record.samples} of {record.samples_asked} samples were enough")
     if segmentation.variance is None:
-        samples = "1 sample" if record.samples == 1 else f"{record.samples} samples"
+        samples = count_text(record.samples, "sample")
         reason = "one pass" if record.source == "none" else samples
         remarks.append(f"no variance: {reason} cannot tell how much samples differ (3 or more can)")
     return [*remarks, *expected_dice_lines(record.expected_dice)]

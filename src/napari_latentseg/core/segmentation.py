@@ -23,6 +23,7 @@ from napari_latentseg.core.sample_store import SampleMaps
 from napari_latentseg.core.scan import describe_array
 from napari_latentseg.core.segmented_region import SegmentedRegion
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.counts import count_text
 
 __all__ = ["MAX_VARIANCE", "MIN_SAMPLES_FOR_VARIANCE", "Segmentation", "volumes_by_name"]
 
@@ -100,7 +101,7 @@ class Segmentation:
 
     def __repr__(self) -> str:
         record = self.record
-        samples = "1 sample" if record.samples == 1 else f"{record.samples} samples"
+        samples = count_text(record.samples, "sample")
         names = ", ".join(info.name for info in self.mask_classes)
         image = f"{describe_array(self.mask, self.axes)}, {self.geometry.describe_spacing()}"
         model = f"{record.model.name} {record.model.version}"

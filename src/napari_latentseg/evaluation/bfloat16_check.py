@@ -10,6 +10,7 @@ from pydantic import Field
 
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.record import SamplingSource
+from napari_latentseg.utils.counts import count_text
 
 __all__ = ["MAX_MASK_CHANGE", "MAX_MEAN_CHANGE", "MIN_IMAGES", "Bfloat16Accumulator", "Bfloat16Check"]
 
@@ -63,8 +64,8 @@ class Bfloat16Check(FrozenModel):
     def describe(self) -> str:
         """Whether bfloat16 may be used by default, and why, in words."""
         answer = "used by --precision auto" if self.is_allowed else "not used by --precision auto"
-        ensemble = f"mean of {self.samples} samples from {self.source}"
-        images = f"{self.images} image{'' if self.images == 1 else 's'}"
+        ensemble = f"mean of {count_text(self.samples, 'sample')} from {self.source}"
+        images = count_text(self.images, "image")
         return (
             f"{answer}: it changed up to {100 * self.max_mask_change:.2g} % of the pixels of a mask, and the"
             f" mean by {self.mean_change:.2g} on average ({ensemble}, {images})"

@@ -14,6 +14,7 @@ from napari_latentseg.inference.pipeline import computed_ahead
 from napari_latentseg.inference.positional_noise import PositionalNoise
 from napari_latentseg.inference.sample_job import SampleJob, Tile
 from napari_latentseg.inference.settings import InferenceSettings
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.utils.oom import BatchSize
 
 __all__ = ["Sampler"]
@@ -156,7 +157,7 @@ class Sampler:
             )
 
     def _note(self, count: int) -> None:
-        self._notes.append(f"memory ran out; continued with {count} tiles at once")
+        self._notes.append(f"memory ran out; continued with {count_text(count, 'tile')} at once")
 
 
 def _tiles(job: SampleJob) -> Iterator[Tile]:

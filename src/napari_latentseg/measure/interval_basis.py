@@ -12,6 +12,7 @@ from napari_latentseg.core.record import SAMPLING_SOURCES, RunRecord
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 from napari_latentseg.evaluation.calibration import VolumeInterval
 from napari_latentseg.measure.measurement import INTERVAL_LEVEL
+from napari_latentseg.utils.counts import count_text
 
 __all__ = [
     "THRESHOLD_TOLERANCE",
@@ -115,7 +116,7 @@ class IntervalBasis:
         level = percent(INTERVAL_LEVEL)
         if self.kind == "calibrated" and self.interval is not None:
             return f"{level} intervals, calibrated on {self.interval.cases} images (see the model card)."
-        return f"{level} intervals of {self.samples} samples, not calibrated: {self.reason}."
+        return f"{level} intervals of {count_text(self.samples, 'sample')}, not calibrated: {self.reason}."
 
 
 def interval_basis(segmentation: Segmentation, card: CalibratedCard | None) -> IntervalBasis:
@@ -255,7 +256,7 @@ def _differences_of_run(record: RunRecord, interval: Calibrated) -> Iterator[str
         sources = [SAMPLING_SOURCES.get(s, s) for s in (record.source, interval.source)]
         yield f"the samples are from {sources[0]}, calibrated with {sources[1]}"
     if record.samples < interval.samples:
-        yield f"{record.samples} samples, calibrated with {interval.samples}"
+        yield f"{count_text(record.samples, 'sample')}, calibrated with {interval.samples}"
     if interval.precisions and record.precision not in interval.precisions:
         yield f"computed in {record.precision}, calibrated in {' and '.join(interval.precisions)}"
     # 1e-6: thresholds come from sliders and JSON

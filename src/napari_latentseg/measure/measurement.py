@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from napari_latentseg.core.percent import percent
 from napari_latentseg.core.record import MaskState
 from napari_latentseg.core.units import MM_PER_UNIT
+from napari_latentseg.utils.counts import count_text
 
 __all__ = [
     "CALIBRATED",
@@ -185,7 +186,9 @@ class Measurement:
         """``90 %: 1.44 to 1.61, calibrated`` in the unit of `size_text`; empty without an interval."""
         if self.low is None or self.high is None:
             return ""
-        origin = CALIBRATED if self.interval_source == CALIBRATED else f"of {self.samples} samples"
+        origin = (
+            CALIBRATED if self.interval_source == CALIBRATED else f"of {count_text(self.samples, 'sample')}"
+        )
         # nothing found: the line has no other number that would have the unit
         unit = "" if self.value else f" {self._display_scale[1]}"
         level = percent(INTERVAL_LEVEL)

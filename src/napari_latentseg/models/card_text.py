@@ -9,6 +9,7 @@ from napari_latentseg.evaluation.contour_band import ContourBand
 from napari_latentseg.evaluation.expected_dice import ExpectedDice
 from napari_latentseg.evaluation.fit import FitReference
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.utils.counts import count_text
 
 __all__ = ["card_lines", "card_text", "dice_text", "dice_words"]
 
@@ -33,7 +34,8 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
     for data in card.training_data:
         how = f" ({data.split})" if data.split else ""
         text = (
-            f"{data.name}: {data.images} images, {data.validation_images} for validation{how}; {data.licence}"
+            f"{data.name}: {count_text(data.images, 'image')}, {data.validation_images} for validation{how};"
+            f" {data.licence}"
         )
         lines.append(("Trained on", text))
     for metric in card.metrics:
@@ -135,7 +137,7 @@ def dice_words(dsc: float, images: int, base_dsc: float | None, noun: str, label
     'Dice 0.811, base 0.807, on the same 2 cases'
     """
     if base_dsc is None:
-        return f"{label}{dsc:.2f} on {images} {noun}{'' if images == 1 else 's'}"
+        return f"{label}{dsc:.2f} on {count_text(images, noun)}"
     # where two digits would make a difference look like none, a third one shows it
     digits = 2 if f"{dsc:.2f}" != f"{base_dsc:.2f}" else 3
     same = noun if images == 1 else f"{images} {noun}s"
@@ -150,14 +152,14 @@ def _reliability_text(reliability: Reliability) -> str:
         if reliability.ece_unsure is None
         else f", {reliability.ece_unsure:.3f} for probabilities from {first:g} to {last:g}"
     )
-    ensemble = f"mean of {reliability.samples} samples from {reliability.source}"
+    ensemble = f"mean of {count_text(reliability.samples, 'sample')} from {reliability.source}"
     error = f"expected calibration error {reliability.ece:.4f}{uncertain_text}"
     return f"{error} ({ensemble}), on {reliability.data}"
 
 
 def _interval_text(interval: VolumeInterval) -> str:
     """Level and classes of the calibrated intervals, and their coverage on other images, in words."""
-    ensemble = f"{interval.samples} samples from {interval.source}"
+    ensemble = f"{count_text(interval.samples, 'sample')} from {interval.source}"
     names = ", ".join(interval.factors)
     text = f"{percent(interval.level)} for areas and volumes of {names} ({ensemble}), by {interval.data}"
     if interval.coverage:
@@ -176,7 +178,9 @@ def _contour_text(band: ContourBand) -> str:
         " each left out in turn"
         for name, fit in band.classes.items()
     )
-    return f"{band.promise} {band.samples} samples from {band.source}, by {band.data}. {classes}"
+    return (
+        f"{band.promise} {count_text(band.samples, 'sample')} from {band.source}, by {band.data}. {classes}"
+    )
 
 
 def _expected_dice_text(expected: ExpectedDice) -> str:
@@ -189,7 +193,7 @@ def _expected_dice_text(expected: ExpectedDice) -> str:
         texts.append(
             f"{text}, {percent(expected.level)} bound held in {percent(fit.coverage)} of {fit.cases} images"
         )
-    ensemble = f"{expected.samples} samples from {expected.source}"
+    ensemble = f"{count_text(expected.samples, 'sample')} from {expected.source}"
     return f"{'; '.join(texts)}, each left out in turn ({ensemble}), by {expected.data}"
 
 
@@ -209,7 +213,7 @@ def _fit_text(fit: FitReference) -> str:
         parts.append(f"sides of {_range_text(headers.sides)} pixels")
     text = "; ".join(parts)
     if fit.latents is None:
-        return f"{text} ({fit.images} training images)"
+        return f"{text} ({count_text(fit.images, 'training image')})"
     limits = fit.latents.volumes or fit.latents.slices
     return (
         f"{text}; images at a distance above {limits.unusual:.2f} are called unusual, above"
@@ -225,7 +229,7 @@ def _range_text(limits: tuple[float, float]) -> str:
 
 def _class_text(name: str, values: dict[str, float]) -> str:
     count = round(values.get("images", 0))
-    return f"{name} DSC {values.get('dsc', 0):.3f} ({count} image{'' if count == 1 else 's'})"
+    return f"{name} DSC {values.get('dsc', 0):.3f} ({count_text(count, 'image')})"
 
 
 def _metric_text(name: str, value: float, unit: str) -> str:

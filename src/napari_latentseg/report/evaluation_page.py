@@ -29,6 +29,7 @@ from napari_latentseg.report.explanation import curve_points
 from napari_latentseg.report.templates import load_template, write_page
 from napari_latentseg.report.write_report import check_report
 from napari_latentseg.utils.atomic import check_writable_folder
+from napari_latentseg.utils.counts import count_text
 
 __all__ = ["check_evaluation_page", "write_evaluation_page"]
 
@@ -118,7 +119,7 @@ def _facts(report: EvaluationReport) -> list[tuple[str, str]]:
     at = "" if protocol is None or protocol.size is None else f" at {protocol.size} x {protocol.size} pixels"
     images = str(report.image_count)
     if report.intervals is not None and report.intervals.unit == "patient":
-        images += f" of {report.intervals.units} patients"
+        images += f" of {count_text(report.intervals.units, 'patient')}"
     if report.subset:
         images += f" ({report.subset})"
     if report.left_out:

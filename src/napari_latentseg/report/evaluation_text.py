@@ -8,6 +8,7 @@ from napari_latentseg.evaluation.bootstrap import Interval
 from napari_latentseg.evaluation.mean_calibration import MeanCalibration
 from napari_latentseg.evaluation.readers import ReaderReport
 from napari_latentseg.evaluation.report import EvaluationReport, PairedReport, PairedScore
+from napari_latentseg.utils.counts import count_text
 
 __all__ = [
     "Cell",
@@ -64,7 +65,7 @@ def score_rows(report: EvaluationReport) -> list[list[str | Cell]]:
     for name, scores in report.classes.items():
         ends = None if intervals is None else intervals.classes.get(name)
         row = _score_cells(f"classes.{name}", scores, ends)
-        rows.append([f"{name} ({scores.images} images)", *row])
+        rows.append([f"{name} ({count_text(scores.images, 'image')})", *row])
     return rows
 
 
@@ -121,16 +122,13 @@ def score_texts(report: EvaluationReport) -> list[str]:
 
 def training_warning(report: EvaluationReport) -> str:
     """A warning where the model has seen some of the images; empty where it has not."""
-    total = report.image_count
+    total = f"these {count_text(report.image_count, 'image')}"
     if report.training_count:
-        return (
-            f"The model was trained on {report.training_count} of these {total} images: the scores are too"
-            " high."
-        )
+        return f"The model was trained on {report.training_count} of {total}: the scores are too high."
     if report.validation_count:
         return (
-            f"{report.validation_count} of these {total} images were validation images of the model, by which"
-            " its weights may have been chosen."
+            f"The model was validated on {report.validation_count} of {total} in training: its weights may"
+            " have been chosen by them."
         )
     return ""
 
@@ -187,7 +185,7 @@ def paired_rows(paired: PairedReport) -> list[list[str | Cell]]:
         ("HD95", "paired.hd95", paired.hd95, 1),
     ]
     scores += [
-        (f"DSC of {name} ({score.images} images)", f"paired.classes.{name}", score, 4)
+        (f"DSC of {name} ({count_text(score.images, 'image')})", f"paired.classes.{name}", score, 4)
         for name, score in paired.classes.items()
     ]
     return [
@@ -208,7 +206,7 @@ def paired_texts(paired: PairedReport) -> list[str]:
     """How the other model was run, what the test says, and whether the other has seen the images."""
     other, score = paired.against, paired.dsc
     lines = [
-        f"{other.name}, version {other.version} ({other.method}), {paired.samples} samples from"
+        f"{other.name}, version {other.version} ({other.method}), {count_text(paired.samples, 'sample')} from"
         f" {paired.source}, threshold {paired.threshold:g}, {paired.precision}: DSC"
         f" {paired.against_mean.dsc:.4f}.",
         f"Difference: this model minus the other, image by image, with intervals over {paired.units}"

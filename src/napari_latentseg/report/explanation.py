@@ -9,6 +9,7 @@ from napari_latentseg.core.percent import percent
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure import Measurement, expected_dice_lines
 from napari_latentseg.review import uncertainty_basis
+from napari_latentseg.utils.counts import count_text
 
 if TYPE_CHECKING:
     from napari_latentseg.evaluation.calibration import Reliability
@@ -82,8 +83,9 @@ def curve_text(reliability: Reliability) -> str:
     """Explain the reliability curve."""
     text = (
         "The curve shows how often voxels with a given mean probability belong to the class, on"
-        f" {reliability.images} images with {reliability.samples} samples ({reliability.data}). On the"
-        " dashed line, a probability of 70 % is right in 70 % of the voxels. Expected calibration error"
+        f" {count_text(reliability.images, 'image')} with {count_text(reliability.samples, 'sample')}"
+        f" ({reliability.data}). On the dashed line, a probability of 70 % is right in 70 %"
+        " of the voxels. Expected calibration error"
         f" {reliability.ece:.3f}"
     )
     if reliability.ece_unsure is not None:

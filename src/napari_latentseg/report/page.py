@@ -18,6 +18,7 @@ from napari_latentseg.report.explanation import curve_points, curve_text, explan
 from napari_latentseg.report.pictures import ImageStrip, Overview
 from napari_latentseg.report.templates import load_template
 from napari_latentseg.review import MEASURES, Finding, uncertainty_basis
+from napari_latentseg.utils.counts import count_text
 
 if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
@@ -143,7 +144,7 @@ def _rows_to_show(measurements: Sequence[Measurement], classes: int) -> tuple[li
 
 
 def _row(row: Measurement, color: str) -> dict[str, str]:
-    sources = {"calibrated": "calibrated", "samples": f"of {row.samples} samples", "": "none"}
+    sources = {"calibrated": "calibrated", "samples": f"of {count_text(row.samples, 'sample')}", "": "none"}
     diameters = ""
     if row.long_axis is not None and row.short_axis is not None:
         diameters = (

@@ -14,6 +14,7 @@ from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segment
 from napari_latentseg.errors import BadInput
 from napari_latentseg.review.scoring import ScoredRegion, score_objects, score_slices
 from napari_latentseg.review.uncertainty import DEFAULT_MEASURE, MEASURES
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.utils.progress import Progress, no_progress
 
 __all__ = ["Finding", "available_measures", "rank", "uncertainty_basis", "uncertainty_profile"]
@@ -100,10 +101,10 @@ def uncertainty_basis(segmentation: Segmentation) -> str:
     """What the uncertainty of a segmentation is computed from, as text for the user."""
     record = segmentation.record
     if segmentation.variance is not None:
-        return f"{record.samples} samples from {SAMPLING_SOURCES[record.source]}"
+        return f"{count_text(record.samples, 'sample')} from {SAMPLING_SOURCES[record.source]}"
     if record.source == "none" or record.samples == 1:
         return "the probabilities of one prediction, and no samples to compare"
-    return f"the mean probabilities of {record.samples} samples, too few for a variance"
+    return f"the mean probabilities of {count_text(record.samples, 'sample')}, too few for a variance"
 
 
 def rank(

@@ -18,6 +18,7 @@ from typing import BinaryIO, cast
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import silence_logger
 from napari_latentseg.io._progress import report_progress
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.utils.size_claims import is_harmless_size
 
 __all__ = [
@@ -212,7 +213,7 @@ def find_dicom_files(path: Path) -> tuple[list[DicomFile], list[str]]:
     if not dicom_files:
         raise BadInput(path.name, "holds no DICOM file", "choose the folder of a series")
     if skipped_count := len(items) - len(dicom_files):
-        notes.append(f"{skipped_count} files that are not DICOM were skipped")
+        notes.append(f"skipped {count_text(skipped_count, 'file')}: no DICOM")
     return dicom_files, notes
 
 

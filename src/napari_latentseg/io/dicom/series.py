@@ -18,6 +18,7 @@ from napari_latentseg.io.dicom.geometry import SlicePose, is_same_orientation, s
 from napari_latentseg.io.dicom.header import Frame, Header, read_header
 from napari_latentseg.io.dicom.ordering import OrderedFrames, order_frames
 from napari_latentseg.io.dicom.pixels import is_colour
+from napari_latentseg.utils.counts import count_text
 
 __all__ = ["NoImageError", "Series", "SeriesInfo", "find_series"]
 
@@ -160,7 +161,7 @@ def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
             why = skip_reasons[0] if len(items) == 1 else "holds no image, only reports and the like"
             raise NoImageError(path.name, why, "choose the file or folder of a scan")
         if skip_reasons:
-            notes.append(f"{len(skip_reasons)} files that are not images were skipped")
+            notes.append(f"skipped {count_text(len(skip_reasons), 'file')}: no image")
         headers_by_item = {header.item: header for header in headers}
         series_list = [
             series

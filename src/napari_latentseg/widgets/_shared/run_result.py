@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import Measurement
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.runner import RunJob
 from napari_latentseg.widgets._shared.shown_mask import PersonMask, ShownMask, shown_mask_of
@@ -124,7 +125,7 @@ class RunResult:
         if self.layers.run_number > 1:
             parts.append(f"run {self.layers.run_number}")
         if self.segmentation is not None:
-            parts.append(f"{self.segmentation.record.samples} samples")
+            parts.append(count_text(self.segmentation.record.samples, "sample"))
             if self.segmentation.segmented_region.is_cancelled:
                 parts.append("cancelled")
         if self.has_other_data:

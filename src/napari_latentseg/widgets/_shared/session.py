@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.utils.scratch import remove_abandoned_scratch
 from napari_latentseg.widgets._shared.brush_cursor import remove_brush_background
 from napari_latentseg.widgets._shared.cases import Cases
@@ -23,7 +24,6 @@ from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.run_result import RunResult
 from napari_latentseg.widgets._shared.runner import RunJob, Runner, RunOutcome, RunProgress
 from napari_latentseg.widgets._shared.shown_mask import MaskTracker
-from napari_latentseg.widgets._shared.text import count_text
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets._shared.thresholds import Thresholds
 from napari_latentseg.widgets._shared.timings import RunTimings

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 __all__ = [
     "MAX_IMAGE_NAME",
     "SLICE_NUMBER_NOTE",
-    "count_text",
     "elide_middle",
     "format_numbers",
     "format_slices",
@@ -48,17 +47,6 @@ def format_slices(numbers: Iterable[int]) -> str:
     '3 to 5, 9'
     """
     return format_numbers(n + 1 for n in numbers)
-
-
-def count_text(number: int, noun: str) -> str:
-    """A number with its noun, which takes an s in the plural.
-
-    Examples
-    --------
-    >>> count_text(1, "slice"), count_text(3, "slice")
-    ('1 slice', '3 slices')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 _NOT_TO_BREAK = re.compile(r"(?<=\d) (?=[x×] \d|%|ml\b|[mµu]m|pixels?\b|s\b|min\b)|(?<=\d [x×]) (?=\d)")

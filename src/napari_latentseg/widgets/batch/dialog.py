@@ -26,13 +26,13 @@ from napari_latentseg import api
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.result_names import RECORD_NAME
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.child_process import EXIT_BAD_INPUT
 from napari_latentseg.widgets._shared.controls import CopyDetailsButton, elastic_combo
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_error, show_info
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.session import session_of
-from napari_latentseg.widgets._shared.text import count_text
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.batch.case_rows import CaseRow, read_case_rows
 from napari_latentseg.widgets.batch.case_table import CaseTable
@@ -349,8 +349,8 @@ class BatchDialog(QDialog):
             return f"Finished: {count_text(len(process.rows), 'case')}{failed}."
         if process.state == "stopped":
             done = sum(row.state == "done" for row in process.rows.values())
-            of_all = f" of {process.case_count}" if process.case_count else ""
-            return f"Stopped: {done}{of_all} cases are done{failed}. Continue finishes the others."
+            of_all = f" of {count_text(process.case_count, 'case')}" if process.case_count else ""
+            return f"Stopped: {done}{of_all} done{failed}. Continue finishes the others."
         return process.error
 
     def _on_process(self) -> None:

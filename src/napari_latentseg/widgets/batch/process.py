@@ -17,6 +17,7 @@ from napari_latentseg.batches.events import (
     parse_batch_event,
 )
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.child_process import (
     EXIT_BAD_INPUT,
     EXIT_INTERRUPTED,
@@ -26,7 +27,7 @@ from napari_latentseg.widgets._shared.child_process import (
 )
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.session import session_of
-from napari_latentseg.widgets._shared.text import count_text, time_left_text
+from napari_latentseg.widgets._shared.text import time_left_text
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.batch.case_rows import CaseRow, read_case_rows, table_name
 

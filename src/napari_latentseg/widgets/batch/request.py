@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.preferences import preferences
-from napari_latentseg.widgets._shared.text import count_text
 
 __all__ = ["LAYOUTS", "BatchRequest", "RunSettings"]
 

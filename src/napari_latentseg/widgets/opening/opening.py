@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QInputDialog, QProgressDialog, QWidget
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._progress import report_progress_to
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, NOTES_KEY
 from napari_latentseg.widgets._shared.plain_text import show_error, show_info
 from napari_latentseg.widgets.opening.layer_data import LayerData, ScanSurvey, layers_of_scan, survey_path
@@ -117,7 +118,9 @@ class ScanOpener(QObject):
         if self._dialog is not None:
             self._dialog.setMaximum(total)
             self._dialog.setValue(done)
-            self._dialog.setLabelText(f"Reading {self._jobs[0].path.name}: {done} of {total} files")
+            self._dialog.setLabelText(
+                f"Reading {self._jobs[0].path.name}: {done} of {count_text(total, 'file')}"
+            )
 
     def _close_dialog(self) -> None:
         dialog, self._dialog = self._dialog, None
@@ -186,7 +189,7 @@ def choose_series(path: Path, series: tuple[Any, ...], window: QWidget | None = 
 def _series_text(series_info: Any) -> str:
     if isinstance(series_info, str):
         return series_info
-    size = " × ".join(map(str, series_info.shape)) or f"{series_info.count} images"
+    size = " × ".join(map(str, series_info.shape)) or count_text(series_info.count, "image")
     return ", ".join(
         part for part in (series_info.modality, series_info.description, size, series_info.problem) if part
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.case_codes import case_codes_of, remember_folder
 from napari_latentseg.widgets._shared.plain_text import show_info
 from napari_latentseg.widgets._shared.threads import run_in_thread
@@ -187,7 +188,9 @@ def export_result(
         remember_folder(folder)
         return paths
 
-    return run_in_thread(write, lambda paths: show_info(f"{len(paths)} files written to {folder}"))
+    return run_in_thread(
+        write, lambda paths: show_info(f"{count_text(len(paths), 'file')} written to {folder}")
+    )
 
 
 def _file_name(name: str) -> str:

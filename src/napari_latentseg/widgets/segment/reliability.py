@@ -10,6 +10,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.plain_text import plain_text
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class ReliabilityPlot(QWidget):
         if reliability.ece_unsure is not None:
             first, last = reliability.uncertain_range
             text += f", {reliability.ece_unsure:.3f} for mean probabilities from {first:g} to {last:g}"
-        self.setToolTip(plain_text(f"{text}; {reliability.images} images, {reliability.data}"))
+        self.setToolTip(plain_text(f"{text}; {count_text(reliability.images, 'image')}, {reliability.data}"))
 
     def sizeHint(self) -> QSize:
         """Nearly square."""

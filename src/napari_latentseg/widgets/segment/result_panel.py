@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout, Q
 from napari_latentseg.core.agreement import agreement_unavailable_reason
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 from napari_latentseg.measure import Measurement, expected_dice_lines
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.class_legend import ClassLegend
 from napari_latentseg.widgets._shared.color_bar import ColorBar
 from napari_latentseg.widgets._shared.cursor_readout import CursorReadout
@@ -255,7 +256,7 @@ def _run_note(segmentation: Segmentation) -> str:
     if record.source == "none":
         line = "Single pass: no variance"
     else:
-        line = f"{record.samples} samples from {SOURCE_LABELS[record.source]}"
+        line = f"{count_text(record.samples, 'sample')} from {SOURCE_LABELS[record.source]}"
     if region.is_cancelled:
         requested = f" of {record.samples_asked} requested" if record.samples < record.samples_asked else ""
         line = f"Cancelled: {line}{requested}"

@@ -16,7 +16,7 @@ from napari_latentseg.training.events import (
     FineTuneSaved,
     Judged,
 )
-from napari_latentseg.widgets._shared.text import count_text
+from napari_latentseg.utils.counts import count_text
 
 if TYPE_CHECKING:
     from napari_latentseg.widgets.train.process import TrainingProcess
