@@ -211,7 +211,7 @@ def write_ellipses() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def published_names() -> Callable[..., dict[str, Any]]:
-    """The weights of an `EfficientNetLite0` under the names that they are published with."""
+    """The weights of an `EfficientNetLite` under the names that they are published with."""
     import torch
 
     parts = {"expand.0": "_expand_conv", "expand.1": "_bn0", "depthwise.0": "_depthwise_conv",

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a source of features, and the pyramid over it."""
+"""EfficientNet-Lite as a source of features, and the pyramid over it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from napari_latentseg.networks.efficientnet import (
-    EfficientNetLite0,
+    Backbone,
+    EfficientNetLite,
     PyramidConditioner,
     convert_published_weights,
 )
@@ -18,29 +19,45 @@ from napari_latentseg.networks.efficientnet import (
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (72, 104), (200, 192)])
 def test_features_have_a_quarter_to_a_32nd_of_the_size(height: int, width: int) -> None:
-    found = EfficientNetLite0().eval()(torch.rand(1, 3, height, width))
+    found = EfficientNetLite().eval()(torch.rand(1, 3, height, width))
     assert [f.shape[1] for f in found] == [24, 40, 112, 320]
     assert [tuple(f.shape[2:]) for f in found] == [(-(-height // n), -(-width // n)) for n in (4, 8, 16, 32)]
 
 
 def test_padding_is_tensorflow_s() -> None:
     """At stride 2 an even side is padded on the right and the bottom alone."""
-    stem = EfficientNetLite0().stem[0]
+    stem = EfficientNetLite().stem[0]
     x = torch.rand(1, 3, 8, 8)
     by_hand = F.conv2d(F.pad(x, [0, 1, 0, 1]), stem.weight, stride=2)
     assert torch.allclose(stem(x), by_hand, atol=1e-6)
 
 
-def test_it_has_the_published_number_of_weights() -> None:
-    """4,652,008 in all, without the 1280-wide head and the classifier of 1000 classes."""
-    head = 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
-    assert sum(p.numel() for p in EfficientNetLite0().parameters()) == 4_652_008 - head
+# in all, as published, and channels of the stage before the 1280-wide head and the classifier of 1000 classes
+_PUBLISHED = [
+    ("efficientnet-lite0", 4_652_008, 320),
+    ("efficientnet-lite1", 5_416_680, 320),
+    ("efficientnet-lite2", 6_092_072, 352),
+]
+
+
+@pytest.mark.parametrize(("variant", "parameters", "last_width"), _PUBLISHED)
+def test_it_has_the_published_number_of_weights(variant: Backbone, parameters: int, last_width: int) -> None:
+    head = last_width * 1280 + 2 * 1280 + 1280 * 1000 + 1000
+    network = EfficientNetLite(variant)
+    assert network.channels[-1] == last_width
+    assert sum(p.numel() for p in network.parameters()) == parameters - head
+
+
+def test_a_wider_network_feeds_the_pyramid() -> None:
+    pyramid = PyramidConditioner(8, width=32, backbone="efficientnet-lite2").eval()
+    assert pyramid.backbone.channels == (24, 48, 120, 352)
+    assert pyramid(torch.rand(1, 3, 64, 64)).shape == (1, 8, 8, 8)
 
 
 def test_published_weights_find_their_place(
     published_names: Callable[[nn.Module], dict[str, torch.Tensor]],
 ) -> None:
-    network = EfficientNetLite0()
+    network = EfficientNetLite()
     found = convert_published_weights(published_names(network))
     assert found.keys() == network.state_dict().keys()
     assert all(torch.equal(found[k], v) for k, v in network.state_dict().items())

@@ -18,7 +18,7 @@ from napari_latentseg.methods.base import Batch, FineTuneSpec, Method
 from napari_latentseg.methods.deviations import codec_deviation, join_deviations
 from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
 from napari_latentseg.methods.noise import Noise
-from napari_latentseg.networks.efficientnet import PyramidConditioner
+from napari_latentseg.networks.efficientnet import Backbone, PyramidConditioner
 from napari_latentseg.networks.lmm import LatentMappingModel
 
 __all__ = ["GMS", "GMSConfig"]
@@ -38,6 +38,8 @@ class GMSConfig(MatchingConfig):
         encoder's latent plus the output of a trained feature pyramid over an ImageNet network, for targets
         that are recognised by their surroundings more than by their texture. Anything but ``"frozen"`` makes
         the model a variant.
+    backbone
+        The ImageNet network under the pyramid; without one it is of no effect.
     levels
         Supervised decoder levels; the paper's code trains three of the four.
     posterior_noise
@@ -49,6 +51,7 @@ class GMSConfig(MatchingConfig):
     levels: tuple[Level, ...] = ("level2", "level1", "out")
     classes: int = Field(1, ge=1, le=254)
     conditioner: Literal["frozen", "trained", "pyramid"] = "frozen"
+    backbone: Backbone = "efficientnet-lite0"
     posterior_noise: Literal["official", "scaled", "none"] = "official"
 
 
@@ -78,7 +81,7 @@ class GMS(Method):
         if config.conditioner == "trained":
             self.conditioner = codec.trainable_encoder()
         elif config.conditioner == "pyramid":
-            self.conditioner = PyramidConditioner(codec.channels)
+            self.conditioner = PyramidConditioner(codec.channels, backbone=config.backbone)
 
     @property
     def deviations_from_paper(self) -> str:
@@ -122,7 +125,7 @@ class GMS(Method):
     def pretrained_modules(self) -> dict[str, nn.Module]:
         conditioner = self.conditioner
         return (
-            {"efficientnet-lite0": conditioner.backbone}
+            {conditioner.backbone_name: conditioner.backbone}
             if isinstance(conditioner, PyramidConditioner)
             else {}
         )

@@ -30,7 +30,7 @@ from napari_latentseg.networks.denoiser import (
     zero_input_channels,
     zero_last_layers,
 )
-from napari_latentseg.networks.efficientnet import PyramidConditioner
+from napari_latentseg.networks.efficientnet import Backbone, PyramidConditioner
 from napari_latentseg.networks.ldm_unet import ldm_unet_state
 from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
 from napari_latentseg.utils.weights import load_state
@@ -76,6 +76,8 @@ class SDSegConfig(FrozenModel):
         latent plus the output of a trained feature pyramid over an ImageNet network. The paper's copy starts
         from Stable Diffusion's encoder, pretrained on many photographs; that of a small codec has learnt
         less. ``"frozen"``: the codec's own encoder, which is not trained (Table 6).
+    backbone
+        The ImageNet network under the pyramid; without one it is of no effect.
     conditioner_dropout
         Dropout rate in the residual blocks of the image encoder, if it has dropout layers (SD-VAE's has); 0.2
         as in the paper's code.
@@ -99,6 +101,7 @@ class SDSegConfig(FrozenModel):
     steps: int = Field(1, ge=1, le=1000)
     eta: float = Field(0.0, ge=0, le=1)
     conditioner: Literal["copy", "pyramid", "frozen"] = "copy"
+    backbone: Backbone = "efficientnet-lite0"
     conditioner_dropout: float = Field(0.2, ge=0, lt=1)
     scaled_condition: bool = False
     unet_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
@@ -150,7 +153,7 @@ class SDSeg(Method):
         self.denoiser = Denoiser(unet)
         self.conditioner: nn.Module = nn.Identity()
         if config.conditioner == "pyramid":
-            self.conditioner = PyramidConditioner(channels)
+            self.conditioner = PyramidConditioner(channels, backbone=config.backbone)
         elif config.conditioner == "copy":
             self.conditioner = codec.trainable_encoder()
         self._has_dropout = _set_dropout(self.conditioner, config.conditioner_dropout)
@@ -207,7 +210,7 @@ class SDSeg(Method):
     def pretrained_modules(self) -> dict[str, nn.Module]:
         conditioner = self.conditioner
         return (
-            {"efficientnet-lite0": conditioner.backbone}
+            {conditioner.backbone_name: conditioner.backbone}
             if isinstance(conditioner, PyramidConditioner)
             else {}
         )

