@@ -13,6 +13,7 @@ from tests.helpers.made import made
 from napari_latentseg.core.fit import Fit
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.core.temperature import Temperature
 from napari_latentseg.evaluation.calibration import VolumeInterval
 from napari_latentseg.measure import interval_basis, sizes_note
 
@@ -74,6 +75,11 @@ CANCELLED = {"complete": False, "planes_done": 4, "segmented_slices": ((1, 4),)}
         ({"threshold": 0.46}, {}, "the threshold is 0.46, calibrated at 0.40"),
         ({"threshold": 0.34}, {}, "the threshold is 0.34, calibrated at 0.40"),
         ({"volumes_cleaned": True}, {}, "the samples were post-processed"),
+        (
+            {"temperature": Temperature(value=1.5)},
+            {},
+            "its mean probability has another temperature than the calibration",
+        ),
         ({}, {"level": 0.8}, "the model was not calibrated"),
     ],
 )
@@ -112,6 +118,17 @@ def test_why_the_image_does_not_fit_may_stand_elsewhere(fit: Fit, reason: str):
 )
 def test_what_does_not_matter_leaves_it_calibrated(record, of_card):
     assert interval_basis(result(**record), card(**of_card)).kind == "calibrated"
+
+
+def test_the_threshold_is_compared_as_that_of_the_samples():
+    warm = Temperature(value=3)  # moves a threshold nearer to a half, and so one to another
+    calibrated = warm.calibrated_threshold(THRESHOLD)
+    of_card = card(threshold=calibrated)
+    of_card.temperature = warm
+    for raw, kind in ((0.45, "calibrated"), (0.47, "samples")):
+        threshold = warm.calibrated_threshold(raw)
+        assert abs(threshold - calibrated) < 0.03
+        assert interval_basis(result(threshold=threshold, temperature=warm), of_card).kind == kind
 
 
 @pytest.mark.parametrize(

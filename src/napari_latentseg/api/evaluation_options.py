@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
+from napari_latentseg.core.temperature import NO_TEMPERATURE
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import shown, whole_number
 
@@ -56,6 +57,7 @@ class Options:
         return InferenceSettings.for_model(
             card,
             **{name: defaults.get(name) if value is None else value for name, value in given.items()},
+            temperature=defaults.get("temperature"),
             seed=self.seed, device=self.device, precision=self.precision,
         )  # fmt: skip
 
@@ -141,4 +143,5 @@ def _paper_settings(protocol: Protocol, card: ModelCard, source: str | None) -> 
         "source": chosen_source,
         "samples": samples if source is None else None,
         "threshold": protocol.threshold,
+        "temperature": NO_TEMPERATURE,  # the papers take probabilities as the networks give them
     }

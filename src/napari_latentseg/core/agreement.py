@@ -79,7 +79,7 @@ def agreement_counts(segmentation: Segmentation) -> NDArray[np.uint8] | NDArray[
     is_member = _membership(classes)
     cleanup = segmentation.cleanup if segmentation.record.volumes_cleaned else PostProcess()
     labels = [c.label for c in classes]
-    for mask in maps.sample_masks(segmentation.record.threshold, classes, roi):
+    for mask in maps.sample_masks(segmentation.record.sample_threshold, classes, roi):
         if cleanup.is_active:
             mask = cleanup.apply(mask, labels, segmentation.axes, segmentation.geometry.voxel_volume[0])
         for class_counts, members in zip(roi_counts, is_member, strict=True):

@@ -11,6 +11,7 @@ from napari_latentseg.core.dice_estimate import DiceEstimate
 from napari_latentseg.core.fit import Fit
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.postprocess import PostProcess
+from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
 
 __all__ = ["SAMPLING_SOURCES", "InputRecord", "MaskState", "ModelRecord", "RunRecord", "SamplingSource"]
 
@@ -97,6 +98,9 @@ class RunRecord(FrozenModel):
         Of the random numbers.
     threshold
         A voxel belongs to a class if its mean probability is above this, in [0, 1].
+    temperature
+        What the mean probability was calibrated with, as in the model card; None where it is as the model
+        gives it. Variance and samples are always as the model gives them.
     device, precision, engine
         What computed it: ``"cpu"``, ``"cuda"``, ``"mps"``; ``"float32"``, ``"bfloat16"``; ``"torch"``,
         ``"openvino"``.
@@ -191,6 +195,7 @@ class RunRecord(FrozenModel):
     box: tuple[int, int, int, int] | None = None
     plane: str = "acquired"
     tolerance: float | None = None
+    temperature: Temperature | None = None
     cleanup: PostProcess | None = None
     volumes_cleaned: bool = False
     mask_edited: bool = False
@@ -210,3 +215,12 @@ class RunRecord(FrozenModel):
         "mean: mean probability of the class over the samples; variance: how much the samples differ at a "
         "voxel. A small variance does not prove the mask right, and is not the variability between readers."
     )
+
+    @property
+    def sample_threshold(self) -> float:
+        """The threshold of single samples, which are not calibrated."""
+        return self.raw_threshold(self.threshold)
+
+    def raw_threshold(self, threshold: float) -> float:
+        """A threshold of the mean, for samples and for the mean before it was calibrated."""
+        return (self.temperature or NO_TEMPERATURE).raw_threshold(threshold)

@@ -47,7 +47,8 @@ class Segmentation:
     mask
         Label map, uint8, of the spatial shape of the scan; 0 is background.
     mean
-        Mean probability of each class over the samples, float32 `(K, *spatial)` in [0, 1].
+        Mean probability of each class over the samples, float32 `(K, *spatial)` in [0, 1]; calibrated where
+        the model has a temperature (`record.temperature`).
     variance
         Population variance of the probability over the samples, float32 `(K, *spatial)` in [0, 0.25]. None
         with fewer than three samples, or if the sampling source is ``"none"``.
@@ -233,7 +234,8 @@ class Segmentation:
         Parameters
         ----------
         threshold
-            A voxel belongs to a class if its probability is above this.
+            Of the mean; a voxel belongs to a class if its probability is above the same threshold before the
+            mean was calibrated.
         cleanup
             Post-processing of each sample's mask, before it is measured. Skipped if the samples have too many
             voxels together for that to be quick.
@@ -247,6 +249,7 @@ class Segmentation:
         """
         assert self.sample_maps is not None
         voxel_volume, _ = self.geometry.voxel_volume
+        threshold = self.record.raw_threshold(threshold)
         is_cheap = self.sample_maps.sample_count * self.predicted_voxel_count <= _MAX_POSTPROCESSED_VOXELS
         if not (cleanup.is_active and is_cheap):
             return self.sample_maps.voxel_counts(threshold, self.classes).astype(

@@ -113,7 +113,7 @@ class Encoding:
             rng = np.random.default_rng([self.seed, made])
             patches = list(augmented_patches(self.split.train, self.card, rng))[:_MAX_PATCHES]
             train.append(
-                encode_for_training(self.method, self.spec, patches, self.compute, self.card.threshold)
+                encode_for_training(self.method, self.spec, patches, self.compute, self.card.raw_threshold)
             )
             made += 1
             if rounds is None:

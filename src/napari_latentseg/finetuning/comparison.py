@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.core.temperature import NO_TEMPERATURE
 from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
 from napari_latentseg.data.resize import resize
 from napari_latentseg.finetuning.budget import CaseSplit
@@ -109,8 +110,9 @@ def score_case(case: Case, card: ModelCard, method: Method, compute: Compute) ->
     planes = card.preprocess.planes(scan)
     unit = "pixel" if planes.spacing is None else "mm"
     scorer = CaseScorer(
-        card.threshold, only_present=True, spacing=planes.spacing or (1.0, 1.0), with_calibration=True
-    )
+        card.raw_threshold, only_present=True, spacing=planes.spacing or (1.0, 1.0), with_calibration=True,
+        temperature=card.temperature or NO_TEMPERATURE,
+    )  # fmt: skip
     for position, i in enumerate(annotated_slices, start=1):
         reference = case.label_map.class_masks(class_numbers[i]) > 0
         probability = _probability(planes[i], planes.spacing, card, method, compute)
@@ -129,7 +131,10 @@ def mean_patch_scores(
     patches: EncodedPatches, spec: FineTuneSpec, card: ModelCard, method: Method, compute: Compute
 ) -> MeanScores:
     """Score a model on patches of its own training (replay): means over the cases."""
-    dsc, cases = score_patches(patches, spec, method, compute, card.threshold, with_calibration=True)
+    dsc, cases = score_patches(
+        patches, spec, method, compute, card.raw_threshold, with_calibration=True,
+        temperature=card.temperature or NO_TEMPERATURE,
+    )  # fmt: skip
     return MeanScores(
         dsc=dsc,
         hd95=None,  # within a patch, the distance to the boundary outside is not known

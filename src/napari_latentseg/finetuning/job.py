@@ -230,7 +230,7 @@ class FineTuneJob:
             self.compute,
             self.config,
             self.seed,
-            card.threshold,
+            card.raw_threshold,
             self.steps,
             max(1.0, 60 * self.minutes - (time.perf_counter() - start_time)),
             self.should_stop,

@@ -120,12 +120,12 @@ class Evaluation:
         self._size = protocol_size(self.protocol, card) if self.protocol else None
         self._tally = self._new_tally()
         self._scores_by_count: dict[int, list[ImageScores]] = {n: [] for n in self.sample_counts}
-        self._stability = StabilityScores(self.settings.threshold) if self.with_stability else None
+        self._stability = StabilityScores(self.settings.sample_threshold) if self.with_stability else None
         self._calibration = EvaluationCalibration(card.classes) if self.with_calibration else None
         self.mask_content = MaskContent()
         self._engine = ""
         has_readers = any(case.reader_mask_files for case in self.cases)
-        self._readers = ReaderScores(card, self.settings.threshold) if has_readers else None
+        self._readers = ReaderScores(card, self.settings.sample_threshold) if has_readers else None
 
     def _new_tally(self) -> ProtocolScores | None:
         names = [c.name for c in self.predictor.model.card.classes]
@@ -230,7 +230,7 @@ class Evaluation:
             why = "its samples do not fit into memory, so they cannot be compared"
             raise BadInput(case_masks.case.file_name, why, "evaluate smaller images, or fewer samples")
         assert case_masks.label_map is not None
-        masks = masks_of_first_samples(segmentation, self.sample_counts, self.settings.threshold)
+        masks = masks_of_first_samples(segmentation, self.sample_counts, self.settings.sample_threshold)
         for count, mask in masks:
             class_scores = self._score_classes(mask, reference, case_masks.label_map, self._new_tally())
             self._scores_by_count[count].append(self._mean_of(class_scores))

@@ -28,7 +28,7 @@ def masks_of_first_samples(
     counts
         The numbers of samples, ascending, each up to that of the result.
     threshold
-        Mean probability above which a voxel belongs to a class.
+        Mean of the samples, before it is calibrated, above which a voxel belongs to a class.
 
     Yields
     ------

@@ -71,7 +71,7 @@ def build_segmentation(state: RunState) -> Segmentation | None:
             crop, (*crop.shape[: -len(spatial)], *spatial), state.planes.crop_slices, max_bytes=eager_limit
         )
 
-    mean = _stack_classes(ensemble.mean_array(), leading, has_result)
+    mean = _calibrated(_stack_classes(ensemble.mean_array(), leading, has_result), settings)
     result = Segmentation(
         mask=embed_in_scan(_postprocessed_mask(state, mean, voxel_volume)),
         mean=embed_in_scan(mean),
@@ -95,12 +95,20 @@ def build_segmentation(state: RunState) -> Segmentation | None:
         source=state.scan.source,
         sample_maps=None
         if ensemble.sample_maps is None
-        else ensemble.sample_maps.freeze(has_result, settings.threshold, voxel_counts),
+        else ensemble.sample_maps.freeze(has_result, settings.sample_threshold, voxel_counts),
         roi=_roi(state),
     )
     result = _with_postprocessed_volumes(result, settings)
     restored = restore_orientation(result, state.original, state.axis_order)
     return with_expected_dice(restored, state.card) if restored.record.complete else restored
+
+
+def _calibrated(mean: Any, settings: InferenceSettings) -> Any:
+    """The mean at the temperature of the settings; one in memory is nobody else's, and is changed."""
+    if not isinstance(mean, np.ndarray):
+        return settings.temperature.calibrated(mean)
+    settings.temperature.calibrate(mean)
+    return mean
 
 
 def _postprocessed_mask(state: RunState, mean: Any, voxel_volume: float) -> Any:
@@ -257,6 +265,7 @@ def _run_record(
         source_settings=_source_settings(card.augment.model_dump(), settings.source),
         seed=settings.seed,
         threshold=settings.threshold,
+        temperature=None if settings.temperature.is_identity else settings.temperature,
         device=state.compute.device,
         precision=state.compute.precision,
         engine=state.compute.engine,

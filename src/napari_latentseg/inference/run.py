@@ -224,7 +224,7 @@ class Run:
         bands = resize_in_bands(restored, state.working_size, state.planes.plane_shape, len(state.classes))
         native_bands = ((rows, band.clip(0, 1)) for rows, band in bands)
         change = state.ensemble.add_sample_bands(
-            plane, native_bands, state.settings.threshold, compare_mask=state.stopper is not None
+            plane, native_bands, state.settings.sample_threshold, compare_mask=state.stopper is not None
         )
         self._samples_drawn += 1
         self._note_completed(plane, job.sample + 1, change)
@@ -369,7 +369,7 @@ class Run:
         height, width = state.planes.plane_shape
         mask = np.empty((height, width), dtype=np.uint8)
         for band in row_bands(height, len(state.classes) * width):
-            mean = state.ensemble.mean[plane, :, band]
+            mean = state.settings.temperature.calibrated(state.ensemble.mean[plane, :, band])
             mask[band] = labels_from_probabilities(mean, state.settings.threshold, state.classes)
         return mask
 

@@ -11,6 +11,7 @@ from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.postprocess import PostProcess
 from napari_latentseg.core.record import SAMPLING_SOURCES, SamplingSource
 from napari_latentseg.core.slices import CropBox
+from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
 from napari_latentseg.errors import BadInput, first_validation_error
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.argument_types import number, whole_number, whole_numbers
@@ -40,6 +41,8 @@ class InferenceSettings(FrozenModel):
         many threads.
     threshold
         Mean probability above which a voxel belongs to a class, in (0, 1).
+    temperature
+        What the mean probability is calibrated with; that of the model where it is not given.
     device, precision, engine
         See `resolve_compute`.
     tiles_at_once
@@ -80,6 +83,7 @@ class InferenceSettings(FrozenModel):
     source: SamplingSource
     seed: int = Field(0, ge=0, lt=2**63)
     threshold: float = Field(0.5, gt=0, lt=1)
+    temperature: Temperature = NO_TEMPERATURE
     device: str = "auto"
     precision: str = "auto"
     engine: str = "auto"
@@ -110,6 +114,11 @@ class InferenceSettings(FrozenModel):
             if min(bottom - top, right - left) < _MIN_BOX_SIDE:
                 raise ValueError(f"must be {_MIN_BOX_SIDE} pixels or more along each side")
         return box
+
+    @property
+    def sample_threshold(self) -> float:
+        """The threshold of samples, and of their mean before it is calibrated."""
+        return self.temperature.raw_threshold(self.threshold)
 
     @classmethod
     def for_model(cls, card: ModelCard, **values: Any) -> InferenceSettings:
@@ -148,6 +157,7 @@ class InferenceSettings(FrozenModel):
             explicit["classes"] = _ordered_class_names(card, explicit["classes"])
         explicit.setdefault("samples", 1 if source == "none" else min(card.default_samples, max_samples))
         explicit.setdefault("threshold", card.threshold)
+        explicit.setdefault("temperature", card.temperature or NO_TEMPERATURE)
         if source == "none" and isinstance(explicit["samples"], int) and explicit["samples"] > 1:
             raise BadInput(
                 "samples",

@@ -176,7 +176,7 @@ def calibration_differences(
     """
     return (
         *_differences_of_image(segmentation, card, calibrated),
-        *_differences_of_run(segmentation.record, calibrated),
+        *_differences_of_run(segmentation.record, card, calibrated),
     )
 
 
@@ -246,7 +246,7 @@ def _fit_phrase(fit: Fit) -> str:
     return fit.describe()[0].lower() + fit.describe()[1:]
 
 
-def _differences_of_run(record: RunRecord, interval: Calibrated) -> Iterator[str]:
+def _differences_of_run(record: RunRecord, card: object, interval: Calibrated) -> Iterator[str]:
     """How the samples differ from those of the calibration."""
     if not record.complete:
         yield f"the run was cancelled after {record.samples} of {record.samples_asked} samples"
@@ -259,8 +259,11 @@ def _differences_of_run(record: RunRecord, interval: Calibrated) -> Iterator[str
         yield f"{count_text(record.samples, 'sample')}, calibrated with {interval.samples}"
     if interval.precisions and record.precision not in interval.precisions:
         yield f"computed in {record.precision}, calibrated in {' and '.join(interval.precisions)}"
-    # 1e-6: thresholds come from sliders and JSON
-    if abs(record.threshold - interval.threshold) > THRESHOLD_TOLERANCE + 1e-6:
+    if record.temperature != getattr(card, "temperature", None):
+        yield "its mean probability has another temperature than the calibration"
+    # of the samples, as the tolerance was measured; 1e-5: thresholds come from sliders and JSON
+    thresholds = record.sample_threshold, record.raw_threshold(interval.threshold)
+    if abs(thresholds[0] - thresholds[1]) > THRESHOLD_TOLERANCE + 1e-5:
         yield f"the threshold is {record.threshold:.2f}, calibrated at {interval.threshold:.2f}"
     if record.volumes_cleaned:
         yield "the samples were post-processed"

@@ -71,7 +71,7 @@ class TimePoint:
             if segmentation.sample_maps is not None and segmentation.sample_maps.is_complete
             else None
         )
-        self._threshold = segmentation.record.threshold
+        self._threshold = segmentation.record.sample_threshold
         self._descendants = class_descendants(segmentation.classes)
         self.shape = tuple(int(n) for n in self.mask.shape)
         leading = segmentation.mask.shape[:-2]

@@ -12,6 +12,7 @@ from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.record import SamplingSource
+from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
 from napari_latentseg.data.augmentation_config import AugmentationConfig
 from napari_latentseg.data.label_map import LabelTarget
 from napari_latentseg.data.preprocess import Preprocess
@@ -156,6 +157,8 @@ class ModelCard(FrozenModel):
         in `sources`. Empty where not measured.
     default_samples, threshold
         Default number of samples, and threshold of the mean probability in (0, 1).
+    temperature
+        What the mean probability is calibrated with; None where it was not fitted.
     training_data, licence
         The data sets it was trained on, and what the weights may be used for.
     metrics
@@ -211,6 +214,7 @@ class ModelCard(FrozenModel):
     sample_agreement: tuple[SampleAgreement, ...] = ()
     default_samples: int = Field(5, ge=1)
     threshold: float = Field(0.5, gt=0, lt=1)
+    temperature: Temperature | None = None
     training_data: tuple[TrainingData, ...] = ()
     licence: str = ""
     metrics: tuple[MetricRecord, ...] = ()
@@ -255,6 +259,11 @@ class ModelCard(FrozenModel):
         if "members" in self.sources and self.members < 2:
             raise ValueError("members is a sampling source, but the model has only one member")
         return self
+
+    @property
+    def raw_threshold(self) -> float:
+        """The threshold of probabilities as the networks give them, before they are calibrated."""
+        return (self.temperature or NO_TEMPERATURE).raw_threshold(self.threshold)
 
     @property
     def headline_metrics(self) -> MetricRecord | None:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
 from napari_latentseg.evaluation.calibration import ReliabilityAccumulator
 from napari_latentseg.evaluation.metrics import hd95
 from napari_latentseg.inference.positional_noise import PositionalNoise
@@ -40,6 +41,8 @@ class CaseScorer:
         Distance between rows and between columns, for HD95; None for no HD95.
     with_calibration
         Whether the calibration error is computed too.
+    temperature
+        What probabilities are calibrated with, for the calibration error.
 
     Attributes
     ----------
@@ -55,6 +58,7 @@ class CaseScorer:
     only_present: bool = False
     spacing: tuple[float, float] | None = None
     with_calibration: bool = False
+    temperature: Temperature = NO_TEMPERATURE
     dsc: list[float] = field(init=False, default_factory=list)
     hd95: list[float] = field(init=False, default_factory=list)
     counts: ReliabilityAccumulator = field(init=False, default_factory=ReliabilityAccumulator)
@@ -88,7 +92,7 @@ class CaseScorer:
         if self.with_calibration:
             for p, t, counts in zip(probability, truth, annotated, strict=True):
                 if counts:
-                    self.counts.add(p, t)
+                    self.counts.add(self.temperature.calibrated(p), t)
                     self._calibrated += 1
 
     @property
@@ -135,6 +139,7 @@ def score_patches(
     threshold: float,
     *,
     with_calibration: bool = False,
+    temperature: Temperature = NO_TEMPERATURE,
 ) -> tuple[float, dict[int, CaseScorer]]:
     """Score a model on encoded patches, case by case.
 
@@ -146,8 +151,8 @@ def score_patches(
         The model.
     threshold
         Probabilities above it are in the mask.
-    with_calibration
-        Whether the calibration is counted.
+    with_calibration, temperature
+        As for `CaseScorer`.
 
     Returns
     -------
@@ -163,7 +168,10 @@ def score_patches(
         truth = masks == 1
         probability = np.where(masks == UNKNOWN_PIXEL, 0, probability)
         for i, case in enumerate(batch.cases.tolist()):
-            scorer = cases.setdefault(case, CaseScorer(threshold, with_calibration=with_calibration))
+            scorer = cases.setdefault(
+                case,
+                CaseScorer(threshold, with_calibration=with_calibration, temperature=temperature),
+            )
             scorer.add(probability[i], truth[i], annotated[i])
     cases = dict(sorted(cases.items()))
     scores = [dsc for scorer in cases.values() for dsc in scorer.pooled_dsc]

@@ -169,7 +169,7 @@ class SampleContours(QObject):
         """The function that computes the lines of a slice in a worker, see `contour_segments`."""
         segmentation = result.segmentation
         assert segmentation is not None
-        maps, threshold = segmentation.sample_maps, segmentation.record.threshold
+        maps, threshold = segmentation.sample_maps, segmentation.record.sample_threshold
         assert maps is not None
         number = int(np.ravel_multi_index(index, segmentation.mask.shape[:-2])) if index else 0
         return lambda: contour_segments(maps.plane_samples(number), threshold)
