@@ -48,6 +48,19 @@ def test_several_numbers_of_samples_are_a_table(evaluated: Callable[..., Any]) -
     assert any(line.startswith("samples against the first: masks PSNR") for line in lines)
 
 
+def test_objects_are_matched(evaluated: Callable[..., Any], tmp_path: Path) -> None:
+    ended = evaluated("--objects", "--out", tmp_path / "r.json", "--report", tmp_path / "r.html")
+    assert ended.code == 0, ended
+    report = json.loads((tmp_path / "r.json").read_text("utf-8"))
+    ((name, objects),) = report["objects"].items()
+    assert objects["matched"] + objects["missed"] >= 3  # each image has an ellipse
+    line = f"objects of {name}: AP {objects['average_precision']:.4f} at an IoU above 0.5 (over 3 images)"
+    assert line in ended.out
+    assert "IoU is above 0.5" in report["conventions"]["objects"]
+    assert "Objects" in (tmp_path / "r.html").read_text("utf-8")
+    assert "objects" not in json.loads(evaluated("--json").out)
+
+
 def test_a_reconstruction_is_a_table(evaluated: Callable[..., Any], tmp_path: Path) -> None:
     ended = evaluated("--reconstruction", "--out", tmp_path / "r.json")
     assert ended.code == 0, ended
@@ -70,6 +83,7 @@ def test_lists_choose_the_images(evaluated: Callable[..., Any], tmp_path: Path) 
         (("--protocol", "guided"), "is a single image, and the protocol guided scores volumes"),
         (("--samples", "1,x"), "samples: '1,x' is no whole number; write 5, or 1,2,5,10"),
         (("--reconstruction", "--protocol", "gms"), "reconstruction: scores the autoencoders"),
+        (("--reconstruction", "--objects"), "reconstruction: scores the autoencoders"),
         (("--subset", "test"), "subset: 'test' needs a list of images"),
         (("--split", "lost.json"), "lost.json: cannot be read"),
     ],

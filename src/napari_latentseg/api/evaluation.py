@@ -38,6 +38,7 @@ def evaluate(
     split: str | Path | Sequence[str | Path] | None = None,
     protocol: str | None = None,
     stability: bool = False,
+    objects: bool = False,
     readers: str | Sequence[str] | None = None,
     against: Model | LocatedModel | str | Path | None = None,
     patients: str | None = None,
@@ -79,6 +80,9 @@ def evaluate(
         paper's too, where not given.
     stability
         Whether the samples of each image are compared with each other (PSNR and SSIM).
+    objects
+        Whether the objects of the masks, such as nuclei, are matched with each other too, at an IoU above 0.5
+        (see `napari_latentseg.evaluation.objects`).
     readers
         Compare the samples with the masks of several readers: the names of their folders beside `images/`, or
         ``"auto"`` for all that are called `masks_r1`, `masks_r2` and so on. The figures are in `readers`
@@ -177,6 +181,7 @@ def evaluate(
         sample_counts=options.counts if len(options.counts) > 1 else (),
         with_stability=stability,
         with_calibration=page is not None,
+        with_objects=objects,
     )
     own_share = 0.5 if other is not None and other.report is None else 1.0  # of the time
     for fraction in evaluation.run():

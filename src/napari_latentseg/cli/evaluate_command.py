@@ -68,6 +68,12 @@ def evaluate(
     stability: Annotated[
         bool, typer.Option("--stability", help="Also compare the samples of each image (PSNR, SSIM).")
     ] = False,
+    objects: Annotated[
+        bool,
+        typer.Option(
+            "--objects", help="Also match the objects of the masks, such as nuclei, at an IoU above 0.5."
+        ),
+    ] = False,
     readers: ReaderFolders = None,
     against: Annotated[
         str | None,
@@ -134,9 +140,10 @@ def evaluate(
         check_output_file(out, (".json",), overwrite=overwrite)
     if page is not None:
         check_output_file(page, (".html", ".htm"), overwrite=overwrite)
-    if reconstruction and (protocol or stability or samples or readers):
-        why = "scores the autoencoders, without samples, readers or a protocol"
-        raise BadInput("reconstruction", why, "leave out --samples, --protocol, --readers and --stability")
+    if reconstruction and (protocol or stability or samples or readers or objects):
+        why = "scores the autoencoders, without samples, readers, objects or a protocol"
+        remedy = "leave out --samples, --protocol, --readers, --objects and --stability"
+        raise BadInput("reconstruction", why, remedy)
     if reconstruction and (against or patients or page):
         why = "gives no scores of images to compare"
         raise BadInput("reconstruction", why, "leave out --against, --patients and --report")
@@ -155,8 +162,9 @@ def evaluate(
         else:
             report = api.evaluate(
                 model, data, samples=_parse_samples(samples), source=sampling, seed=seed, threshold=threshold,
-                protocol=protocol, stability=stability, readers=readers, against=against, patients=patients,
-                report=page, precision=precision, progress=progress, **images,
+                protocol=protocol, stability=stability, objects=objects, readers=readers,
+                against=against, patients=patients, report=page, precision=precision,
+                progress=progress, **images,
             )  # fmt: skip
     if out is not None:
         ensure_writable_folder(out.absolute().parent)

@@ -9,6 +9,7 @@ from napari_latentseg.utils.counts import count_text
 
 if TYPE_CHECKING:
     from napari_latentseg.evaluation.bootstrap import Interval
+    from napari_latentseg.evaluation.objects import ObjectScores
     from napari_latentseg.evaluation.readers import ReaderReport
     from napari_latentseg.evaluation.report import (
         EvaluationReport,
@@ -71,6 +72,8 @@ def print_evaluation(report: EvaluationReport, subset: str, *, quiet: bool) -> N
         print_table(rows, quiet=quiet)
     if report.stability is not None:
         print_line(_stability_line(report.stability), quiet=quiet)
+    for name, objects in report.objects.items():
+        print_line(_objects_line(name, objects), quiet=quiet)
     if report.readers is not None:
         for line in _reader_lines(report.readers):
             print_line(line, quiet=quiet)
@@ -140,6 +143,19 @@ def _stability_line(stability: StabilityReport) -> str:
     counts = f"{count_text(stability.pairs, 'pair')}, {stability.identical} with equal masks"
     skipped = f"; {stability.skipped} with an empty mask left out" if stability.skipped else ""
     return f"samples against the first: {'; '.join(parts)} ({counts}{skipped})"
+
+
+def _objects_line(name: str, objects: ObjectScores) -> str:
+    def text(value: float | None) -> str:
+        return "none" if value is None else f"{value:.4f}"
+
+    reference_count = objects.matched + objects.missed
+    return (
+        f"objects of {name}: AP {objects.average_precision:.4f} at an IoU above 0.5"
+        f" (over {count_text(objects.images, 'image')}), {objects.matched} of {reference_count} matched,"
+        f" {objects.extra} extra; precision {text(objects.precision)}, recall {text(objects.recall)},"
+        f" F1 {objects.f1:.4f}"
+    )
 
 
 def _reader_lines(report: ReaderReport) -> list[str]:

@@ -11,6 +11,7 @@ from napari_latentseg.evaluation.arrays import Empty
 from napari_latentseg.evaluation.bootstrap import Interval
 from napari_latentseg.evaluation.intervals import Intervals
 from napari_latentseg.evaluation.mean_calibration import MeanCalibration
+from napari_latentseg.evaluation.objects import ObjectScores
 from napari_latentseg.evaluation.readers import ReaderReport
 from napari_latentseg.evaluation.scores import ClassMean, ImageScores
 
@@ -259,6 +260,8 @@ class EvaluationReport(FrozenModel):
         How alike the samples are, where that was asked for.
     readers
         How far the samples agree with the masks of several readers, where these were given.
+    objects
+        How well the objects of each class are found, where that was asked for.
     subset
         Which part of a list of images was scored, such as ``"test"``; empty without a list.
     precision, engine
@@ -304,6 +307,7 @@ class EvaluationReport(FrozenModel):
     by_samples: tuple[SampleCountScores, ...] = ()
     stability: StabilityReport | None = None
     readers: ReaderReport | None = None
+    objects: dict[str, ObjectScores] = Field(default_factory=dict)
     subset: str = ""
     precision: str = "float32"
     engine: str = ""
@@ -322,6 +326,7 @@ class EvaluationReport(FrozenModel):
             "by_samples",
             "stability",
             "readers",
+            "objects",
             "subset",
             "engine",
             "median",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,14 @@ from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.arrays import Mask
 from napari_latentseg.evaluation.metrics import CONVENTIONS
+from napari_latentseg.evaluation.objects import (
+    OBJECT_CONVENTIONS,
+    ObjectCounts,
+    match_objects,
+    summarise_objects,
+)
 from napari_latentseg.evaluation.protocols import Protocol, ProtocolScores
 from napari_latentseg.evaluation.readers import READER_CONVENTIONS
 from napari_latentseg.evaluation.report import (
@@ -78,6 +84,8 @@ class Evaluation:
         Whether the samples of each image are compared with each other.
     with_calibration
         Whether the mean probabilities are compared with the reference masks too.
+    with_objects
+        Whether the objects of the masks are matched too, see `match_objects`.
 
     Attributes
     ----------
@@ -107,6 +115,7 @@ class Evaluation:
     sample_counts: tuple[int, ...] = ()
     with_stability: bool = False
     with_calibration: bool = False
+    with_objects: bool = False
     scores: list[ImageScores] = field(init=False, default_factory=list)
     class_scores: list[dict[str, ImageScores]] = field(init=False, default_factory=list)
     scored_cases: list[Case] = field(init=False, default_factory=list)
@@ -123,6 +132,7 @@ class Evaluation:
         self._stability = StabilityScores(self.settings.sample_threshold) if self.with_stability else None
         self._calibration = EvaluationCalibration(card.classes) if self.with_calibration else None
         self.mask_content = MaskContent()
+        self._object_counts: list[dict[str, ObjectCounts]] = []
         self._engine = ""
         has_readers = any(case.reader_mask_files for case in self.cases)
         self._readers = ReaderScores(card, self.settings.sample_threshold) if has_readers else None
@@ -210,6 +220,9 @@ class Evaluation:
         self._engine = segmentation.record.engine
         self.mask_content.add(case_masks.case, reference, case_masks.mask_sha256)
         self.class_scores.append(class_scores)
+        if self.with_objects:
+            masks = self._class_masks(segmentation.mask, reference, case_masks.label_map)
+            self._object_counts.append({name: match_objects(p, r) for _, name, p, r in masks})
         self.scores.append(self._mean_of(class_scores))
         self.scored_cases.append(case_masks.case)
         part = self.split.part_of(case_masks.case)
@@ -247,8 +260,8 @@ class Evaluation:
 
     def _score_classes(
         self,
-        prediction: np.ndarray[Any, Any],
-        reference: np.ndarray[Any, Any],
+        prediction: NDArray[np.uint8],
+        reference: NDArray[np.uint8],
         label_map: LabelMap,
         tally: ProtocolScores | None,
         means: NDArray[np.float32] | None = None,
@@ -257,25 +270,27 @@ class Evaluation:
 
         Those that the protocol leaves out are not there. `means` are the probabilities of the classes.
         """
+        class_scores: dict[str, ImageScores] = {}
+        for k, name, predicted, referenced in self._class_masks(prediction, reference, label_map):
+            if tally is None:
+                class_scores[name] = score(predicted, referenced)
+            elif scored := tally.add(k, predicted, referenced, None if means is None else means[k]):
+                class_scores[name] = scored
+        return class_scores
+
+    def _class_masks(
+        self, prediction: NDArray[np.uint8], reference: NDArray[np.uint8], label_map: LabelMap
+    ) -> Iterator[tuple[int, str, Mask, Mask]]:
+        """Number, name, predicted and reference mask of each class that the reference annotates."""
         classes = self.predictor.model.card.classes
         class_numbers = LabelMap.for_model(classes).to_class_numbers(prediction)
         class_numbers[reference == UNKNOWN_CLASS] = 0  # as in the reference: nothing is scored there
-        class_mask_pairs = zip(
-            classes,
-            label_map.iter_class_masks(class_numbers),
-            label_map.iter_class_masks(reference),
-            label_map.annotated,
-            strict=True,
+        masks = zip(
+            label_map.iter_class_masks(class_numbers), label_map.iter_class_masks(reference), strict=True
         )
-        class_scores: dict[str, ImageScores] = {}
-        for k, (info, predicted, referenced, is_annotated) in enumerate(class_mask_pairs):
-            if not is_annotated:
-                continue
-            if tally is None:
-                class_scores[info.name] = score(predicted, referenced)
-            elif scored := tally.add(k, predicted, referenced, None if means is None else means[k]):
-                class_scores[info.name] = scored
-        return class_scores
+        for k, (info, (predicted, referenced)) in enumerate(zip(classes, masks, strict=True)):
+            if label_map.annotated[k]:
+                yield k, info.name, predicted, referenced
 
     def report(self) -> EvaluationReport:
         """Mean, spread, the scores of each image, and the conventions.
@@ -299,6 +314,8 @@ class Evaluation:
             conventions = self._tally.protocol.conventions(self._size)
         if self._readers is not None:
             conventions = conventions | READER_CONVENTIONS
+        if self.with_objects:
+            conventions = conventions | OBJECT_CONVENTIONS
         return EvaluationReport(
             model=EvaluatedModel(name=card.name, version=card.version, method=card.method_title),
             mean=MeanScores(**mean),
@@ -327,6 +344,7 @@ class Evaluation:
             ),
             stability=None if self._stability is None else self._stability.report(),
             readers=None if self._readers is None else self._readers.report(),
+            objects=summarise_objects(self._object_counts),
             precision=precision,
             engine=self._engine,
             calibration=None

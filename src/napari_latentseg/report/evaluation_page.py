@@ -16,6 +16,7 @@ from napari_latentseg.report.evaluation_pictures import CasePicture
 from napari_latentseg.report.evaluation_text import (
     Cell,
     calibration_rows,
+    object_rows,
     paired_rows,
     paired_texts,
     reader_rows,
@@ -104,6 +105,7 @@ def _values(report: EvaluationReport, card: ModelCard, pictures: Sequence[CasePi
         "calibration": None if report.calibration is None else _calibration_values(report.calibration),
         "paired": _paired_values(report),
         "readers": _reader_values(report),
+        "object_rows": object_rows(report),
         "sample_rows": [
             [str(row.samples), f"{row.dsc:.4f}", f"{row.iou:.4f}", f"{row.hd95:.1f}"]
             for row in report.by_samples

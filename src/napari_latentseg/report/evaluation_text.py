@@ -14,6 +14,7 @@ __all__ = [
     "Cell",
     "calibration_rows",
     "interval_text",
+    "object_rows",
     "p_value_text",
     "paired_rows",
     "paired_texts",
@@ -230,6 +231,20 @@ def paired_texts(paired: PairedReport) -> list[str]:
     elif paired.validation_count:
         lines.append(f"{paired.validation_count} of these images were the other model's validation images.")
     return lines
+
+
+def object_rows(report: EvaluationReport) -> list[list[str | Cell]]:
+    """The objects of each class that were matched; empty where none were asked for."""
+
+    def cell(name: str, field: str, value: float | None) -> str | Cell:
+        text = f"{value:.4f}" if isinstance(value, float) else str(value)
+        return "-" if value is None else Cell(f"objects.{name}.{field}", text)
+
+    fields = ("average_precision", "matched", "missed", "extra", "precision", "recall", "f1")
+    return [
+        [name, *(cell(name, field, getattr(scores, field)) for field in fields)]
+        for name, scores in report.objects.items()
+    ]
 
 
 def reader_rows(report: EvaluationReport, readers: ReaderReport) -> list[list[str | Cell]]:
