@@ -12,6 +12,7 @@ from .api.files import segment_files as segment_files
 from .api.fit import check_fit as check_fit
 from .api.inference import segment as segment
 from .api.inference import start_run as start_run
+from .api.members import train_members as train_members
 from .api.models import compile_model as compile_model
 from .api.models import export_model as export_model
 from .api.models import install_model as install_model

@@ -15,6 +15,7 @@ from napari_latentseg.api.evaluation import calibrate, evaluate
 from napari_latentseg.api.files import segment_files
 from napari_latentseg.api.fit import check_fit
 from napari_latentseg.api.inference import segment, start_run
+from napari_latentseg.api.members import train_members
 from napari_latentseg.api.models import (
     compile_model,
     export_model,
@@ -75,5 +76,6 @@ __all__ = [
     "segment_files",
     "start_run",
     "train",
+    "train_members",
     "write_result",
 ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_latentseg.utils.argument_types import as_path
+from napari_latentseg.utils.argument_types import as_path, as_paths
 
 if TYPE_CHECKING:
     from napari_latentseg.codecs.spec import CodecSpec
@@ -178,7 +177,7 @@ def train(
             changes = {"steps": None, "stages": stages} | changes
         if split is not None or select_on is not None:
             changes["split"] = _split_changes(settings, changes.get("split", {}), split, select_on)
-        folders = _folders(data)
+        folders = as_paths("data", data)
         settings = processes.request.applied_to(with_changes(settings, changes))
         label_names = None if labels is None else parse_label_names(labels)
         settings = with_changes(settings, class_changes(folders, settings, classes, label_names))
@@ -306,7 +305,7 @@ def finetune(
     from napari_latentseg.utils.device import check_device_and_precision
 
     label_names = None if labels is None else parse_label_names(labels)
-    base_folder, folders = find_model(base), _folders(data)
+    base_folder, folders = find_model(base), as_paths("data", data)
     check_device_and_precision(device, "auto")
 
     from napari_latentseg.finetuning.job import FineTuneJob
@@ -337,7 +336,7 @@ def _split_changes(
     """The field `split` of a configuration with lists of images."""
     values = settings.split.model_dump() | dict(changes)
     if split is not None:
-        values["lists"] = [str(as_path("split", file)) for file in _paths(split)]
+        values["lists"] = [str(file) for file in as_paths("split", split)]
     return values if select_on is None else values | {"select_on": select_on}
 
 
@@ -353,14 +352,3 @@ def _keep_codec(codec: str | Path | None, spec: CodecSpec | None, on_note: Calla
     else:
         if kept is not None:
             on_note(kept.describe())
-
-
-def _folders(data: Any) -> list[Path]:
-    """The folders of one path or several."""
-    return [as_path("data", folder) for folder in _paths(data)]
-
-
-def _paths(value: Any) -> list[Any]:
-    """One path or several as a list."""
-    is_several = isinstance(value, Iterable) and not isinstance(value, str | os.PathLike)
-    return list(value) if is_several else [value]

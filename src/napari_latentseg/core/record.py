@@ -13,22 +13,38 @@ from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.postprocess import PostProcess
 from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
 
-__all__ = ["SAMPLING_SOURCES", "InputRecord", "MaskState", "ModelRecord", "RunRecord", "SamplingSource"]
+__all__ = [
+    "AUGMENTING_SOURCES",
+    "MEMBER_SOURCES",
+    "SAMPLING_SOURCES",
+    "InputRecord",
+    "MaskState",
+    "ModelRecord",
+    "RunRecord",
+    "SamplingSource",
+]
 
 MaskState = Literal["model", "corrected", "approved"]
 """Whose mask it is: the model's, one that a person has changed, or one that a person has approved."""
 
-SamplingSource = Literal["none", "augment", "members", "noise", "posterior", "dropout"]
+SamplingSource = Literal["none", "augment", "members", "members-augment", "noise", "posterior", "dropout"]
 
 SAMPLING_SOURCES: dict[str, str] = {
     "none": "one prediction, no samples",
     "augment": "flips, rotations and shifts of the image, undone in the prediction",
     "members": "several trained models",
+    "members-augment": "several trained models, each on another flip, rotation or shift of the image",
     "noise": "the random noise at the start of diffusion",
     "posterior": "samples of the encoder's posterior",
     "dropout": "dropout at inference",
 }
 """What makes the samples of each sampling source differ, in words for people."""
+
+MEMBER_SOURCES = ("members", "members-augment")
+"""The sources whose samples come from the members of a model in turn."""
+
+AUGMENTING_SOURCES = ("augment", "members-augment")
+"""The sources whose samples see the image augmented, each in another way."""
 
 
 class InputRecord(FrozenModel):

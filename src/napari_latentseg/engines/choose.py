@@ -35,7 +35,7 @@ def open_engines(
     Returns
     -------
     engines : list of Engine
-        One for each member; they remember what they encoded.
+        One for each member; they remember what they encoded, for each other where they share the encoder.
     refusal : str
         Why OpenVINO was to compute the model and cannot; empty otherwise.
     """
@@ -45,7 +45,10 @@ def open_engines(
         sizes = list(tile_sizes)
         members = range(len(model.members))
         if may_compile or all(functions.plan(size, i) is not None for i in members for size in sizes):
-            engines = [TorchEngine(method, compute, functions, i) for i, method in enumerate(model.members)]
+            engines = [
+                TorchEngine(method, compute, functions, i, _encoding_member(model, i))
+                for i, method in enumerate(model.members)
+            ]
             refusals = [
                 plan.refusal for plan in (engine.compile(size) for engine in engines for size in sizes)
             ]
@@ -63,4 +66,12 @@ def _remembering(model: Model, compute: Compute, engines: Sequence[TorchEngine])
     if not model.has_loaded_weights():
         return list(engines)
     key = f"{weights_key(model.card)} {compute.device} {compute.precision}"
-    return [RememberingEngine(engine, f"{key} {engine.name} {i}") for i, engine in enumerate(engines)]
+    return [
+        RememberingEngine(engine, f"{key} {engine.name} {_encoding_member(model, i)}")
+        for i, engine in enumerate(engines)
+    ]
+
+
+def _encoding_member(model: Model, index: int) -> int:
+    """The member that an image is encoded with for another, by their index."""
+    return 0 if model.card.member_parts == "predictor" else index

@@ -52,11 +52,19 @@ class TorchEngine:
         Compiled functions of the method's model, which compute its networks; None for torch alone.
     member
         Which member of the model it is, from 0.
+    encoding_member
+        The member whose encoder it uses, from 0; its own where not given.
     """
 
     def __init__(
-        self, method: Method, compute: Compute, functions: CompiledFunctions | None = None, member: int = 0
+        self,
+        method: Method,
+        compute: Compute,
+        functions: CompiledFunctions | None = None,
+        member: int = 0,
+        encoding_member: int | None = None,
     ) -> None:
+        encoding_member = member if encoding_member is None else encoding_member
         self.name = "torch" if functions is None else "openvino"
         self.downsampling_factor = method.downsampling_factor
         self.size_multiple = method.size_multiple
@@ -71,7 +79,8 @@ class TorchEngine:
             # shares all modules with the method, and has other functions of the same names
             self._method = copy.copy(method)
             for name in method.network_functions:
-                compiled = _CompiledFunction(functions, method, name, member)
+                owner = encoding_member if name == "encode" else member
+                compiled = _CompiledFunction(functions, method, name, owner)
                 self._compiled.append(compiled)
                 self._method.__dict__[name] = compiled
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
+from napari_latentseg.core.record import AUGMENTING_SOURCES, MEMBER_SOURCES
 from napari_latentseg.inference.fit import LatentSums
 from napari_latentseg.inference.run_state import RunState
 from napari_latentseg.inference.sample_job import Corner, SampleJob
@@ -78,7 +79,9 @@ class JobSource:
         transform = state.tta_transforms[sample]
         image = working_plane.augment(transform)
         tiling = make_tiling(image.shape, state.card.preprocess)
-        all_see_the_same = state.settings.source not in ("augment", "members")
+        source = state.settings.source
+        has_own_encoders = source in MEMBER_SOURCES and state.card.member_parts == "all"
+        all_see_the_same = source not in AUGMENTING_SOURCES and not has_own_encoders
         shares = all_see_the_same and working_plane.can_cache
         has_sums = sample == 0 and state.fit_check.needs_latents  # the first augmentation is the identity
         return SampleJob(

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from napari_latentseg.core.embed import embed
 from napari_latentseg.core.labels import labels_from_probabilities
 from napari_latentseg.core.ranges import as_ranges
-from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
+from napari_latentseg.core.record import (
+    AUGMENTING_SOURCES,
+    MEMBER_SOURCES,
+    InputRecord,
+    ModelRecord,
+    RunRecord,
+)
 from napari_latentseg.core.reorient import restore_orientation
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation, volumes_by_name
 from napari_latentseg.inference.run_state import RunState
@@ -54,9 +60,11 @@ def build_segmentation(state: RunState) -> Segmentation | None:
     spatial, leading = state.scan.spatial_shape, state.scan.spatial_shape[:-2]
     # augmentations repeat once all flips and turns are used, and equal samples would make the variance too
     # small
-    distinct_count = (
-        len(set(state.tta_transforms[:sample_count])) if settings.source == "augment" else sample_count
-    )
+    distinct_count = sample_count
+    if settings.source in AUGMENTING_SOURCES:
+        members = state.card.members if settings.source in MEMBER_SOURCES else 1
+        views = state.tta_transforms[:sample_count]
+        distinct_count = len({(i % members, view) for i, view in enumerate(views)})
     has_variance = distinct_count >= MIN_SAMPLES_FOR_VARIANCE and settings.source != "none"
     voxel_counts = ensemble.voxel_counts(has_result)[:sample_count]
     voxel_volume, unit = state.scan.geometry.voxel_volume
@@ -290,7 +298,7 @@ def _run_record(
 
 
 def _source_settings(ranges: dict[str, float], source: str) -> dict[str, float]:
-    if source != "augment":
+    if source not in AUGMENTING_SOURCES:
         return {}
     names = (
         "horizontal_flip",

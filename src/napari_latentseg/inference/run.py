@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.given_spacing import GIVEN_SPACING_NOTE, give_spacing
 from napari_latentseg.core.labels import labels_from_probabilities
+from napari_latentseg.core.record import AUGMENTING_SOURCES, MEMBER_SOURCES
 from napari_latentseg.core.reorient import reorient
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
@@ -115,7 +116,7 @@ class Run:
                 latent_step=engines[0].size_multiple,
                 tile_size=card.preprocess.size,
             )
-            if settings.source == "augment"
+            if settings.source in AUGMENTING_SOURCES
             else _identity_transforms()
         )
 
@@ -295,7 +296,7 @@ class Run:
                 for sample in range(int(drawn[plane]), min(target, int(drawn[plane]) + _UNDECIDED_SAMPLES))
             ]
         source, is_whole = state.settings.source, state.card.preprocess.mode == "whole"
-        has_mixed_samples = source == "members" or (source == "augment" and is_whole)
+        has_mixed_samples = source in MEMBER_SOURCES or (source in AUGMENTING_SOURCES and is_whole)
         size = self.sampler.tiles_per_batch if has_mixed_samples else 1
         rest = incomplete[1:]
         planned: list[tuple[int, int]] = []
@@ -303,7 +304,7 @@ class Run:
             pairs = [(plane, sample) for plane in group for sample in range(int(drawn[plane]), target)]
             # samples of other members need another network; the image as it is, the first sample, is smaller
             # than the augmented ones
-            pairs.sort(key=lambda pair: pair[1] if source == "members" else pair[1] > 0)
+            pairs.sort(key=lambda pair: pair[1] if source in MEMBER_SOURCES else pair[1] > 0)
             planned += pairs
         return planned
 

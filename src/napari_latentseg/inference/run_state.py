@@ -67,7 +67,7 @@ class RunState:
     fit_check
         What tells whether the model was made for this image.
     tta_transforms
-        Augmentation of each requested sample; the identity unless the sampling source is ``"augment"``.
+        Augmentation of each requested sample; the identity unless the sampling source augments.
     notes
         Messages for the user, for the record of the run.
     input_sha256

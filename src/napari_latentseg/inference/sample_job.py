@@ -38,7 +38,8 @@ class SampleJob:
         How it is cut into tiles, and what their probabilities are added to.
     shared_conditioning
         Conditioning of the tiles that is common to all samples of the plane, by corner; None where each
-        sample sees another image or is of another member, or where the plane is too large to keep it.
+        sample sees another image or is of a member with its own encoder, or where the plane is too large to
+        keep it.
     is_encoded_here
         Whether the tiles are encoded for this sample; if not, an earlier sample brings their conditioning.
     sums

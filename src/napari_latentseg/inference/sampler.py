@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.core.record import MEMBER_SOURCES
 from napari_latentseg.engines.base import Engine
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.pipeline import computed_ahead
@@ -28,7 +29,7 @@ class Sampler:
     model_name
         For messages.
     engines
-        One for each member of the model; with the source ``"members"``, sample i comes from member i.
+        One for each member of the model; with the sources of `MEMBER_SOURCES` they draw the samples in turn.
     tiles_per_batch
         How many tiles go through the networks together, where memory suffices.
     settings
@@ -105,7 +106,8 @@ class Sampler:
         return tile.job.tiling.size == other.job.tiling.size and self._engine(tile) is self._engine(other)
 
     def _engine(self, tile: Tile) -> Engine:
-        return self._engines[tile.job.sample if self._settings.source == "members" else 0]
+        uses_members = self._settings.source in MEMBER_SOURCES
+        return self._engines[tile.job.sample % len(self._engines) if uses_members else 0]
 
     def _compute_batch(self, tiles: list[Tile]) -> list[NDArray[np.float32]]:
         """Probabilities of each tile, `(K, size, size)`."""

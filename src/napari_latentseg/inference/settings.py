@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.postprocess import PostProcess
-from napari_latentseg.core.record import SAMPLING_SOURCES, SamplingSource
+from napari_latentseg.core.record import AUGMENTING_SOURCES, SAMPLING_SOURCES, SamplingSource
 from napari_latentseg.core.slices import CropBox
 from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
 from napari_latentseg.errors import BadInput, first_validation_error
@@ -146,7 +146,7 @@ class InferenceSettings(FrozenModel):
                 f"{card.name} has no samples from {source!r}",
                 f"use one of {', '.join(card.sources)}",
             )
-        if source == "augment" and card.augment.distinct_tta_count == 1:
+        if source in AUGMENTING_SOURCES and card.augment.distinct_tta_count == 1:
             raise BadInput(
                 "source",
                 f"{card.name} was trained without augmentation, so all samples would be equal",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
+from napari_latentseg.core.record import MEMBER_SOURCES
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.noise import Noise, random_noise
 
@@ -146,8 +147,8 @@ class Method(nn.Module, ABC):
         Name and reference to show.
     sampling_sources
         Sources of randomness inside the method: the ``"noise"`` of a diffusion, or a learned ``"posterior"``.
-        The sources ``"augment"`` (test-time augmentation) and ``"members"`` (ensemble members) work with any
-        method.
+        The sources ``"augment"`` (test-time augmentation), ``"members"`` (ensemble members) and
+        ``"members-augment"`` (both) work with any method.
     is_deterministic
         Whether `sample` without noise gives the same prediction every time.
     needs_codec
@@ -155,6 +156,9 @@ class Method(nn.Module, ABC):
     network_functions
         Names of the methods in which its networks run in a prediction. Each maps tensors to a tensor, or to a
         tuple of them, in the same way for every value and batch size, so that an engine can compile it.
+    predictor_parts
+        Which of `trainable_modules` are the predictor, which works on what `encode` gives. Members of a model
+        may share everything else. Empty where the predictor cannot be trained apart.
     config_class
         The pydantic model of its settings.
     """
@@ -166,6 +170,7 @@ class Method(nn.Module, ABC):
     is_deterministic: ClassVar[bool] = True
     needs_codec: ClassVar[bool] = True
     network_functions: ClassVar[tuple[str, ...]] = ()
+    predictor_parts: ClassVar[tuple[str, ...]] = ()
     config_class: ClassVar[type[BaseModel]]
 
     def __init__(self, codec: Codec | None, config: BaseModel) -> None:
@@ -207,6 +212,29 @@ class Method(nn.Module, ABC):
     def trainable_modules(self) -> nn.ModuleDict:
         """The modules whose weights are saved with the model, by name; not a pretrained codec."""
 
+    @property
+    def predictor_modules(self) -> nn.ModuleDict:
+        """The modules of `predictor_parts`, by name: what a member has of its own if it shares the rest."""
+        modules = self.trainable_modules
+        return nn.ModuleDict({name: modules[name] for name in self.predictor_parts})
+
+    def predictor_stage(self) -> Stage:
+        """The training of the predictor alone: the last stage, on what the other parts give already."""
+        return replace(self.stages()[-1], trainable=self.predictor_modules, on_start=lambda batches: None)
+
+    def share_conditioning(self, first: Method) -> None:
+        """Use the codec and all trained parts but the predictor of another member: the same modules.
+
+        Parameters
+        ----------
+        first
+            Of the same method and settings.
+        """
+        self.codec = first.codec
+        for name, module in first.trainable_modules.items():
+            if name not in self.predictor_parts:
+                setattr(self, name, module)
+
     def available_sources(
         self, *, has_augmentation: bool = True, members: int = 1, collapsed: Sequence[str] = ()
     ) -> tuple[str, ...]:
@@ -222,7 +250,9 @@ class Method(nn.Module, ABC):
             Sources of the method's own whose samples are as good as equal, which are left out. A method that
             cannot predict without its source keeps it.
         """
-        member_sources = ("members",) if members > 1 else ()
+        member_sources: tuple[str, ...] = ("members",) if members > 1 else ()
+        if members > 1 and has_augmentation and self.is_deterministic:
+            member_sources = MEMBER_SOURCES
         if not self.is_deterministic:
             return (*self.sampling_sources, *member_sources)
         own_sources = [source for source in self.sampling_sources if source not in collapsed]

@@ -70,6 +70,7 @@ class GMS(Method):
     title: ClassVar[str] = "Generative Medical Segmentation"
     paper: ClassVar[str] = "Huo, Ouyang, Ourselin, Sparks: Generative Medical Segmentation. AAAI 2025"
     network_functions: ClassVar[tuple[str, ...]] = ("encode", "predict_masks")
+    predictor_parts: ClassVar[tuple[str, ...]] = ("mapper",)
     config_class: ClassVar[type[BaseModel]] = GMSConfig
     config: GMSConfig
     codec: Codec

@@ -139,6 +139,7 @@ class SDSeg(Method):
     sampling_sources: ClassVar[tuple[str, ...]] = ("noise",)
     is_deterministic: ClassVar[bool] = False
     network_functions: ClassVar[tuple[str, ...]] = ("encode", "denoise", "decode")
+    predictor_parts: ClassVar[tuple[str, ...]] = ("denoiser",)
     config_class: ClassVar[type[BaseModel]] = SDSegConfig
     config: SDSegConfig
     codec: Codec

@@ -89,6 +89,7 @@ class WaveGMS(Method):
         " Segmentation. 2025"
     )
     network_functions: ClassVar[tuple[str, ...]] = ("encode", "predict_masks", "predict_mean")
+    predictor_parts: ClassVar[tuple[str, ...]] = ("mapper",)
     config_class: ClassVar[type[BaseModel]] = WaveGMSConfig
     config: WaveGMSConfig
     codec: Codec

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.frozen import FrozenModel
-from napari_latentseg.core.record import SamplingSource
+from napari_latentseg.core.record import MEMBER_SOURCES, SamplingSource
 from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
 from napari_latentseg.data.augmentation_config import AugmentationConfig
 from napari_latentseg.data.label_map import LabelTarget
@@ -37,6 +37,9 @@ _METHOD_SPELLINGS = {
     "guided": "Guided latent diffusion",
 }
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
+MemberParts = Literal["all", "predictor"]
+"""What each further member of a model has of its own: all of its trained parts, or its predictor alone."""
+
 MAX_MEMBERS = 200  # each is a file of weights; ensembles have 5 or 10
 
 
@@ -149,9 +152,12 @@ class ModelCard(FrozenModel):
     members
         Number of ensemble members, which share one codec; the source ``"members"`` draws each sample from
         another member.
+    member_parts
+        ``"all"``: each has networks of its own. ``"predictor"``: all use the conditioner of the first, so
+        that an image is encoded once for all of them, and the files of the others hold a predictor alone.
     member_dsc
-        Dice of each member on the validation slices in training, the best first, since all other sources use
-        the first member; empty for a model of one, and of earlier versions.
+        Dice of each member on the validation slices in training, that of the first first: all other sources
+        use the first member. Empty for a model of one, and of earlier versions.
     sample_agreement
         How alike the samples of the method's own sources are. One whose samples are as good as equal is not
         in `sources`. Empty where not measured.
@@ -210,6 +216,7 @@ class ModelCard(FrozenModel):
     classes: tuple[ClassInfo, ...] = Field(min_length=1)
     sources: tuple[SamplingSource, ...] = Field(min_length=1)
     members: int = Field(1, ge=1, le=MAX_MEMBERS)
+    member_parts: MemberParts = "all"
     member_dsc: tuple[float, ...] = ()
     sample_agreement: tuple[SampleAgreement, ...] = ()
     default_samples: int = Field(5, ge=1)
@@ -256,8 +263,9 @@ class ModelCard(FrozenModel):
 
     @model_validator(mode="after")
     def _check_members(self) -> ModelCard:
-        if "members" in self.sources and self.members < 2:
-            raise ValueError("members is a sampling source, but the model has only one member")
+        for source in MEMBER_SOURCES:
+            if source in self.sources and self.members < 2:
+                raise ValueError(f"{source} is a sampling source, but the model has only one member")
         return self
 
     @property

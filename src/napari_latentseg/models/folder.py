@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import build_method
-from napari_latentseg.models.card import CARD, ModelCard, read_card
+from napari_latentseg.models.card import CARD, MemberParts, ModelCard, read_card
 from napari_latentseg.models.layout import WEIGHTS_FILE, check_files, member_files
 from napari_latentseg.models.variant import variant_text
 from napari_latentseg.utils.atomic import atomic_folder
@@ -23,7 +24,7 @@ from napari_latentseg.utils.device import Compute
 from napari_latentseg.utils.outline import check_network_size, unset_weights
 from napari_latentseg.utils.weights import file_sha256, load_weights, save_weights
 
-__all__ = ["Model", "load_model_folder", "save_model_folder"]
+__all__ = ["Model", "check_member_parts", "load_model_folder", "save_model_folder"]
 
 _REMEDY = "install the model again"
 _MOVING = threading.Lock()
@@ -163,15 +164,37 @@ def load_model_folder(
         )
     load_weights(method.trainable_modules, folder / WEIGHTS_FILE)
     other_members = []
+    if card.members > 1:
+        check_member_parts(f"{folder / CARD}, member_parts", method, card.member_parts, _REMEDY)
     for name in member_files(card.members):
         with unset_weights():
             member = build_method(card.method, codec, card.settings)
-        load_weights(member.trainable_modules, folder / name)
+        if card.member_parts == "predictor":
+            member.share_conditioning(method)
+        load_weights(_own_modules(member, card), folder / name)
         other_members.append(member.eval())
     method.eval()
     checksums = _checksums([method, *other_members])
     model_card = card.replace(deviations_from_paper=variant) if corrects_card else card
     return Model(method, model_card, folder, tuple(other_members), checksums)
+
+
+def check_member_parts(what: str, method: Method | type[Method], parts: MemberParts, remedy: str) -> None:
+    """Refuse members that share the conditioner, of a method whose predictor is not apart from it.
+
+    Raises
+    ------
+    BadInput
+        Of `what`, if so.
+    """
+    if parts == "predictor" and not method.predictor_parts:
+        why = f"is 'predictor', which cannot be trained apart from the rest in {method.name}"
+        raise BadInput(what, why, remedy)
+
+
+def _own_modules(member: Method, card: ModelCard) -> nn.ModuleDict:
+    """The modules of a further member that are not those of the first."""
+    return member.predictor_modules if card.member_parts == "predictor" else member.trainable_modules
 
 
 def _deviates_in_latents_alone(method: Method, codec: Codec | None) -> bool:
@@ -215,7 +238,8 @@ def save_model_folder(
     extras
         Contents of further files by name: training configuration, log, plot, split.
     other_members
-        Further ensemble members, whose `trainable_modules` are written too.
+        Further ensemble members, whose `trainable_modules` are written too, or their predictor alone where
+        the card says that they share the rest.
     replace
         Whether an existing folder is replaced.
 
@@ -229,15 +253,15 @@ def save_model_folder(
     BadInput
         If the folder exists or cannot be written, or a weight is not finite.
     """
-    members = [method, *other_members]
+    modules = [method.trainable_modules, *(_own_modules(member, card) for member in other_members)]
     with atomic_folder(Path(folder), replace=replace) as temporary:
-        for name, member in zip((WEIGHTS_FILE, *member_files(len(members))), members, strict=True):
-            save_weights(member.trainable_modules.state_dict(), temporary / name, half=True)
+        for name, saved in zip((WEIGHTS_FILE, *member_files(len(modules))), modules, strict=True):
+            save_weights(saved.state_dict(), temporary / name, half=True)
         for name, content in (extras or {}).items():
             (temporary / name).write_bytes(content)
         files = {p.name: file_sha256(p) for p in sorted(temporary.iterdir())}
         saved_card = card.replace(
-            files=files, deviations_from_paper=variant_text(method, card.preprocess), members=len(members)
+            files=files, deviations_from_paper=variant_text(method, card.preprocess), members=len(modules)
         )
         saved_card.write(temporary / CARD)
     return saved_card

@@ -13,6 +13,7 @@ from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.data.augmentation_config import AugmentationConfig
 from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.errors import BadInput, choose_from, first_validation_error
+from napari_latentseg.models.card import MemberParts
 from napari_latentseg.training.dataset_config import (
     ClassConfig,
     DatasetConfig,
@@ -30,6 +31,8 @@ __all__ = [
     "named_configs",
     "with_changes",
 ]
+
+_MEMBER_SHARE = 3  # a predictor on a trained conditioner takes a third of its training, docs/benchmarks.md
 
 
 class SplitConfig(FrozenModel):
@@ -55,6 +58,9 @@ class SplitConfig(FrozenModel):
         `napari_latentseg.training.split_lists.read_split_lists`. They are followed to the letter: near
         duplicates may be on both sides. Images that they do not name are not used, nor are those of the test
         list. Without a validation list, validation images are held out of the training list as above.
+    of_model
+        The folder of a model whose `split.json` says which image is for training or validation; all others
+        are left out. Replaces the other settings; empty for none.
     select_on
         ``"validation"``, or ``"test"``: the images of the test list are those that the weights are selected
         on, as in the code of several papers. The figures on them are then no test, and are not called one.
@@ -66,6 +72,7 @@ class SplitConfig(FrozenModel):
     likeness_bits: int | None = Field(None, ge=0, le=256)
     block: int | None = Field(None, ge=1)
     lists: tuple[str, ...] = ()
+    of_model: str = ""
     select_on: Literal["validation", "test"] = "validation"
 
     _check_pattern = field_validator("group_pattern")(check_patient_pattern)
@@ -208,6 +215,16 @@ class TrainingConfig(FrozenModel):
     members
         Number of members of a deep ensemble. They share codec and split; their seeds are `seed`, `seed` + 1
         and so on. A model with several members offers the sampling source ``"members"``.
+    member_parts
+        What each further member has of its own: ``"all"`` trained parts, or the ``"predictor"`` alone (the
+        mapper of GMS and Wave-GMS, the denoiser of SDSeg). With the latter the first member trains
+        everything, and the others train a predictor on its conditioner, which is then frozen.
+    member_images
+        What such a predictor is trained on: a ``"bootstrap"`` sample of the training images, drawn with
+        replacement, or ``"all"``.
+    member_training
+        Settings that differ while such a predictor is trained. Where neither its epochs nor its steps are
+        given, it gets a third of those of the first member.
     card
         Entries of the model card beside the scores.
     """
@@ -255,12 +272,37 @@ class TrainingConfig(FrozenModel):
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     seed: int = Field(2333, ge=0, lt=2**63)
     members: int = Field(1, ge=1, le=100)
+    member_parts: MemberParts = "all"
+    member_images: Literal["all", "bootstrap"] = "bootstrap"
+    member_training: StageConfig = StageConfig()
     stages: dict[str, StageConfig] = Field(default_factory=dict)
     card: CardConfig = CardConfig()
 
     def for_stage(self, name: str) -> TrainingConfig:
         """The settings of one stage."""
-        overrides = self.stages.get(name, StageConfig()).model_dump(exclude_none=True)
+        return self._with_overrides(self.stages.get(name, StageConfig()))
+
+    def for_member(self, number: int) -> TrainingConfig:
+        """The settings of a member, from 0: its own seed, and of a further predictor `member_training`.
+
+        Examples
+        --------
+        >>> config = TrainingConfig(member_parts="predictor", member_training={"epochs": 9}, seed=1)
+        >>> [(config.for_member(i).seed, config.for_member(i).epochs) for i in range(2)]
+        [(1, 1000), (2, 9)]
+        """
+        config = self.replace(seed=self.seed + number)
+        if number == 0 or self.member_parts == "all":
+            return config
+        settings = self.member_training
+        if settings.epochs is None and settings.steps is None:
+            third = "steps" if self.steps is not None else "epochs"
+            settings = settings.replace(**{third: -(-(self.steps or self.epochs) // _MEMBER_SHARE)})
+        # what the first member sets for a single stage is of that member's training
+        return config.replace(stages={})._with_overrides(settings)
+
+    def _with_overrides(self, settings: StageConfig) -> TrainingConfig:
+        overrides = settings.model_dump(exclude_none=True)
         if "epochs" in overrides:
             overrides.setdefault("steps", None)  # the stage's epochs replace the steps of the whole file
         if "warmup_epochs" in overrides:

@@ -29,6 +29,7 @@ from napari_latentseg.utils.batch_share import WHOLE, Share
 
 __all__ = [
     "Dataset",
+    "bootstrap_images",
     "images_per_batch",
     "read_dataset",
     "steps_per_epoch",
@@ -211,6 +212,32 @@ def _validation_groups(slices: list[TrainingSlice], groups: list[str], config: T
             group for group, is_validation in zip(dataset_groups, is_held_out, strict=True) if is_validation
         }
     return validation_groups
+
+
+def bootstrap_images(slices: Sequence[TrainingSlice], seed: int) -> list[TrainingSlice]:
+    """As many images as there are, drawn with replacement, each with all of its slices (bagging).
+
+    Breiman, "Bagging predictors", Machine Learning 24, 1996. An image that holds a target is always among
+    them.
+
+    Parameters
+    ----------
+    slices
+        Of the training.
+    seed
+        Of the draw.
+    """
+    slices_of_image: dict[str, list[TrainingSlice]] = {}
+    for training_slice in slices:
+        slices_of_image.setdefault(training_slice.content_sha256, []).append(training_slice)
+    images = list(slices_of_image.values())
+    rng = np.random.default_rng(seed)
+    while True:
+        drawn = [s for i in rng.integers(len(images), size=len(images)) for s in images[i]]
+        if any(s.has_annotated_foreground for s in drawn) or not any(
+            s.has_annotated_foreground for s in slices
+        ):
+            return drawn
 
 
 def training_batches(

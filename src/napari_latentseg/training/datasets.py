@@ -14,6 +14,8 @@ from napari_latentseg.data.label_names import LabelNames
 from napari_latentseg.data.readers import with_readers
 from napari_latentseg.data.split import groups_by_block, groups_by_name
 from napari_latentseg.errors import BadInput
+from napari_latentseg.models.layout import SPLIT_FILE
+from napari_latentseg.models.split import read_split
 from napari_latentseg.training.config import SplitConfig, TrainingConfig
 from napari_latentseg.training.dataset_config import DatasetConfig
 from napari_latentseg.training.split_lists import ListPart, read_split_lists
@@ -142,6 +144,8 @@ def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[Annot
                 annotated.notes,
             )
         )
+    if config.split.of_model:
+        return _of_model(datasets, Path(config.split.of_model))
     return _listed(datasets, config.split) if config.split.lists else datasets
 
 
@@ -177,6 +181,39 @@ def _listed(datasets: list[AnnotatedDataset], split: SplitConfig) -> list[Annota
         chosen = dataset._with_cases(kept)
         listed.append(replace(chosen, parts=roles if has_validation else None, notes=tuple(notes)))
     return listed
+
+
+def _of_model(datasets: list[AnnotatedDataset], folder: Path) -> list[AnnotatedDataset]:
+    """The data sets with the images that a model was trained and validated on, each in its part.
+
+    Raises
+    ------
+    BadInput
+        If the model does not say which images these were, or some of them are not in the data sets.
+    """
+    split = read_split(folder)
+    if not split.is_known:
+        why = f"has no {SPLIT_FILE}, which says what it was trained on"
+        raise BadInput(folder, why, "give another model")
+    earlier = split.earlier_train | split.earlier_validation
+    chosen, missing = [], set(split.train | split.validation | earlier)
+    for dataset in datasets:
+        parts = [split.part_of(case) for case in dataset.cases]
+        kept = [i for i, part in enumerate(parts) if part]
+        for i in kept:
+            missing -= {dataset.cases[i].content_sha256, dataset.cases[i].file_sha256 if earlier else None}
+        notes = list(dataset.notes)
+        if unused := parts.count(""):
+            notes.append(f"{unused} images of {dataset.name} were not in the training and are not used")
+        own = dataset._with_cases(kept)
+        chosen.append(replace(own, parts=[parts[i] for i in kept], notes=tuple(notes)))
+    if missing:
+        raise BadInput(
+            "data",
+            f"lacks {len(missing)} of {len(split)} images that {folder.name} was trained and validated on",
+            "give the folders that it was trained on",
+        )
+    return chosen
 
 
 def _label_map_for(

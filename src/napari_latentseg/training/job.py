@@ -22,8 +22,8 @@ from napari_latentseg.evaluation.sample_agreement import SampleAgreement
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import method_class
 from napari_latentseg.models.card import NAME_PATTERN, ModelCard, TrainingData, read_card
-from napari_latentseg.models.folder import Model, save_model_folder
-from napari_latentseg.models.layout import REPLAY_FILE, SPLIT_FILE
+from napari_latentseg.models.folder import Model, check_member_parts, save_model_folder
+from napari_latentseg.models.layout import REPLAY_FILE, SPLIT_FILE, WEIGHTS_FILE
 from napari_latentseg.models.update_card import update_card
 from napari_latentseg.models.variant import variant_text
 from napari_latentseg.training.checkpoint import Checkpoint
@@ -39,6 +39,7 @@ from napari_latentseg.training.events import (
     TrainProgress,
     TrainSaved,
 )
+from napari_latentseg.training.first_member import card_with_members, kept_epoch
 from napari_latentseg.training.history import training_curve, training_log
 from napari_latentseg.training.judging import GRACE_S, Judging
 from napari_latentseg.training.members import MemberTraining, check_same_training
@@ -94,6 +95,9 @@ class TrainingJob:
         the training.
     on_progress
         Called between the events: see `Trainer`.
+    first
+        A model that becomes the first member of the new one, whose configuration and split `config` has: see
+        `model_config`. Only the further members are trained.
 
     Raises
     ------
@@ -117,6 +121,7 @@ class TrainingJob:
         checkpoint_every: float = 60.0,
         processes: Processes = ONE_PROCESS,
         on_progress: Callable[[TrainMemory | TrainProgress], None] = lambda event: None,
+        first: Model | None = None,
     ) -> None:
         self.folders = [Path(data)] if isinstance(data, str | Path) else [Path(folder) for folder in data]
         config = with_pretrained_unet(config)
@@ -135,11 +140,14 @@ class TrainingJob:
         except ValidationError as error:
             field, why = first_validation_error(error)
             raise BadInput(f"{config.method} settings, {field}", why, "correct that field") from error
+        self.first = first
+        if config.members > 1:
+            check_member_parts("member_parts", method_class(config.method), config.member_parts, "use 'all'")
         self._identity = {
             "config": config.model_dump(mode="json"),
             "name": self.name,
             "codec": spec.sha256 if spec else None,
-        }
+        } | ({} if first is None else {"first": first.card.files[WEIGHTS_FILE]})
         if resume:
             state = read_state(self.checkpoint.folder)
             check_same_training(self._identity, state.get("identity", {}), self.checkpoint.folder)
@@ -170,9 +178,10 @@ class TrainingJob:
         members = MemberTraining(
             self.config, data, self.codec, self.compute, self.should_stop, self.checkpoint, self._identity,
             self.processes, self.on_progress,
+            *(() if self.first is None else (self.first.method, kept_epoch(self.first.folder))),
         )  # fmt: skip
         yield from members.run(resume=self.resume)
-        if not members.trained_methods:
+        if len(members.trained_methods) < (1 if self.first is None else 2):
             raise Cancelled
         if not self.processes.is_main:
             return
@@ -205,6 +214,8 @@ class TrainingJob:
         card = self._build_card(members, training_records, agreements)
         if len(member_dsc) > 1:
             card = card.replace(member_dsc=tuple(round(dsc, 4) for dsc in member_dsc))
+        if self.first is not None:
+            card = card_with_members(self.first.card, card)
         extras = {
             # the codec by its name: its path on this machine does not belong into a model that is shared
             TRAINING_FILE: _json(
@@ -223,7 +234,7 @@ class TrainingJob:
             SPLIT_FILE: _json(data.split().to_json()),
         }
         first_member, *other_members = members.trained_methods
-        if not other_members and type(first_member).fine_tune_spec is not Method.fine_tune_spec:
+        if type(first_member).fine_tune_spec is not Method.fine_tune_spec:
             extras[REPLAY_FILE] = make_replay(first_member, card, data.train, data.validation, self.compute)
         save_model_folder(
             self.out, first_member, card, extras, other_members=other_members, replace=self._has_own_model()
@@ -285,6 +296,7 @@ class TrainingJob:
             sources=self._sources(members.trained_methods, agreements),
             sample_agreement=agreements,
             members=len(members.trained_methods),
+            member_parts=config.member_parts if len(members.trained_methods) > 1 else "all",
             default_samples=card_config.default_samples,
             threshold=card_config.threshold,
             training_data=training_records,
@@ -321,7 +333,12 @@ class TrainingJob:
             settings = [("none", 1)]
             if self._has_augmentation:
                 settings.append(("augment", min(8, self.config.augment.distinct_tta_count or 8)))
-        return [*settings, ("members", len(methods))] if len(methods) > 1 else settings
+        if len(methods) == 1:
+            return settings
+        settings.append(("members", len(methods)))
+        if methods[0].is_deterministic and self._has_augmentation:
+            settings.append(("members-augment", max(8, len(methods))))
+        return settings
 
     def _selection_note(self, members: MemberTraining) -> str:
         """How the weights were selected, for the figures in the card."""
@@ -336,7 +353,8 @@ class TrainingJob:
     def _split_record(self) -> dict[str, Any]:
         """How the images were split; lists by the name of their file, for they may hold names of patients."""
         split = self.config.split
-        return split.model_dump(mode="json") | {"lists": [Path(file).name for file in split.lists]}
+        names = {"lists": [Path(file).name for file in split.lists], "of_model": Path(split.of_model).name}
+        return split.model_dump(mode="json") | names
 
     def _run_record(self, members: MemberTraining) -> dict[str, Any]:
         stopped = {"stopped": True} if members.stopped else {}
@@ -351,10 +369,15 @@ class TrainingJob:
             "precision": self.compute.precision,
             "threads": torch.get_num_threads(),
             **({"seeds": members.seeds} if len(members.trained_methods) > 1 else {}),
+            **({} if self.first is None else {"members_of": _name_and_version(self.first.card)}),
             **({"processes": self.processes.count} if self.processes.count > 1 else {}),
             "torch": torch.__version__.split("+")[0],
             "python": platform.python_version(),
         }
+
+
+def _name_and_version(card: ModelCard) -> str:
+    return f"{card.name} {card.version}"
 
 
 def model_name_of(folder: Path) -> str:

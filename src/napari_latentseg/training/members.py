@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.dataset import Dataset
+from napari_latentseg.training.dataset import Dataset, bootstrap_images
 from napari_latentseg.training.events import TrainEpoch, TrainMemory, TrainProgress
 from napari_latentseg.training.processes import ONE_PROCESS, Processes
 from napari_latentseg.training.snapshot import Snapshot, add_prefix, strip_prefix
 from napari_latentseg.training.trainer import Trainer
+from napari_latentseg.training.validation import Validation
 from napari_latentseg.utils.device import Compute
 from napari_latentseg.utils.weights import load_state
 
@@ -47,6 +48,10 @@ class MemberTraining:
         See `Trainer`; the main process alone writes the checkpoint.
     on_progress
         See `Trainer`.
+    first
+        The first member, where it is trained already: the others get a predictor on its conditioner.
+    first_epoch
+        The epoch of its weights, for the card.
 
     Attributes
     ----------
@@ -74,6 +79,8 @@ class MemberTraining:
     identity: dict[str, Any]
     processes: Processes = ONE_PROCESS
     on_progress: Callable[[TrainMemory | TrainProgress], None] = lambda event: None
+    first: Method | None = None
+    first_epoch: int = 0
     trained_methods: list[Method] = field(init=False, default_factory=list)
     best_epochs: list[int] = field(init=False, default_factory=list)
     seeds: list[int] = field(init=False, default_factory=list)
@@ -99,13 +106,17 @@ class MemberTraining:
         self.processes.check_same("images or masks", identity["data"], remedy)
         self.processes.check_same("precisions", self.compute.precision, "set precision in the configuration")
         snapshot = self._restore_members(identity) if resume else None
+        if self.first is not None and not self.trained_methods:
+            self.trained_methods, self.best_epochs = [self.first], [self.first_epoch]
+            self.seeds = [self.config.seed]
         for member in range(len(self.trained_methods), self.config.members):
-            config = self.config.replace(seed=self.config.seed + member)
+            config = self.config.for_member(member)
             number = member + 1 if self.config.members > 1 else None
+            first_member = self.trained_methods[0] if member and self._shares_conditioning else None
             trainer = Trainer(
-                config, self.data, self.codec, self.compute, self.should_stop,
+                config, self._data_of(config, first_member), self.codec, self.compute, self.should_stop,
                 self.checkpoint if self.processes.is_main else None, snapshot, self.processes,
-                partial(self._report_progress, number),
+                partial(self._report_progress, number), first_member,
             )  # fmt: skip
             snapshot = None
             self.checkpoint.common = self._common_state(identity)
@@ -124,10 +135,21 @@ class MemberTraining:
             if self.stopped:
                 return
 
+    @property
+    def _shares_conditioning(self) -> bool:
+        return self.config.member_parts == "predictor"
+
+    def _data_of(self, config: TrainingConfig, first_member: Method | None) -> Dataset:
+        """What a member is trained on: all images, or of a predictor on a shared conditioner a sample."""
+        if first_member is None or config.member_images == "all":
+            return self.data
+        return replace(self.data, train=bootstrap_images(self.data.train, config.seed))
+
     def put_best_first(self) -> list[float]:
         """Order the members by their Dice on the validation slices, at the end of the training.
 
-        All sources but ``"members"`` use the first member, which should not be the worst.
+        All sources but those of members use the first member, which should not be the worst. Where members
+        share the conditioner of the first, it stays the first: its predictor was trained together with it.
 
         Returns
         -------
@@ -135,7 +157,9 @@ class MemberTraining:
             The Dice of the selected weights of each member, in the new order.
         """
         dsc = [self._selected_dsc(index) for index in range(len(self.trained_methods))]
-        order = sorted(range(len(dsc)), key=lambda index: -dsc[index])
+        order = list(range(len(dsc)))
+        if not self._shares_conditioning:
+            order.sort(key=lambda index: -dsc[index])
         self.trained_methods = [self.trained_methods[index] for index in order]
         self.best_epochs = [self.best_epochs[index] for index in order]
         self.seeds = [self.seeds[index] for index in order]
@@ -145,6 +169,11 @@ class MemberTraining:
         """Dice on the validation slices of the selected weights of a member, by its place in the list."""
         member = self.seeds[index] - self.config.seed + 1
         own = [event for event in self.events if event.member in (None, member)]
+        if not own:  # it was trained before
+            method = self.trained_methods[index]
+            validation = Validation(method, self.data, self.config, self.compute, self.processes)
+            method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+            return validation.mean_dice(method.stages()[-1])
         selected = [e for e in own if (e.stage, e.epoch) == (own[-1].stage, self.best_epochs[index])]
         return selected[-1].dsc or 0.0
 
@@ -159,13 +188,19 @@ class MemberTraining:
         self.checkpoint.common = self._common_state(self.identity | {"data": dataset_sha256(self.data)})
         self.checkpoint.write(Snapshot({}, {}))
 
+    def _own_modules(self, number: int, method: Method) -> nn.ModuleDict:
+        """The modules of a member, by its place in the list, that are not those of the first."""
+        is_shared = number > 0 and self._shares_conditioning
+        return method.predictor_modules if is_shared else method.trainable_modules
+
     def _report_progress(self, member: int | None, event: TrainMemory | TrainProgress) -> None:
         self.on_progress(event.replace(member=member))
 
     def _common_state(self, identity: dict[str, Any]) -> Snapshot:
         tensors: dict[str, Tensor] = {}
         for number, method in enumerate(self.trained_methods):
-            tensors |= add_prefix(f"member.{number}", method.trainable_modules.state_dict())
+            modules = self._own_modules(number, method)
+            tensors |= add_prefix(f"member.{number}", modules.state_dict())
         metadata = {
             "identity": identity,
             "events": [_stored_event(event) for event in self.events],
@@ -191,8 +226,10 @@ class MemberTraining:
         self.seeds = list(snapshot.metadata.get("seeds", trained_in_order))
         for number in range(len(self.best_epochs)):
             method = build_method(self.config.method, self.codec, self.config.settings)
+            if number and self._shares_conditioning:
+                method.share_conditioning(self.trained_methods[0])
             load_state(
-                method.trainable_modules,
+                self._own_modules(number, method),
                 strip_prefix(f"member.{number}", snapshot.tensors),
                 self.checkpoint.folder,
             )

@@ -79,6 +79,9 @@ class Trainer:
         Those that train together. Their number does not matter to a resumed training.
     on_progress
         Called about once a second within an epoch, and with the memory of a step before the first one.
+    first_member
+        A trained member whose conditioner is used as it is, so that the predictor alone is trained; None to
+        train everything.
 
     Attributes
     ----------
@@ -103,6 +106,7 @@ class Trainer:
     snapshot: Snapshot | None = None
     processes: Processes = ONE_PROCESS
     on_progress: Callable[[TrainMemory | TrainProgress], None] = lambda event: None
+    first_member: Method | None = None
     method: Method = field(init=False)
     validation: Validation = field(init=False)
     best_dsc: float | None = field(init=False, default=None)
@@ -116,9 +120,12 @@ class Trainer:
         torch.manual_seed(self.config.seed)
         self.method = build_method(self.config.method, self.codec, self.config.settings)
         self._check_configuration()
-        load_pretrained_weights(self.method, self.config.published_weights)
-        load_pretrained_unet(self.method, self.config.pretrained_unet)
-        load_perceptual_network(self.method, self.config.perceptual)
+        if self.first_member is None:
+            load_pretrained_weights(self.method, self.config.published_weights)
+            load_pretrained_unet(self.method, self.config.pretrained_unet)
+            load_perceptual_network(self.method, self.config.perceptual)
+        else:
+            self.method.share_conditioning(self.first_member)
         self.method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.validation = Validation(self.method, self.data, self.config, self.compute, self.processes)
 
@@ -146,7 +153,7 @@ class Trainer:
                 "the method turns its images into grey, which would mix the slices",
                 "set image_channels to 3 in settings",
             )
-        for stage in self.method.stages():
+        for stage in self._stages():
             size = images_per_batch(self.data.train, self.config.for_stage(stage.name))
             if size < (count := self.processes.count):
                 raise BadInput(
@@ -163,7 +170,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(self.config.seed)
         with cached_latents(self.method, self.config.cache_latents):
             first_stage = 0 if self.snapshot is None else int(self.snapshot.metadata["stage"])
-            stages = self.method.stages()
+            stages = self._stages()
             for stage_index, stage in enumerate(stages):
                 if stage_index < first_stage:
                     continue
@@ -173,6 +180,9 @@ class Trainer:
                     # without the last stage there is no answer yet
                     self.has_learnt &= stage_index + 1 == len(stages)
                     break
+
+    def _stages(self) -> list[Stage]:
+        return self.method.stages() if self.first_member is None else [self.method.predictor_stage()]
 
     def _run_stage(
         self, stage_index: int, stage: Stage, rng: np.random.Generator, generator: torch.Generator

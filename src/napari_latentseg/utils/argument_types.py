@@ -10,7 +10,7 @@ from typing import Any
 
 from napari_latentseg.errors import BadInput
 
-__all__ = ["as_path", "check_callable", "number", "shown", "whole_number", "whole_numbers"]
+__all__ = ["as_path", "as_paths", "check_callable", "number", "shown", "whole_number", "whole_numbers"]
 
 _MAX_SHOWN_LENGTH = 40  # characters: the representation of an array would fill the screen
 
@@ -81,6 +81,12 @@ def as_path(name: str, value: Any) -> Path:
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise BadInput(name, f"{shown(value)} is no path", "write the path of a file or folder")
     return Path(value)
+
+
+def as_paths(name: str, value: Any) -> list[Path]:
+    """The paths that one path or several name; see `as_path`."""
+    is_several = isinstance(value, Iterable) and not isinstance(value, str | os.PathLike)
+    return [as_path(name, path) for path in (value if is_several else [value])]
 
 
 def check_callable(name: str, value: Any) -> None:

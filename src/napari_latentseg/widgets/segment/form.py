@@ -42,6 +42,7 @@ SOURCE_LABELS = {
     "augment": "test-time augmentation",
     "none": "single pass",
     "members": "ensemble members",
+    "members-augment": "ensemble members and test-time augmentation",
     "noise": "noise",
     "posterior": "encoder posterior",
     "dropout": "dropout",
