@@ -95,7 +95,7 @@ def test_members_are_trained_and_give_samples(
     assert [line for line in lines if ", epoch " in line] == [
         f"member {member}, epoch {epoch}" for member in (1, 2, 3) for epoch in (1, 2)
     ]
-    assert len(set(hashes(whole))) == 3
+    assert len(set(hashes(whole))) == 4  # three members, and the replay of the first
     interrupted(6)  # the second member's
     assert cli(*args(out, "--members", 3, "--epochs", 2)).code == 0
     assert read_card(out).members == 2
@@ -128,3 +128,24 @@ def test_a_number_of_members_that_makes_no_sense_is_refused(
     refused, args: Callable[..., list[object]], tmp_path: Path, number: int
 ) -> None:
     assert refused(*args(tmp_path / "m", "--members", number)).startswith("members: must be ")
+
+
+def test_members_of_a_model_are_trained_on_its_conditioner(
+    cli, refused, args: Callable[..., list[object]], tmp_path: Path
+) -> None:
+    base, out = tmp_path / "base", tmp_path / "out"
+    assert cli(*args(base)).code == 0
+    line = ["train", "--members-of", base, "--data", tmp_path / "data", "--out", out, "--device", "cpu"]
+    ended = cli(*line, "--members", 2, "--member-epochs", 1)
+    assert ended.code == 0
+    assert "member 2, epoch 1: DSC" in ended.out
+    card = read_card(out)
+    assert (card.members, card.member_parts) == (2, "predictor")
+    assert card.files["weights.safetensors"] == read_card(base).files["weights.safetensors"]
+    again = [*line[:-3], tmp_path / "again", *line[-2:]]
+    why = "is that of the model with --members-of"
+    assert refused(*again, "--epochs", 2) == f"--epochs: {why}; give --member-epochs"
+    assert refused(*again, "--classes", "a,b") == f"--classes: {why}; leave it out"
+    assert "no model 'nothing'" in refused("train", "--members-of", "nothing", *again[3:])
+    assert "member_parts" in refused(*args(tmp_path / "x", "--members", 2, "--member-parts", "half"))
+    assert not (tmp_path / "again").exists()

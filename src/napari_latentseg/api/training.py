@@ -242,7 +242,8 @@ def finetune(
     Parameters
     ----------
     base
-        The name or the folder of a model with one member.
+        The name or the folder of a model. Of one with several members the first is fine-tuned, and kept
+        alone.
     data
         One or several folders of annotated images: `images/` with `masks/`, an nnU-Net raw data set, images
         beside their `_mask` files, or an annotation store. Of an image that is approved in part, only the

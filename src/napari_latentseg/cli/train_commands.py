@@ -81,6 +81,23 @@ def train(
             help="Train this many members, each with a seed of its own; samples can come from them."
         ),
     ] = None,
+    member_parts: Annotated[
+        str | None,
+        typer.Option(
+            help="What each further member has of its own: all, or the predictor on the first's conditioner."
+        ),
+    ] = None,
+    member_epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs of each further predictor; a third of the first member's otherwise."),
+    ] = None,
+    members_of: Annotated[
+        str | None,
+        typer.Option(
+            help="A model that is the first member, with its configuration and split; only the predictors of"
+            " the others are trained. --data must be what it was trained on."
+        ),
+    ] = None,
     accumulate: Annotated[
         int | None,
         typer.Option(
@@ -131,9 +148,20 @@ def train(
         "batch_size": batch_size,
         "seed": seed,
         "members": members,
+        "member_parts": member_parts,
+        "member_training": None if member_epochs is None else {"epochs": member_epochs},
         "accumulate": accumulate,
         "pretrained_unet": None if pretrained_unet is None else str(pretrained_unet),
     }
+    if members_of is not None:
+        _check_left_to_model(
+            {
+                "--config": config, "--epochs": epochs, "--member-parts": member_parts, "--classes": classes,
+                "--labels": labels, "--readers": readers, "--split": split or None, "--select-on": select_on,
+                "--pretrained-unet": pretrained_unet, "--perceptual": perceptual or None,
+                "--class-texts": class_texts,
+            }
+        )  # fmt: skip
     if readers is not None:
         changes |= {"readers": "random", "reader_masks": parse_readers(readers)}
     stopped_early = False
@@ -172,16 +200,23 @@ def train(
                 if event.event == "saved":
                     stopped_early = event.stopped
 
-            card = api.train(
-                data, out, config=config or _default_config(method), method=method, codec=codec, name=name,
-                device=device, download=download, resume=resume,
-                changes={k: v for k, v in changes.items() if v is not None},
-                classes=None if classes is None else classes.split(","), labels=labels,
-                split=split or None, select_on=select_on, perceptual=perceptual or (),
-                class_texts=class_texts, on_event=report,
-                on_note=lambda text: print_line(text, quiet=quiet or events),
-                should_stop=stop_requested.is_set,
-            )  # fmt: skip
+            given = {k: v for k, v in changes.items() if v is not None}
+            if members_of is not None:
+                card = api.train_members(
+                    members_of, data, out, members=3 if members is None else members, name=name,
+                    device=device, codec=codec, resume=resume, changes=given, on_event=report,
+                    should_stop=stop_requested.is_set,
+                )  # fmt: skip
+            else:
+                card = api.train(
+                    data, out, config=config or _default_config(method), method=method, codec=codec,
+                    name=name, device=device, download=download, resume=resume, changes=given,
+                    classes=None if classes is None else classes.split(","), labels=labels,
+                    split=split or None, select_on=select_on, perceptual=perceptual or (),
+                    class_texts=class_texts, on_event=report,
+                    on_note=lambda text: print_line(text, quiet=quiet or events),
+                    should_stop=stop_requested.is_set,
+                )  # fmt: skip
     except Cancelled:
         if checkpoint_folder(out).is_dir():
             print_line(
@@ -206,6 +241,22 @@ def train(
     if stopped_early:
         print_line("stopped before the end; the same command with --resume continues", quiet=quiet)
     exit_partial(left_out)
+
+
+def _check_left_to_model(options: dict[str, object]) -> None:
+    """Refuse what --members-of takes from the model.
+
+    Raises
+    ------
+    BadInput
+        If one of the options was given.
+    """
+    from napari_latentseg.errors import BadInput
+
+    for name, value in options.items():
+        if value is not None:
+            remedy = "give --member-epochs" if name == "--epochs" else "leave it out"
+            raise BadInput(name, "is that of the model with --members-of", remedy)
 
 
 def _print_event(event: TrainEvent, quiet: bool) -> None:

@@ -122,12 +122,12 @@ class FineTuneJob:
             raise BadInput("minutes", f"{minutes:g} is no such time", "give more than 0, and a day at most")
         if seed < 0:
             raise BadInput("seed", f"{seed} is below 0", "give 0 or more")
-        self.model = load_model(find_model(base), codec)
-        if self.model.other_members:
-            raise BadInput(
-                self.model.card.name, "has several members, which would no longer differ as they did",
-                "fine-tune a model of one",
-            )  # fmt: skip
+        model = load_model(find_model(base), codec)
+        self._notes: list[str] = []
+        if model.other_members:
+            # the others would no longer differ from it by what they were trained on alone
+            self._notes.append(f"the first of {len(model.members)} members is fine-tuned, and is kept alone")
+        self.model = model.first_alone()
         if resume and name is None and out is not None:
             name = str(read_state(checkpoint_folder(Path(out))).get("identity", {}).get("name")) or None
         self._has_own_name = bool(name)
@@ -145,7 +145,6 @@ class FineTuneJob:
         self.should_stop, self.resume = should_stop, resume
         self.on_progress = on_progress
         self.checkpoint = Checkpoint(checkpoint_folder(self.out), interval_s=checkpoint_every)
-        self._notes: list[str] = []
         self._left_out: list[BadInput] = []
         self._has_reader = reader is not None
         self.cases = collect_cases(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.spec import CodecSpec
+from napari_latentseg.core.record import MEMBER_SOURCES
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import build_method
@@ -69,6 +70,14 @@ class Model:
     def members(self) -> tuple[Method, ...]:
         """All ensemble members; every sampling source but ``"members"`` uses the first alone."""
         return (self.method, *self.other_members)
+
+    def first_alone(self) -> Model:
+        """The first member as a model of its own, with the sources of samples that are left."""
+        if not self.other_members:
+            return self
+        sources = tuple(s for s in self.card.sources if s not in MEMBER_SOURCES) or ("none",)
+        card = self.card.replace(members=1, member_parts="all", member_dsc=(), sources=sources)
+        return replace(self, card=card, other_members=(), checksums=())
 
     def has_loaded_weights(self) -> bool:
         """Whether the weights still are those of the files that the card names, and not trained since."""

@@ -199,8 +199,9 @@ class MemberTraining:
     def _common_state(self, identity: dict[str, Any]) -> Snapshot:
         tensors: dict[str, Tensor] = {}
         for number, method in enumerate(self.trained_methods):
-            modules = self._own_modules(number, method)
-            tensors |= add_prefix(f"member.{number}", modules.state_dict())
+            # copies: safetensors refuses tensors that share memory, and the member in training has the same
+            state = {k: v.clone() for k, v in self._own_modules(number, method).state_dict().items()}
+            tensors |= add_prefix(f"member.{number}", state)
         metadata = {
             "identity": identity,
             "events": [_stored_event(event) for event in self.events],
