@@ -86,8 +86,8 @@ def train_members(
     >>> data = write_annotated_phantoms("phantoms", 4, shape=(64, 64))
     >>> changes = {"epochs": 1, "batch_size": 2, "warmup_epochs": 0, "settings": {"width": 16}}
     >>> changes["preprocess"] = {"mode": "whole", "size": 64}
-    >>> card = train(data, "lesions", codec="embedded", changes=changes)
-    >>> card = train_members("lesions", data, "lesions-3", members=3)
+    >>> card = train(data, "one-member", codec="embedded", changes=changes)
+    >>> card = train_members("one-member", data, "three-members", members=3)
     >>> card.members, card.member_parts
     (3, 'predictor')
     """
