@@ -1,0 +1,1 @@
+"""The competitors of bench/peers.py, and what they share."""
