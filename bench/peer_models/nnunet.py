@@ -18,7 +18,7 @@ from peer_models.data import ImageCase, Images
 from peer_models.scoring import Trained
 
 NAME, NUMBER = "Dataset001_Peers", 1
-# Gigabytes of a graphics card that nnU-Net plans for, which bound patch and batch: its default, and the least.
+# Gigabytes of a graphics card to plan for, which bound patch and batch: nnU-Net's default, and the least.
 DEFAULT_MEMORY, LEAST_MEMORY = 8.0, 0.01
 PLAIN_SPACING = (999.0, 1.0, 1.0)  # what nnU-Net gives an image without spacing
 
@@ -160,8 +160,8 @@ def _fitting_plan(
 ) -> dict[str, Any]:
     """nnU-Net's plan for the largest memory with which enough steps fit into the time.
 
-    Its default asks for batches of which a few steps alone would fit. Less memory makes the batch smaller, and
-    then the patch, of which no side becomes shorter than our size.
+    With its default, batches are so large that only a few steps would fit. Less memory makes the batch
+    smaller, and then the patch, of which no side becomes shorter than our size.
     """
     from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 
