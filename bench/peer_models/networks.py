@@ -1,7 +1,7 @@
 """Peers of MONAI's parts: two U-Nets and a diffusion of pixels.
 
-They are trained on the same augmented batches as our model: MONAI's transforms of the same kind take longer
-and would leave its networks fewer steps.
+They are trained on the same augmented batches as our model: MONAI's transforms of the same kind take three
+times as long, and would leave its networks fewer steps.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.data.resize import resize
 from napari_latentseg.methods.base import Batch
-from napari_latentseg.networks.efficientnet import EfficientNetLite0
+from napari_latentseg.networks.efficientnet import EfficientNetLite
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import training_batches
 from napari_latentseg.training.loop import parameter_groups
@@ -92,11 +92,11 @@ class EfficientNetUNet(nn.Module):
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
-        self.encoder = EfficientNetLite0()
+        self.encoder = EfficientNetLite("efficientnet-lite0")
         load_pretrained_weights(self)  # type: ignore[arg-type]
         widths = (256, 128, 64, 32, 16)
         self.decoder = UNetDecoder(
-            2, (3, 16, *EfficientNetLite0.CHANNELS), widths, act=("relu", {"inplace": True}),
+            2, (3, 16, *self.encoder.channels), widths, act=("relu", {"inplace": True}),
             norm=("batch", {"eps": 1e-3, "momentum": 0.1}), dropout=0.0, bias=False, upsample="nontrainable",
             pre_conv="default", interp_mode="nearest", align_corners=None, is_pad=True,
         )  # fmt: skip
