@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from qtpy.QtCore import Qt
 
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import read_card
@@ -26,7 +27,7 @@ def widget(viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
         torch.manual_seed(seed)
         methods.append(build_method("gms", codec, card.settings))
     card_with_members = card.model_copy(
-        update={"sources": ("members", "augment", "none"), "default_samples": 5}
+        update={"sources": ("members", "members-augment", "augment", "none"), "default_samples": 5}
     )
     save_model_folder(
         tmp_path / "models" / "tiny-three", methods[0], card_with_members, other_members=methods[1:]
@@ -58,3 +59,22 @@ def test_there_are_as_many_samples_as_members(widget, qtbot):
     form.samples.value = 20
     form.model.value = "tiny-three"
     assert form.samples.value == 3
+
+
+def test_members_on_augmented_images_give_more_samples_than_members(widget, qtbot):
+    form = widget.form
+    form.model.value = "tiny-three"
+    labels = [form.source.native.itemText(i) for i in range(form.source.native.count())]
+    assert labels[:2] == ["ensemble members", "ensemble members and test-time augmentation"]
+    combo = form.source.native
+    combo.setFocus()
+    qtbot.keyClick(combo, Qt.Key.Key_Down)
+    assert form.source.value == "members-augment"
+    assert form.samples.max > 3
+    assert "each on another flip" in form.source.tooltip
+    form.samples.value = 4
+    qtbot.mouseClick(widget.run_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
+    record = widget.finished_result.segmentation.record
+    assert (record.samples, record.source) == (4, "members-augment")
+    assert widget.result_panel.more_button.isEnabled()
