@@ -147,8 +147,10 @@ def test_another_codec_is_refused(make: Callable[..., TrainingJob], tmp_path: Pa
 def test_the_member_files_are_those_of_the_members(make: Callable[..., TrainingJob], tmp_path: Path) -> None:
     list(make(tmp_path / "m", {"members": 3, "epochs": 2}))
     card = read_card(tmp_path / "m")
-    assert (card.members, card.sources) == (3, ("members", "augment", "none"))
-    assert [(m.source, m.samples) for m in card.metrics] == [("none", 1), ("augment", 8), ("members", 3)]
+    assert (card.members, card.sources) == (3, ("members", "members-augment", "augment", "none"))
+    assert [(m.source, m.samples) for m in card.metrics] == [
+        ("none", 1), ("augment", 8), ("members", 3), ("members-augment", 8),
+    ]  # fmt: skip
     names = ["weights.safetensors", "member-2.safetensors", "member-3.safetensors"]
     assert len({card.files[name] for name in names}) == 3
     head, *rows = (tmp_path / "m" / "training_log.csv").read_text().splitlines()

@@ -79,7 +79,9 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
         lines.append(("Agreement", "; ".join(one.describe() for one in card.sample_agreement)))
     if card.member_dsc:
         dice = ", ".join(f"{dsc:.3f}" for dsc in card.member_dsc)
-        lines.append(("Members", f"DSC {dice} on the validation slices; other sources use the first"))
+        shared = "; they share one conditioner" if card.member_parts == "predictor" else ""
+        text = f"DSC {dice} on the validation slices{shared}; other sources use the first"
+        lines.append(("Members", text))
     lines.append(("Licence", card.licence or "not stated"))
     if "weights.safetensors" in card.files:
         lines.append(("SHA-256", card.files["weights.safetensors"]))
