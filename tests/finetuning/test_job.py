@@ -17,6 +17,7 @@ from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.models.card import read_card
+from napari_latentseg.models.folder import save_model_folder
 from napari_latentseg.models.layout import COMPARISON_FILE, REPLAY_FILE, WEIGHTS_FILE, check_files
 from napari_latentseg.models.store import load_model
 from napari_latentseg.models.versions import adopt, list_versions
@@ -356,3 +357,27 @@ def test_nothing_in_the_folder_tells_a_path_or_a_file(
     for path in out.iterdir():
         for word in (str(tmp_path), str(data), "case_0", "case_5"):
             assert word.encode() not in path.read_bytes(), path.name
+
+
+def test_of_a_model_with_members_the_first_is_fine_tuned(
+    own_home: Path, taught_base: Path, data: Path, tmp_path: Path
+) -> None:
+    model = load_model(taught_base)
+    card = model.card.replace(members=2, sources=("members", "augment", "none"), member_parts="predictor")
+    base = tmp_path / "ellipses"
+    extras = {name: (taught_base / name).read_bytes() for name in (REPLAY_FILE, "split.json")}
+    save_model_folder(base, model.method, card, extras, other_members=[model.method])
+    before = tree(base)
+    _, events = tuned(base, data, tmp_path / "candidate", steps=5)
+    assert tree(base) == before
+    note = "only 2 validation cases, of 6; the first of 2 members is fine-tuned, and is kept alone"
+    assert events[0]["note"] == note
+    assert events[0]["replay"] > 0
+    tuned_card = read_card(tmp_path / "candidate")
+    assert (tuned_card.members, tuned_card.member_parts, tuned_card.sources) == (
+        1,
+        "all",
+        ("augment", "none"),
+    )
+    assert not list((tmp_path / "candidate").glob("member-*"))
+    assert load_model(tmp_path / "candidate").members
