@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
-from napari_latentseg.api.evaluation_options import Options, Other, sample_counts
+from napari_latentseg.api.evaluation_options import Options, Other, run_evaluation, sample_counts
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import as_path
 from napari_latentseg.utils.progress import Progress, no_progress
@@ -43,6 +43,7 @@ def evaluate(
     against: Model | LocatedModel | str | Path | None = None,
     patients: str | None = None,
     report: str | Path | None = None,
+    worst_images: str | Path | None = None,
     labels: LabelsOption | None = None,
     codec: str | Path | None = None,
     on_note: Callable[[str], None] = lambda text: None,
@@ -98,6 +99,9 @@ def evaluate(
         An HTML file for a page with the scores, their distribution, the best and the worst image, and how
         reliable the probabilities are; that is in `calibration` of the report too. A file that is there is
         replaced.
+    worst_images
+        A new folder for the ten images with the lowest Dice: of each the result of the model, as
+        `write_segmentation` writes it, and the reference mask, with a list of them, `worst.json`.
     labels
         What the labels of the masks mean, where that is not what the folder or the model says: see
         `parse_label_names`.
@@ -106,7 +110,8 @@ def evaluate(
     on_note
         Called with a sentence on what was passed over in the folder.
     progress
-        Called with the fraction done, in [0, 1].
+        Called with the fraction done, in [0, 1], after each image and each sample of a slice; what it raises
+        ends the evaluation, and nothing is written.
 
     Returns
     -------
@@ -142,11 +147,14 @@ def evaluate(
         patients_of,
         with_intervals,
     )
+    from napari_latentseg.api.worst_images import worst_images_folder
     from napari_latentseg.evaluation.paired import compare_paired
     from napari_latentseg.evaluation.protocols import find_protocol
     from napari_latentseg.report.evaluation_page import check_evaluation_page, write_evaluation_page
+    from napari_latentseg.utils.atomic import check_unused_folder
 
     page = None if report is None else check_evaluation_page(as_path("report", report))
+    worst_folder = None if worst_images is None else as_path("worst_images", worst_images)
     located_model = locate_chosen_model(model)
     chosen = None if protocol is None else find_protocol(protocol)
     options = Options(
@@ -159,6 +167,11 @@ def evaluate(
         protocol=chosen,
     )
     settings = options.settings(located_model.card)
+    if worst_folder is not None:
+        check_unused_folder(worst_folder)
+        if protocol is not None:
+            why = "are written at the size of the files, and a protocol scores at its own"
+            raise BadInput("worst images", why, "leave out the protocol")
     if stability and settings.samples < 2:
         raise BadInput("stability", "one sample cannot be compared with others", "ask for 2 or more samples")
     _, cases, known_split = annotated_images(
@@ -184,9 +197,11 @@ def evaluate(
         with_objects=objects,
     )
     own_share = 0.5 if other is not None and other.report is None else 1.0  # of the time
-    for fraction in evaluation.run():
-        progress(own_share * fraction)
-    evaluation.mask_content.check()
+    with worst_images_folder(worst_folder, located_model.card.classes) as worst:
+        if worst is not None:
+            evaluation.on_scored = worst.add
+        run_evaluation(evaluation, lambda fraction: progress(own_share * fraction))
+        evaluation.mask_content.check()
     scores = evaluation.report()
     patient_names = patients_of([image.name for image in scores.images], patients)
     scores = with_intervals(scores if split is None else scores.replace(subset=subset), patient_names)

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from napari_latentseg.data.label_names import LabelsOption
     from napari_latentseg.evaluation.protocols import Protocol
     from napari_latentseg.evaluation.report import EvaluationReport
+    from napari_latentseg.inference.evaluate import Evaluation
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.store import LocatedModel
     from napari_latentseg.utils.progress import Progress
 
-__all__ = ["Options", "Other", "sample_counts"]
+__all__ = ["Options", "Other", "run_evaluation", "sample_counts"]
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,16 @@ class Other:
             self._split,
             protocol=options.protocol,
         )
-        for fraction in evaluation.run():
-            progress(fraction)
+        run_evaluation(evaluation, progress)
         return evaluation.report()
+
+
+def run_evaluation(evaluation: Evaluation, progress: Progress) -> None:
+    """Score all images; `progress` is called with each sample too, so that what it raises ends it soon."""
+    done = 0.0
+    evaluation.on_sample = lambda: progress(done)
+    for done in evaluation.run():
+        progress(done)
 
 
 def sample_counts(samples: int | Sequence[int] | None) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from napari_latentseg.cli.console import (
     print_table,
     progress_bar,
 )
+from napari_latentseg.cli.evaluation_events import event_progress, print_note_event
 from napari_latentseg.cli.evaluation_lines import print_evaluation
 from napari_latentseg.cli.options import (
     AnnotatedFolder,
@@ -99,6 +100,14 @@ def evaluate(
             help="Also write a page to read: intervals, distribution, best and worst image, calibration.",
         ),
     ] = None,
+    worst_images: Annotated[
+        Path | None,
+        typer.Option(
+            "--worst-images",
+            metavar="FOLDER",
+            help="Also write the results of the ten images with the lowest Dice, with their reference masks.",
+        ),
+    ] = None,
     reconstruction: Annotated[
         bool,
         typer.Option(
@@ -122,6 +131,9 @@ def evaluate(
     labels: LabelsOption = None,
     codec: CodecOption = None,
     overwrite: Overwrite = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="Print one JSON object a line, and stop at a line `stop`.")
+    ] = False,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
 ) -> None:
@@ -144,16 +156,18 @@ def evaluate(
         why = "scores the autoencoders, without samples, readers, objects or a protocol"
         remedy = "leave out --samples, --protocol, --readers, --objects and --stability"
         raise BadInput("reconstruction", why, remedy)
-    if reconstruction and (against or patients or page):
+    if reconstruction and (against or patients or page or worst_images):
         why = "gives no scores of images to compare"
-        raise BadInput("reconstruction", why, "leave out --against, --patients and --report")
+        raise BadInput("reconstruction", why, "leave out --against, --patients, --report and --worst-images")
     use_threads(threads)
-    is_silent = quiet or as_json
-    images: dict[str, Any] = {
-        "device": device, "subset": subset, "split": split or None, "labels": labels,
-        "codec": codec, "on_note": lambda text: print_line(text, quiet=is_silent),
-    }  # fmt: skip
-    with progress_bar("scoring", quiet=is_silent) as progress:
+    is_silent = quiet or as_json or events
+    with progress_bar("scoring", quiet=is_silent) as show_progress:
+        progress = event_progress() if events else show_progress
+        on_note = print_note_event if events else lambda text: print_line(text, quiet=is_silent)
+        images: dict[str, Any] = {
+            "device": device, "subset": subset, "split": split or None, "labels": labels,
+            "codec": codec, "on_note": on_note,
+        }  # fmt: skip
         report: EvaluationReport | ReconstructionReport
         if reconstruction:
             report = api.evaluate_reconstruction(
@@ -163,8 +177,8 @@ def evaluate(
             report = api.evaluate(
                 model, data, samples=_parse_samples(samples), source=sampling, seed=seed, threshold=threshold,
                 protocol=protocol, stability=stability, objects=objects, readers=readers,
-                against=against, patients=patients, report=page, precision=precision,
-                progress=progress, **images,
+                against=against, patients=patients, report=page, worst_images=worst_images,
+                precision=precision, progress=progress, **images,
             )  # fmt: skip
     if out is not None:
         ensure_writable_folder(out.absolute().parent)
@@ -173,9 +187,9 @@ def evaluate(
     if as_json:
         print_json(report.to_json())
     elif isinstance(report, ReconstructionReport):
-        print_table(report.rows(), quiet=quiet)
+        print_table(report.rows(), quiet=is_silent)
     else:
-        print_evaluation(report, subset, quiet=quiet)
+        print_evaluation(report, subset, quiet=is_silent)
     exit_partial([image.reason for image in report.left_out])
 
 

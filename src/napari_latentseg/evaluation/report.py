@@ -16,6 +16,7 @@ from napari_latentseg.evaluation.readers import ReaderReport
 from napari_latentseg.evaluation.scores import ClassMean, ImageScores
 
 __all__ = [
+    "MISSED_DSC",
     "EvaluatedModel",
     "EvaluationReport",
     "ImageResult",
@@ -30,6 +31,10 @@ __all__ = [
     "ScoreSpread",
     "StabilityReport",
 ]
+
+
+MISSED_DSC = 0.1
+"""Below this Dice an object counts as missed: the masks touch by chance at most."""
 
 
 class EvaluatedModel(FrozenModel):
@@ -315,6 +320,11 @@ class EvaluationReport(FrozenModel):
     intervals: Intervals | None = None
     calibration: MeanCalibration | None = None
     paired: PairedReport | None = None
+
+    @property
+    def missed_count(self) -> int:
+        """In how many images the mask is missing or in the wrong place: their Dice is below `MISSED_DSC`."""
+        return sum(image.dsc < MISSED_DSC for image in self.images)
 
     def to_json(self) -> dict[str, Any]:
         """The report with the keys of the JSON file that ``evaluate --out`` writes."""

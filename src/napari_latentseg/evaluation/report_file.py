@@ -19,18 +19,20 @@ _FIELDS = {"count": "image_count", "trained_on": "training_count", "kept_apart":
 _UNUSED = ("calibration", "intervals", "median", "paired", "by_samples", "stability", "readers")
 
 
-def read_evaluation(path: Path) -> EvaluationReport:
+def read_evaluation(path: Path, *, with_statistics: bool = False) -> EvaluationReport:
     """The scores of an evaluation that was written before, by this version or an earlier one.
 
     Parameters
     ----------
     path
         Written by ``evaluate --out``, or printed by ``evaluate --json``.
+    with_statistics
+        Whether what was computed of the scores, such as their intervals, is read too; a file of another
+        version may have it in another form.
 
     Returns
     -------
     EvaluationReport
-        Without what was computed of the scores, such as their intervals.
 
     Raises
     ------
@@ -46,7 +48,11 @@ def read_evaluation(path: Path) -> EvaluationReport:
         raise BadInput(path, "is no JSON", remedy) from error
     if not isinstance(values, dict) or "images" not in values or "conventions" not in values:
         raise BadInput(path, "holds no scores of images", remedy)
-    fields = {_FIELDS.get(key, key): value for key, value in values.items() if key not in _UNUSED}
+    fields = _with_field_names(values)
+    if not with_statistics:
+        fields = {name: value for name, value in fields.items() if name not in _UNUSED}
+    elif isinstance(paired := fields.get("paired"), dict):
+        fields["paired"] = _with_field_names(paired)
     try:
         report = EvaluationReport.model_validate(fields)
     except ValidationError as error:
@@ -55,3 +61,7 @@ def read_evaluation(path: Path) -> EvaluationReport:
     if not report.images:
         raise BadInput(path, "holds no scores of images", remedy)
     return report
+
+
+def _with_field_names(values: dict[str, Any]) -> dict[str, Any]:
+    return {_FIELDS.get(key, key): value for key, value in values.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -86,6 +86,11 @@ class Evaluation:
         Whether the mean probabilities are compared with the reference masks too.
     with_objects
         Whether the objects of the masks are matched too, see `match_objects`.
+    on_sample
+        Called when a sample of a slice was drawn; what it raises ends the evaluation.
+    on_scored
+        Called for each image that was scored with its case, its scores, its reference mask in class numbers
+        and the segmentation, which have the same shape.
 
     Attributes
     ----------
@@ -116,6 +121,8 @@ class Evaluation:
     with_stability: bool = False
     with_calibration: bool = False
     with_objects: bool = False
+    on_sample: Callable[[], None] = lambda: None
+    on_scored: Callable[[Case, ImageScores, NDArray[np.uint8], Segmentation], None] = lambda *_: None
     scores: list[ImageScores] = field(init=False, default_factory=list)
     class_scores: list[dict[str, ImageScores]] = field(init=False, default_factory=list)
     scored_cases: list[Case] = field(init=False, default_factory=list)
@@ -170,6 +177,7 @@ class Evaluation:
 
     def _count_sample(self) -> None:
         self.sample_count += 1
+        self.on_sample()
 
     def _read(self) -> Iterator[tuple[ReferenceMasks, Scan | BadInput]]:
         """Each image with its mask, or what is wrong with them; the networks compute the one before."""
@@ -229,6 +237,7 @@ class Evaluation:
         self.training_image_count += part == "train"
         self.validation_image_count += part == "validation"
         self._compare_samples(case_masks, segmentation, reference)
+        self.on_scored(case_masks.case, self.scores[-1], reference, segmentation)
         if self._calibration is not None:
             self._calibration.add(segmentation, reference, case_masks.label_map)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_latentseg.evaluation.mean_calibration import MeanCalibration
-from napari_latentseg.evaluation.report import EvaluationReport
+from napari_latentseg.evaluation.report import MISSED_DSC, EvaluationReport
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.report.evaluation_pictures import CasePicture
 from napari_latentseg.report.evaluation_text import (
@@ -99,7 +99,7 @@ def _values(report: EvaluationReport, card: ModelCard, pictures: Sequence[CasePi
         "score_texts": score_texts(report),
         "bars": np.histogram(dsc, bins=_BINS, range=(0, 1))[0].tolist(),
         "marks": marks,
-        "histogram_text": _histogram_text(dsc),
+        "histogram_text": _histogram_text(dsc, report.missed_count),
         "pictures": [_picture_values(picture) for picture in pictures],
         "uncertainty_text": _uncertainty_text(pictures),
         "calibration": None if report.calibration is None else _calibration_values(report.calibration),
@@ -139,12 +139,11 @@ def _facts(report: EvaluationReport) -> list[tuple[str, str]]:
     ]
 
 
-def _histogram_text(dsc: np.ndarray[Any, Any]) -> str:
-    missed = int((dsc < 0.1).sum())
+def _histogram_text(dsc: np.ndarray[Any, Any], missed: int) -> str:
     return (
         f"How many images have which Dice; red is the mean, blue the median. Half of the images lie between"
         f" {np.percentile(dsc, 25):.3f} and {np.percentile(dsc, 75):.3f}. In {missed} of {len(dsc)} the mask"
-        " is in the wrong place or missing (DSC below 0.1): a mean says nothing of these."
+        f" is in the wrong place or missing (DSC below {MISSED_DSC}): a mean says nothing of these."
     )
 
 
