@@ -77,10 +77,10 @@ def test_list_and_card(widget):
     assert listed == set(list_cards())
     item = choose(widget, "retina-vessels")
     assert "embedded" in item.text(1)
-    text = widget.card.toPlainText().lower()
+    text = widget.card.text.toPlainText().lower()
     for part in ("retinal vessels", "cc by", "dsc", "not a medical device"):
         assert part in text
-    assert (widget.reliability is not None) == (list_cards()["retina-vessels"].reliability is not None)
+    assert (widget.card.reliability is not None) == (list_cards()["retina-vessels"].reliability is not None)
     assert not widget.remove_button.isEnabled()
     assert "Embedded models" in widget.remove_button.toolTip()
     assert not widget.revert_button.isEnabled()
@@ -134,7 +134,7 @@ def test_revert_and_use_a_version(viewer, second_version, widget, qtbot):
     assert not widget.revert_button.isEnabled()  # before the first there is none
     item = choose(widget, MODEL)
     widget.tree.setCurrentItem(item.child(0))  # version 2
-    assert "Base model" in widget.card.toPlainText()
+    assert "Base model" in widget.card.text.toPlainText()
     widget.use_button.click()
     settle(widget, qtbot)
     assert current() == "2"

@@ -275,7 +275,7 @@ def _check_same_image(row: CaseRow, scan: Scan, record: RunRecord) -> None:
     """Refuse an image that is not the one that was segmented."""
     if scan.content_sha256 != record.input.sha256:
         why = "was changed since it was segmented"
-        raise BadInput(Path(row.path).name, why, "segment the folder again, with Continue")
+        raise BadInput(Path(row.path).name, why, "compute it again")
 
 
 def _card_of(name: str, version: str) -> ModelCard:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 from napari_latentseg import ModelVersion, api
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.models.training_log import TrainingLog, read_training_log
 from napari_latentseg.widgets._shared.plain_text import plain_text
 
 __all__ = ["ModelEntry", "ModelTree", "list_model_entries"]
@@ -22,10 +23,11 @@ _ORIGINS = {"package": "embedded", "installed": "installed", "taught": "fine-tun
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model with its versions, oldest first, and the card of each version."""
+    """A model with its versions, oldest first, the card of each version, and the log of its training."""
 
     name: str
     versions: tuple[tuple[ModelVersion, ModelCard], ...]
+    logs: Mapping[Path, TrainingLog | None] = field(default_factory=dict)
 
     @property
     def current(self) -> tuple[ModelVersion, ModelCard]:
@@ -44,7 +46,8 @@ def list_model_entries() -> list[ModelEntry]:
         except BadInput:
             continue
         if versions:
-            model_entries.append(ModelEntry(name, tuple(versions)))
+            logs = {version.folder: read_training_log(version.folder) for version, _ in versions}
+            model_entries.append(ModelEntry(name, tuple(versions), logs))
     return model_entries
 
 

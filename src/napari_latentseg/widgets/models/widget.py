@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,24 +14,22 @@ from qtpy.QtWidgets import (
     QMenu,
     QMessageBox,
     QPushButton,
-    QTextBrowser,
-    QVBoxLayout,
 )
 
-from napari_latentseg.models.card_text import card_lines
 from napari_latentseg.models.codec_lookup import MissingCodec
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.plain_text import show_info
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets.evaluate.dialog import EvaluationDialog, show_evaluation
+from napari_latentseg.widgets.models.card_view import CardView
 from napari_latentseg.widgets.models.install_dialog import InstallDialog
 from napari_latentseg.widgets.models.model_tree import ModelEntry, ModelTree, list_model_entries
-from napari_latentseg.widgets.segment.reliability import ReliabilityPlot
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_latentseg import KeptCodec, ModelCard, ModelVersion
+    from napari_latentseg import KeptCodec, ModelCard
     from napari_latentseg.models.install_plan import InstallPlan
 
 __all__ = ["ModelsWidget"]
@@ -53,13 +50,11 @@ class ModelsWidget(DockWidget):
         self.search.setPlaceholderText("Search…")
         self.search.setClearButtonEnabled(True)
         self.tree = ModelTree()
-        self.card = QTextBrowser()
-        self.card.setMinimumHeight(150)
-        self.curve_layout = QVBoxLayout()
-        self.reliability: ReliabilityPlot | None = None
+        self.card = CardView()
         self.use_button = QPushButton("Use")
         self.install_button = QPushButton("Install from…")
         self.export_button = QPushButton("Export…")
+        self.evaluate_button = QPushButton("Evaluate…")
         self.revert_button = QPushButton("Revert")
         self.remove_button = QPushButton("Remove")
         self.remove_dialog: QMessageBox | None = None
@@ -80,12 +75,12 @@ class ModelsWidget(DockWidget):
         buttons.addWidget(self.use_button, 0, 0)
         buttons.addWidget(self.install_button, 0, 1)
         buttons.addWidget(self.export_button, 0, 2)
-        buttons.addWidget(self.revert_button, 1, 0, 1, 2)
+        buttons.addWidget(self.evaluate_button, 1, 0)
+        buttons.addWidget(self.revert_button, 1, 1)
         buttons.addWidget(self.remove_button, 1, 2)
         self.body.addWidget(self.search)
         self.body.addWidget(self.tree, 2)
         self.body.addWidget(self.card, 3)
-        self.body.addLayout(self.curve_layout)
         self.body.addLayout(buttons)
 
     def _connect(self) -> None:
@@ -98,6 +93,7 @@ class ModelsWidget(DockWidget):
         self.install_file_action.triggered.connect(self._ask_file)
         self.install_folder_action.triggered.connect(self._ask_folder)
         self.export_button.clicked.connect(self._ask_export)
+        self.evaluate_button.clicked.connect(self.show_evaluation)
         self.revert_button.clicked.connect(self.revert_version)
         self.remove_button.clicked.connect(self.confirm_remove)
 
@@ -120,28 +116,11 @@ class ModelsWidget(DockWidget):
     def _update_details(self) -> None:
         """Show the card of the selected version, and enable the buttons that apply to it."""
         entry, selected = self.tree.current_entry, self.tree.current_version
-        self._show_curve(selected[1] if selected is not None else None)
         if entry is None or selected is None:
-            self.card.setPlainText(
-                "No model is installed." if not self.search.text() else "No model matches."
-            )
+            self.card.show_text("No model is installed." if not self.search.text() else "No model matches.")
         else:
-            self._show_card(*selected)
+            self.card.show_version(*selected, entry.logs.get(selected[0].folder))
         self._update_buttons(entry)
-
-    def _show_card(self, version: ModelVersion, card: ModelCard) -> None:
-        lines = [*card_lines(card), ("Name", card.name)]
-        if card.lineage:
-            lines.append(("Derived from", ", ".join(f"{a.name} {a.version}" for a in card.lineage)))
-        if version.comparison:
-            lines.append(("Comparison", version.comparison))
-        rows = "".join(
-            f"<p style='margin: 2px 0'><b>{escape(heading.strip())}</b>&nbsp; {escape(text)}</p>"
-            for heading, text in lines
-        )
-        self.card.setHtml(
-            f"<h4 style='margin: 2px 0'>{escape(card.title)} v{escape(card.version)}</h4>{rows}"
-        )
 
     def _update_buttons(self, entry: ModelEntry | None) -> None:
         """Enable the buttons that apply; the tooltip of a disabled one says why."""
@@ -157,6 +136,11 @@ class ModelsWidget(DockWidget):
             (self.use_button, no_model, "Select it in the Segment widget"),
             (self.install_button, "", "Install a model from a zip, a folder or a GMS checkpoint"),
             (self.export_button, no_model, "Export as one zip file for installation elsewhere"),
+            (
+                self.evaluate_button,
+                no_model,
+                "Score it on annotated images, and compare it with another model",
+            ),
             (self.revert_button, no_model or no_version, "Make that version current; no version is deleted"),
             (
                 self.remove_button,
@@ -166,17 +150,6 @@ class ModelsWidget(DockWidget):
         ):
             button.setEnabled(not (busy or reason))
             button.setToolTip(busy or reason or tooltip)
-
-    def _show_curve(self, card: ModelCard | None) -> None:
-        if self.reliability is not None:
-            self.curve_layout.removeWidget(self.reliability)
-            self.reliability.hide()
-            self.reliability.deleteLater()
-            self.reliability = None
-        reliability = getattr(card, "reliability", None)
-        if reliability is not None:
-            self.reliability = ReliabilityPlot(reliability)
-            self.curve_layout.addWidget(self.reliability, 0, Qt.AlignmentFlag.AlignHCenter)
 
     def _revert_target(self) -> str:
         """The version that Revert makes current: the selected one, else the parent of the current one."""
@@ -346,6 +319,13 @@ class ModelsWidget(DockWidget):
             return api.export_model(folder, path, overwrite=True)
 
         return self._run_job(write, lambda written: show_info(f"Written to {written.name}."))
+
+    def show_evaluation(self) -> EvaluationDialog | None:
+        """Show the window that evaluates a model, with the selected version chosen; None without a model."""
+        selected = self.tree.current_version
+        if selected is None:
+            return None
+        return show_evaluation(self.viewer, selected[0].folder)
 
     def confirm_remove(self) -> None:
         """Remove the selected version after a question that names it; or all versions of the model."""

@@ -1,0 +1,1 @@
+"""Evaluate a model on annotated images: the command `evaluate` in a child process, and its figures."""

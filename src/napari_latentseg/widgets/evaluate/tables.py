@@ -1,0 +1,110 @@
+"""The tables of an evaluation: its figures, and its worst images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+
+from napari_latentseg.evaluation.worst_images import WorstImage
+from napari_latentseg.report.evaluation_summary import SummaryRow
+from napari_latentseg.widgets._shared.plain_text import plain_text
+
+__all__ = ["ScoreTable", "WorstImageTable"]
+
+_IMAGE_HEADINGS = ("Image", "DSC", "IoU", "HD95 (pixels)", "Slice")
+
+
+class _ReadOnlyTable(QTableWidget):
+    """Rows of text that are read, selected as a whole, and left with Tab."""
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName(name)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setTabKeyNavigation(False)
+        self.setWordWrap(False)
+        vertical, horizontal = self.verticalHeader(), self.horizontalHeader()
+        if vertical is not None and horizontal is not None:
+            vertical.hide()
+            vertical.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+            vertical.setDefaultSectionSize(self.fontMetrics().height() + 8)
+            horizontal.setStretchLastSection(True)
+
+    def show_texts(
+        self, headings: Sequence[str], rows: Sequence[Sequence[str]], tooltips: Sequence[str]
+    ) -> None:
+        """Replace all rows."""
+        self.clear()
+        self.setColumnCount(len(headings))
+        self.setHorizontalHeaderLabels(headings)
+        self.setRowCount(len(rows))
+        for i, (row, tooltip) in enumerate(zip(rows, tooltips, strict=True)):
+            for j, text in enumerate(row):
+                item = QTableWidgetItem(text)
+                item.setToolTip(plain_text(tooltip))
+                self.setItem(i, j, item)
+        self.resizeColumnsToContents()
+
+
+class ScoreTable(_ReadOnlyTable):
+    """The figures with their intervals, beside those of another model where there is one."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("Scores", parent)
+
+    def show_rows(self, rows: Sequence[SummaryRow], other: str = "") -> None:
+        """Replace all rows.
+
+        Parameters
+        ----------
+        rows
+            Of the evaluation.
+        other
+            The name of the other model; empty without one.
+        """
+        headings = ["", "Value", "95 % interval"]
+        texts = [[row.name, row.value, row.interval] for row in rows]
+        if other:
+            headings += [other, "Difference (95 % interval)", "p"]
+            for text, row in zip(texts, rows, strict=True):
+                text += [row.other, row.difference, row.p_value]
+        self.show_texts(headings, texts, [row.tooltip for row in rows])
+
+
+class WorstImageTable(_ReadOnlyTable):
+    """The images with the lowest Dice.
+
+    Signals
+    -------
+    image_chosen
+        The `WorstImage` on which the user double-clicked or pressed Enter.
+    """
+
+    image_chosen = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("Worst images", parent)
+        self._images: list[WorstImage] = []
+        self.activated.connect(lambda index: self.image_chosen.emit(self._images[index.row()]))
+
+    def show_images(self, images: Sequence[WorstImage]) -> None:
+        """Replace all rows, and select the first."""
+        self._images = list(images)
+        rows = [
+            (image.name, f"{image.dsc:.4f}", f"{image.iou:.4f}", f"{image.hd95:.1f}", image.worst_slice)
+            for image in images
+        ]
+        self.show_texts(_IMAGE_HEADINGS, rows, [image.name for image in images])
+        self.setColumnHidden(len(_IMAGE_HEADINGS) - 1, not any(image.worst_slice for image in images))
+        if images:
+            self.setCurrentCell(0, 0)
+
+    @property
+    def selected_image(self) -> WorstImage | None:
+        """The image of the selected row."""
+        row = self.currentRow()
+        return self._images[row] if 0 <= row < len(self._images) else None
