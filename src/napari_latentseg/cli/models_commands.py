@@ -59,12 +59,13 @@ def info(name: str, as_json: JsonOutput = False) -> None:
     """The card of a model."""
     from napari_latentseg import api
     from napari_latentseg.models.card_text import card_text
+    from napari_latentseg.models.training_log import read_training_log
 
-    card = api.locate_model(name).card
+    model = api.locate_model(name)
     if as_json:
-        print_json(card.model_dump(mode="json"))
+        print_json(model.card.model_dump(mode="json"))
     else:
-        print_line(card_text(card))
+        print_line(card_text(model.card, read_training_log(model.folder)))
 
 
 @models.command(name="compile")

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.intervals import score_intervals
 from napari_latentseg.evaluation.report import EvaluationReport, ImageResult
 from napari_latentseg.evaluation.scores import ImageScores, summarise
 from napari_latentseg.inference.settings import InferenceSettings
@@ -108,4 +109,15 @@ def metric_record(report: EvaluationReport, settings: InferenceSettings, data: s
             name: {key: round(value, 4) for key, value in mean.model_dump().items()}
             for name, mean in report.classes.items()
         },
+        intervals=_mean_intervals(report),
+        missed=report.missed_count,
     )
+
+
+def _mean_intervals(report: EvaluationReport) -> dict[str, tuple[float, float]]:
+    """The intervals of the means over images; none for a single image."""
+    intervals = score_intervals(report.images, [image.classes for image in report.images], None)
+    if intervals is None:
+        return {}
+    ends = {name: getattr(intervals.mean, name) for name in _SCORE_NAMES}
+    return {name: (round(low, 4), round(high, 4)) for name, (low, high) in ends.items()}

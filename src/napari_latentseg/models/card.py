@@ -97,6 +97,11 @@ class MetricRecord(FrozenModel):
     classes
         Of a model with several classes, the means of each class by its name, over the ``images`` that hold it
         in the reference or in the prediction; empty where not measured.
+    intervals
+        Bootstrapped 95 % intervals of the means over images, by metric; empty where not computed.
+    missed
+        In how many images the Dice is below 0.1, the mask being missing or in the wrong place; None where
+        not counted.
     """
 
     data: str
@@ -109,6 +114,8 @@ class MetricRecord(FrozenModel):
     conventions: dict[str, str] = Field(default_factory=dict)
     base_values: dict[str, float] = Field(default_factory=dict)
     classes: dict[str, dict[str, float]] = Field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    missed: int | None = Field(None, ge=0)
 
 
 class Ancestor(FrozenModel):

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import re
+
 from napari_latentseg.core.percent import percent
 from napari_latentseg.core.record import SAMPLING_SOURCES
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.evaluation.contour_band import ContourBand
 from napari_latentseg.evaluation.expected_dice import ExpectedDice
 from napari_latentseg.evaluation.fit import FitReference
-from napari_latentseg.models.card import ModelCard
+from napari_latentseg.evaluation.report import MISSED_DSC
+from napari_latentseg.models.card import MetricRecord, ModelCard
+from napari_latentseg.models.training_log import TrainingLog
 from napari_latentseg.utils.counts import count_text
 
 __all__ = ["card_lines", "card_text", "dice_text", "dice_words"]
 
 
-def card_lines(card: ModelCard) -> list[tuple[str, str]]:
-    """The card as pairs of heading and text, without name, title and version."""
+def card_lines(card: ModelCard, log: TrainingLog | None = None) -> list[tuple[str, str]]:
+    """The card as pairs of heading and text, without name, title and version.
+
+    Parameters
+    ----------
+    card
+        Of the model.
+    log
+        Of its training, from `read_training_log`; None where there is none.
+    """
     lines = [
         ("Modality", card.modality or "not stated"),
         ("Classes", ", ".join(c.name for c in card.classes)),
@@ -38,8 +50,13 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
             f" {data.licence}"
         )
         lines.append(("Trained on", text))
+    if log is not None:
+        lines.append(("Training", log.describe()))
     for metric in card.metrics:
-        figures = ", ".join(_metric_text(name, value, metric.unit) for name, value in metric.values.items())
+        figures = ", ".join(
+            _metric_text(name, value, metric.unit, metric.intervals.get(name))
+            for name, value in metric.values.items()
+        )
         how = (
             ("one pass" if metric.source == "none" else f"one sample from {metric.source}")
             if metric.samples == 1
@@ -49,7 +66,7 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
             _metric_text(name, value, metric.unit) for name, value in metric.base_values.items()
         )
         base_text = f"; its base on the same: {base_figures}" if base_figures else ""
-        lines.append(("Measured", f"{figures} ({how}) on {metric.data}{base_text}"))
+        lines.append(("Measured", f"{figures} ({how}) {_measured_text(metric)}{base_text}"))
         if metric.classes:
             lines.append(("  by class", "; ".join(_class_text(*item) for item in metric.classes.items())))
     if card.unjudged:
@@ -88,10 +105,10 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
     return lines
 
 
-def card_text(card: ModelCard) -> str:
-    """The card as text for a terminal, one line per entry."""
+def card_text(card: ModelCard, log: TrainingLog | None = None) -> str:
+    """The card as text for a terminal, one line per entry; see `card_lines`."""
     headings = [("Model", card.name), ("Title", f"{card.title}, version {card.version}")]
-    return "\n".join(f"{heading + ':':<15}{text}" for heading, text in [*headings, *card_lines(card)])
+    return "\n".join(f"{heading + ':':<15}{text}" for heading, text in [*headings, *card_lines(card, log)])
 
 
 def dice_text(card: ModelCard, label: str = "Dice ") -> str:
@@ -234,7 +251,20 @@ def _class_text(name: str, values: dict[str, float]) -> str:
     return f"{name} DSC {values.get('dsc', 0):.3f} ({count_text(count, 'image')})"
 
 
-def _metric_text(name: str, value: float, unit: str) -> str:
-    if name == "hd95":
-        return f"HD95 {value:.1f} {unit}"
-    return f"{ {'dsc': 'DSC', 'iou': 'IoU'}.get(name, name) } {value:.3f}"
+def _metric_text(name: str, value: float, unit: str, interval: tuple[float, float] | None = None) -> str:
+    digits, ending = (1, f" {unit}") if name == "hd95" else (3, "")
+    title = {"dsc": "DSC", "iou": "IoU", "hd95": "HD95"}.get(name, name)
+    ends = "" if interval is None else f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
+    return f"{title} {value:.{digits}f}{ending}{ends}"
+
+
+def _measured_text(metric: MetricRecord) -> str:
+    """On how many images a metric was measured, and what a mean does not tell."""
+    text = f"on {metric.data}"
+    if not re.search(rf"\b{metric.images}\b", metric.data):
+        text += f", {count_text(metric.images, 'image')}"
+    if metric.missed is not None:
+        text += f"; {metric.missed} missed (DSC < {MISSED_DSC})"
+    if metric.intervals:
+        text += "; in parentheses 95 % intervals over images"
+    return text

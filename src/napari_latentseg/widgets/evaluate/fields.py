@@ -78,7 +78,6 @@ class EvaluationFields(QWidget):
         self.data.setAccessibleName("Annotated images")
         self.folder_button = QPushButton("Folder…")
         self.facts_label = PlainLabel()
-        self.facts_label.setWordWrap(True)
         self.subset = QComboBox()
         self.subset.addItems(list(_SUBSETS))
         self.subset.setAccessibleName("Which images")

@@ -18,29 +18,24 @@ if TYPE_CHECKING:
 __all__ = ["CardView"]
 
 
-class CardView(QWidget):
-    """A card as text, and below it the plots of calibration and training, where they are known."""
+class CardView(QTabWidget):
+    """A card as text, and the plots of calibration and training behind it, where they are known."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.text = QTextBrowser()
         self.text.setMinimumHeight(150)
-        self.plots = QTabWidget()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.text, 1)
-        layout.addWidget(self.plots)
-        self.plots.hide()
+        self.addTab(self.text, "Card")
 
     @property
     def reliability(self) -> ReliabilityPlot | None:
         """The plot of the calibration; None where it is not known."""
-        return self.plots.findChild(ReliabilityPlot)
+        return self.findChild(ReliabilityPlot)
 
     @property
     def training(self) -> TrainingPlot | None:
         """The plot of the training; None where it is not known."""
-        return self.plots.findChild(TrainingPlot)
+        return self.findChild(TrainingPlot)
 
     def show_text(self, text: str) -> None:
         """Show a text in place of a card."""
@@ -49,9 +44,7 @@ class CardView(QWidget):
 
     def show_version(self, version: ModelVersion, card: ModelCard, log: TrainingLog | None) -> None:
         """Show the card of a version."""
-        lines = [*card_lines(card), ("Name", card.name)]
-        if log is not None:
-            lines.append(("Training", log.describe()))
+        lines = [*card_lines(card, log), ("Name", card.name)]
         if card.lineage:
             lines.append(("Derived from", ", ".join(f"{a.name} {a.version}" for a in card.lineage)))
         if version.comparison:
@@ -66,16 +59,23 @@ class CardView(QWidget):
         self._show_plots(card, log)
 
     def _show_plots(self, card: ModelCard | None, log: TrainingLog | None) -> None:
-        shown = self.plots.currentIndex()
-        while self.plots.count():
-            plot = self.plots.widget(0)
-            self.plots.removeTab(0)
-            if plot is not None:
-                plot.setParent(None)
-                plot.deleteLater()
+        shown = self.tabText(self.currentIndex())
+        while self.count() > 1:
+            page = self.widget(1)
+            self.removeTab(1)
+            if page is not None:
+                page.setParent(None)
+                page.deleteLater()
         if card is not None and card.reliability is not None:
-            self.plots.addTab(ReliabilityPlot(card.reliability), "Calibration")
+            self._add_plot(ReliabilityPlot(card.reliability), "Calibration")
         if log is not None and log.curve:
-            self.plots.addTab(TrainingPlot(log), "Training curve")
-        self.plots.setCurrentIndex(min(max(shown, 0), self.plots.count() - 1))
-        self.plots.setVisible(self.plots.count() > 0)
+            self._add_plot(TrainingPlot(log), "Training")
+        titles = [self.tabText(i) for i in range(self.count())]
+        self.setCurrentIndex(titles.index(shown) if shown in titles else 0)
+
+    def _add_plot(self, plot: QWidget, title: str) -> None:
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        layout.addWidget(plot)
+        layout.addStretch()
+        self.addTab(page, title)
