@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +25,10 @@ import napari
 import numpy as np
 from napari.settings import get_settings
 from PIL import Image
-from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
+from qtpy.QtWidgets import QScrollArea, QWidget
 from scipy import ndimage
+from screenshot_evaluation import evaluation
+from screenshot_helpers import Shots, dock, settle, wait_until
 
 from napari_latentseg import api
 from napari_latentseg.core.geometry import Geometry
@@ -39,42 +39,17 @@ from napari_latentseg.sample_data import (
     retina,
     ultrasound_phantom,
     ultrasound_sweep,
-    write_annotated_phantoms,
 )
 from napari_latentseg.widgets.segment.samples import layer_data_of
-
-Shots = Iterator[tuple[str, QWidget | None]]
 
 _WIDGETS = ("Segment", "Review", "Annotate", "Train", "Models")
 _FIVE_CLASSES = Path(__file__).parents[1] / "docs" / "trainings" / "hippocampus-heart-guided"
 _LONG_NAME = "cardiac_cine_short_axis_follow_up_2026_patient_0071_end_diastole"
 
 
-def settle(seconds: float = 0.5) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        QApplication.processEvents()
-        time.sleep(0.01)
-
-
-def wait_until(ready: Callable[[], bool], seconds: float = 900) -> None:
-    until = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() > until:
-            raise TimeoutError("a state was not reached")
-        settle(0.02)
-    settle(0.2)
-
-
 def show(viewer: Any, sample: Any) -> Any:
     data, arguments, _ = layer_data_of(sample)
     return viewer.add_image(data, **arguments)
-
-
-def dock(viewer: Any, name: str) -> Any:
-    _, widget = viewer.window.add_plugin_dock_widget("napari-latentseg", name, tabify=True)
-    settle(0.3)
-    return widget
 
 
 def raise_widget(viewer: Any, widget: Any, name: str) -> None:
@@ -373,61 +348,6 @@ def folder(viewer: Any) -> Shots:
     settle(2)
     dialog.hide()
     yield "folder-review", None
-    dialog.close()
-
-
-def evaluation(viewer: Any) -> Shots:
-    """The Models widget, and the window that evaluates a model, on images that are drawn."""
-    data = Path(tempfile.mkdtemp(prefix="evaluation-")) / "data"
-    write_annotated_phantoms(data, 12)
-    for number in (1, 2, 3):
-        shutil.copytree(data / "masks", data / f"masks_r{number}")
-    models = dock(viewer, "Models")
-    wait_until(lambda: models.tree.topLevelItemCount() > 0)
-    for row in range(models.tree.topLevelItemCount()):
-        item = models.tree.topLevelItem(row)
-        if item.toolTip(0) == "breast-ultrasound":
-            models.tree.setCurrentItem(item)
-    yield "models-card", models
-    models.card.setCurrentIndex(1)
-    yield "models-calibration", models
-    models.card.setCurrentIndex(2)
-    yield "models-curve", models
-    models.evaluate_button.click()
-    settle(1)
-    dialog = viewer.window._qt_window.findChild(QWidget, "evaluate")
-    wait_until(lambda: dialog.fields.card is not None)
-    yield "evaluate-empty", dialog
-    dialog.fields.data.setText(str(data.parent))
-    settle(1)
-    yield "evaluate-refused", dialog
-    dialog.fields.data.setText(str(data))
-    dialog.fields.against.setCurrentIndex(2)
-    dialog.fields.readers.setChecked(True)
-    wait_until(dialog.start_button.isEnabled)
-    yield "evaluate-ready", dialog
-    dialog.fields.subset.setCurrentIndex(2)
-    settle(0.3)
-    yield "evaluate-list", dialog
-    dialog.fields.subset.setCurrentIndex(0)
-    dialog.start_button.click()
-    wait_until(lambda: dialog.process.done > 0.3 or not dialog.process.busy)
-    yield "evaluate-running", dialog
-    wait_until(lambda: not dialog.process.busy)
-    yield "evaluate-done", dialog
-    dialog.tabs.setCurrentWidget(dialog.worst_images)
-    yield "evaluate-worst", dialog
-    dialog.open_button.click()
-    wait_until(lambda: dialog._opening is None)
-    settle(2)
-    dialog.hide()
-    yield "evaluate-opened", None
-    dialog.show()
-    dialog.fields.subset.setCurrentIndex(1)
-    wait_until(dialog.start_button.isEnabled)
-    dialog.start_button.click()
-    wait_until(lambda: not dialog.process.busy)
-    yield "evaluate-failed", dialog
     dialog.close()
 
 

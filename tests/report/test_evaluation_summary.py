@@ -70,8 +70,10 @@ def test_classes_have_rows_with_their_number_of_images() -> None:
 
 @pytest.mark.parametrize(
     ("source", "samples", "words"),
-    [("augment", 3, "4 images, 3 samples from augment, "), ("none", 1, "4 images, one pass, ")],
+    [("augment", 3, "4 images, 3 samples from flips, "), ("none", 1, "4 images, one pass, ")],
 )
 def test_one_line_says_what_was_scored(source: str, samples: int, words: str) -> None:
-    line = summary_line(report_of(DICES, source=source, samples=samples))
+    line = summary_line(
+        report_of(DICES, source=source, samples=samples), {"augment": "flips", "none": "one pass"}
+    )
     assert line == f"ours 2: {words}threshold 0.5"

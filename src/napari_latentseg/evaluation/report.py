@@ -9,6 +9,7 @@ from pydantic import Field
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.evaluation.arrays import Empty
 from napari_latentseg.evaluation.bootstrap import Interval
+from napari_latentseg.evaluation.expected_dice import MISSED_DICE
 from napari_latentseg.evaluation.intervals import Intervals
 from napari_latentseg.evaluation.mean_calibration import MeanCalibration
 from napari_latentseg.evaluation.objects import ObjectScores
@@ -16,7 +17,6 @@ from napari_latentseg.evaluation.readers import ReaderReport
 from napari_latentseg.evaluation.scores import ClassMean, ImageScores
 
 __all__ = [
-    "MISSED_DSC",
     "EvaluatedModel",
     "EvaluationReport",
     "ImageResult",
@@ -31,10 +31,6 @@ __all__ = [
     "ScoreSpread",
     "StabilityReport",
 ]
-
-
-MISSED_DSC = 0.1
-"""Below this Dice an object counts as missed: the masks touch by chance at most."""
 
 
 class EvaluatedModel(FrozenModel):
@@ -323,8 +319,8 @@ class EvaluationReport(FrozenModel):
 
     @property
     def missed_count(self) -> int:
-        """In how many images the mask is missing or in the wrong place: their Dice is below `MISSED_DSC`."""
-        return sum(image.dsc < MISSED_DSC for image in self.images)
+        """In how many images the mask is missing or in the wrong place: their Dice is below `MISSED_DICE`."""
+        return sum(image.dsc < MISSED_DICE for image in self.images)
 
     def to_json(self) -> dict[str, Any]:
         """The report with the keys of the JSON file that ``evaluate --out`` writes."""

@@ -8,9 +8,8 @@ from napari_latentseg.core.percent import percent
 from napari_latentseg.core.record import SAMPLING_SOURCES
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.evaluation.contour_band import ContourBand
-from napari_latentseg.evaluation.expected_dice import ExpectedDice
+from napari_latentseg.evaluation.expected_dice import MISSED_DICE, ExpectedDice
 from napari_latentseg.evaluation.fit import FitReference
-from napari_latentseg.evaluation.report import MISSED_DSC
 from napari_latentseg.models.card import MetricRecord, ModelCard
 from napari_latentseg.models.training_log import TrainingLog
 from napari_latentseg.utils.counts import count_text
@@ -264,7 +263,7 @@ def _measured_text(metric: MetricRecord) -> str:
     if not re.search(rf"\b{metric.images}\b", metric.data):
         text += f", {count_text(metric.images, 'image')}"
     if metric.missed is not None:
-        text += f"; {metric.missed} missed (DSC < {MISSED_DSC})"
+        text += f"; {metric.missed} missed (DSC < {MISSED_DICE})"
     if metric.intervals:
         text += "; in parentheses 95 % intervals over images"
     return text

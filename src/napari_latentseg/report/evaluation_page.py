@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from napari_latentseg.evaluation.expected_dice import MISSED_DICE
 from napari_latentseg.evaluation.mean_calibration import MeanCalibration
-from napari_latentseg.evaluation.report import MISSED_DSC, EvaluationReport
+from napari_latentseg.evaluation.report import EvaluationReport
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.report.evaluation_pictures import CasePicture
 from napari_latentseg.report.evaluation_text import (
@@ -143,7 +144,7 @@ def _histogram_text(dsc: np.ndarray[Any, Any], missed: int) -> str:
     return (
         f"How many images have which Dice; red is the mean, blue the median. Half of the images lie between"
         f" {np.percentile(dsc, 25):.3f} and {np.percentile(dsc, 75):.3f}. In {missed} of {len(dsc)} the mask"
-        f" is in the wrong place or missing (DSC below {MISSED_DSC}): a mean says nothing of these."
+        f" is in the wrong place or missing (DSC below {MISSED_DICE}): a mean says nothing of these."
     )
 
 

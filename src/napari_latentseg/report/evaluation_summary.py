@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from napari_latentseg.core.percent import percent
 from napari_latentseg.evaluation.bootstrap import Interval
-from napari_latentseg.evaluation.report import MISSED_DSC, EvaluationReport, PairedScore
+from napari_latentseg.evaluation.expected_dice import MISSED_DICE
+from napari_latentseg.evaluation.report import EvaluationReport, PairedScore
 from napari_latentseg.report.evaluation_text import interval_text, p_value_text
 from napari_latentseg.utils.counts import count_text
 
@@ -45,12 +47,22 @@ _MEANINGS = {
 }
 
 
-def summary_line(report: EvaluationReport) -> str:
-    """What was scored, and how, in one line."""
+def summary_line(report: EvaluationReport, source_labels: Mapping[str, str]) -> str:
+    """What was scored, and how, in one line.
+
+    Parameters
+    ----------
+    report
+        The evaluation.
+    source_labels
+        The sampling sources in words.
+    """
     images = count_text(report.image_count, "image")
     if report.intervals is not None and report.intervals.unit == "patient":
         images += f" of {count_text(report.intervals.units, 'patient')}"
-    samples = "one pass" if report.source == "none" else f"{report.samples} samples from {report.source}"
+    samples = source_labels[report.source]
+    if report.source != "none":
+        samples = f"{count_text(report.samples, 'sample')} from {samples}"
     return f"{report.model.name} {report.model.version}: {images}, {samples}, threshold {report.threshold:g}"
 
 
@@ -105,9 +117,11 @@ def _missed_row(report: EvaluationReport) -> SummaryRow:
 
     other = ""
     if report.paired is not None:
-        other = text(sum(dsc < MISSED_DSC for dsc in report.paired.against_dsc))
+        other = text(sum(dsc < MISSED_DICE for dsc in report.paired.against_dsc))
     meaning = "Images whose mask is missing or in the wrong place; a mean says nothing of these"
-    return SummaryRow(f"Missed (DSC < {MISSED_DSC})", text(report.missed_count), other=other, tooltip=meaning)
+    return SummaryRow(
+        f"Missed (DSC < {MISSED_DICE})", text(report.missed_count), other=other, tooltip=meaning
+    )
 
 
 def _calibration_rows(report: EvaluationReport) -> list[SummaryRow]:
@@ -148,6 +162,6 @@ def _reader_rows(report: EvaluationReport) -> list[SummaryRow]:
         )
         for key, title, meaning in (
             ("ged2", "GED²", "Samples and readers compared as sets of masks; 0 is best"),
-            ("matched_iou", "IoU, samples matched to readers", "Mean of the best one-to-one matching"),
+            ("matched_iou", "Matched IoU", "IoU of samples and readers, matched one to one"),
         )
     ]

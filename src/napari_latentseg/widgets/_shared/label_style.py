@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.classes import ClassInfo
 
-__all__ = ["label_style", "unused_color"]
+__all__ = ["label_style", "reference_classes", "unused_color"]
 
 # distinguishable with red-green colour blindness (Okabe and Ito 2008)
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
@@ -34,6 +34,22 @@ def label_style(classes: Sequence[ClassInfo]) -> dict[str, Any]:
             "class": ["", *(c.name for c in classes)],
         },
     }
+
+
+def reference_classes(classes: Sequence[ClassInfo]) -> list[ClassInfo]:
+    """The classes in the colours of a reference mask, which is shown over a prediction.
+
+    One class gets a colour that is not its own; of several, each keeps its own, brightened.
+    """
+    if len(classes) == 1:
+        return [classes[0].replace(color=unused_color(classes))]
+    return [info.replace(color=_brightened(info.color)) for info in classes]
+
+
+def _brightened(color: str) -> str:
+    """Halfway to white."""
+    parts = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+    return "#" + "".join(f"{(part + 255) // 2:02x}" for part in parts)
 
 
 def unused_color(classes: Sequence[ClassInfo]) -> str:

@@ -28,6 +28,7 @@ from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.child_process import EXIT_BAD_INPUT
 from napari_latentseg.widgets._shared.controls import CopyDetailsButton
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
+from napari_latentseg.widgets._shared.model_entries import list_model_entries
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_info
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
@@ -35,7 +36,7 @@ from napari_latentseg.widgets.evaluate.fields import EvaluationFields
 from napari_latentseg.widgets.evaluate.open_image import open_worst_image
 from napari_latentseg.widgets.evaluate.process import evaluation_of
 from napari_latentseg.widgets.evaluate.tables import ScoreTable, WorstImageTable
-from napari_latentseg.widgets.models.model_tree import list_model_entries
+from napari_latentseg.widgets.segment.form import SOURCE_LABELS
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EvaluationDialog", "show_evaluation"]
 
-_WIDTH, _HEIGHT = 720, 640  # pixels; a laptop of 1366 x 768 shows the viewer beside it
+_WIDTH, _HEIGHT = 820, 640  # pixels; a laptop of 1366 x 768 shows the viewer beside it
 
 
 class EvaluationDialog(QDialog):
@@ -244,7 +245,7 @@ class EvaluationDialog(QDialog):
             return "Stopped; no figures were kept."
         if process.state == "done" and process.report is not None:
             left_out = process.report.left_out
-            text = summary_line(process.report)
+            text = summary_line(process.report, SOURCE_LABELS)
             if left_out:
                 text += f"\n{count_text(len(left_out), 'image')} left out: {left_out[0].reason}"
             return "\n".join([text, *process.notes])

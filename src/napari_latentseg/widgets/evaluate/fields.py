@@ -22,11 +22,11 @@ from qtpy.QtWidgets import (
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.controls import elastic_combo
+from napari_latentseg.widgets._shared.model_entries import ModelEntry
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.evaluate.request import EvaluationRequest, FolderFacts, look_at_folder
-from napari_latentseg.widgets.models.model_tree import ModelEntry
 from napari_latentseg.widgets.segment.form import SOURCE_LABELS
 
 __all__ = ["EvaluationFields"]

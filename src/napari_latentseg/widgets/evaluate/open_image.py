@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_latentseg.evaluation.worst_images import WorstImage
 from napari_latentseg.io.registry import read_scan
-from napari_latentseg.widgets._shared.label_style import label_style
+from napari_latentseg.widgets._shared.label_style import label_style, reference_classes
 from napari_latentseg.widgets._shared.layers import spatial_arguments
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.batch.case_rows import CaseRow
@@ -65,7 +65,7 @@ def open_worst_image(
                 mask.reshape(segmentation.mask.shape),
                 name=f"{image.name} reference",
                 metadata={_REFERENCE_KEY: key},
-                **label_style(result.card.classes),
+                **label_style(reference_classes(result.card.classes)),
                 **spatial_arguments(layer),
             )
             reference.contour = _OUTLINE_WIDTH

@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 
-from napari_latentseg import ModelVersion, api
-from napari_latentseg.errors import BadInput
+from napari_latentseg import ModelVersion
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.models.training_log import TrainingLog, read_training_log
+from napari_latentseg.widgets._shared.model_entries import ModelEntry
 from napari_latentseg.widgets._shared.plain_text import plain_text
 
-__all__ = ["ModelEntry", "ModelTree", "list_model_entries"]
+__all__ = ["ModelTree"]
 
 _CURRENT = "current"
 _ORIGINS = {"package": "embedded", "installed": "installed", "taught": "fine-tuned"}
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """A model with its versions, oldest first, the card of each version, and the log of its training."""
-
-    name: str
-    versions: tuple[tuple[ModelVersion, ModelCard], ...]
-    logs: Mapping[Path, TrainingLog | None] = field(default_factory=dict)
-
-    @property
-    def current(self) -> tuple[ModelVersion, ModelCard]:
-        """The version that is loaded when the model is used by name."""
-        return next((item for item in self.versions if item[0].is_current), self.versions[-1])
-
-
-def list_model_entries() -> list[ModelEntry]:
-    """All installed models; reads their cards. A model with an unreadable card is left out."""
-    model_entries = []
-    for name in api.list_models():
-        versions = []
-        try:
-            for version in api.model_history(name):
-                versions.append((version, api.locate_model(version.folder).card))
-        except BadInput:
-            continue
-        if versions:
-            logs = {version.folder: read_training_log(version.folder) for version, _ in versions}
-            model_entries.append(ModelEntry(name, tuple(versions), logs))
-    return model_entries
 
 
 class ModelTree(QTreeWidget):

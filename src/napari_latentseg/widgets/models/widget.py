@@ -19,12 +19,13 @@ from qtpy.QtWidgets import (
 from napari_latentseg.models.codec_lookup import MissingCodec
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
+from napari_latentseg.widgets._shared.model_entries import ModelEntry, list_model_entries
 from napari_latentseg.widgets._shared.plain_text import show_info
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.evaluate.dialog import EvaluationDialog, show_evaluation
 from napari_latentseg.widgets.models.card_view import CardView
 from napari_latentseg.widgets.models.install_dialog import InstallDialog
-from napari_latentseg.widgets.models.model_tree import ModelEntry, ModelTree, list_model_entries
+from napari_latentseg.widgets.models.model_tree import ModelTree
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

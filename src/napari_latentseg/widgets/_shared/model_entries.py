@@ -1,0 +1,44 @@
+"""The installed models with their versions, as the widgets list them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from napari_latentseg import ModelVersion, api
+from napari_latentseg.errors import BadInput
+from napari_latentseg.models.card import ModelCard
+from napari_latentseg.models.training_log import TrainingLog, read_training_log
+
+__all__ = ["ModelEntry", "list_model_entries"]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model with its versions, oldest first, the card of each version, and the log of its training."""
+
+    name: str
+    versions: tuple[tuple[ModelVersion, ModelCard], ...]
+    logs: Mapping[Path, TrainingLog | None] = field(default_factory=dict)
+
+    @property
+    def current(self) -> tuple[ModelVersion, ModelCard]:
+        """The version that is loaded when the model is used by name."""
+        return next((item for item in self.versions if item[0].is_current), self.versions[-1])
+
+
+def list_model_entries() -> list[ModelEntry]:
+    """All installed models; reads their cards. A model with an unreadable card is left out."""
+    model_entries = []
+    for name in api.list_models():
+        versions = []
+        try:
+            for version in api.model_history(name):
+                versions.append((version, api.locate_model(version.folder).card))
+        except BadInput:
+            continue
+        if versions:
+            logs = {version.folder: read_training_log(version.folder) for version, _ in versions}
+            model_entries.append(ModelEntry(name, tuple(versions), logs))
+    return model_entries
