@@ -67,11 +67,12 @@ def killed_after(events: Iterator[TrainEpoch], count: int) -> None:
     [
         (GMS, 4, [2]),
         (GMS | {"members": 2, "epochs": 3}, 6, [5]),
+        (GMS | {"members": 3, "member_parts": "predictor", "member_training": {"epochs": 2}}, 8, [3, 5, 8]),
         (GMS | {"ema_decay": 0, "cache_latents": True, "augment_variants": 2}, 4, [3]),
         (TOY | {"select": "last"}, 7, [2, 5, 6]),
         (TOY, 7, [3, 6]),
     ],
-    ids=["gms", "members", "cached", "two stages", "two stages, best"],
+    ids=["gms", "members", "predictors", "cached", "two stages", "two stages, best"],
 )
 def test_killed_at_any_epoch_it_goes_on_bit_for_bit(
     course: Callable[..., MemberTraining],
