@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from napari_latentseg.data.folders import find_cases
+from napari_latentseg.io.read_results import read_segmentation
 from napari_latentseg.models.card import CARD, read_card
 from napari_latentseg.models.card_text import card_text
 from napari_latentseg.models.layout import SPLIT_FILE
@@ -47,6 +49,29 @@ def test_what_was_found_goes_into_the_card(cli, model: Path, data: Path) -> None
     assert (card.contour_band.samples, card.contour_band.source) == (3, "augment")
     assert "true edge lies between the contours" in card_text(card)
     assert load_model(model).card == card
+
+
+def test_the_temperature_goes_into_the_card_and_the_masks_stay(
+    cli, model: Path, data: Path, tmp_path: Path
+) -> None:
+    """And every result of the model has it from then on."""
+    image = next((data / "images").iterdir())
+    cli("segment", image, "-m", model, "-n", 3, "--out", tmp_path / "before")
+    ended = cli("calibrate", model, "--data", data, "-n", 3)
+    card = read_card(model)
+    assert f"temperature {card.temperature.describe()}: error {card.temperature_fit.describe()}" in ended.out
+    assert [half.images for half in card.temperature_fit.halves] == [10, 10]
+    assert card.raw_threshold == pytest.approx(0.5, abs=1e-5)
+    assert card.reliability.ece < card.temperature_fit.ece_before
+    assert f"Temperature:   {card.temperature.describe()}" in card_text(card)
+    cli("segment", image, "-m", model, "-n", 3, "--out", tmp_path / "after")
+    before, after = (
+        read_segmentation(next((tmp_path / name).glob("*mask*"))) for name in ("before", "after")
+    )
+    assert after.record.temperature == card.temperature
+    assert (after.mask != before.mask).mean() < 1e-3
+    np.testing.assert_allclose(after.mean, card.temperature.calibrated(before.mean), atol=1e-3)
+    np.testing.assert_allclose(after.variance, before.variance, atol=1e-3)
 
 
 def test_it_is_the_same_twice_and_as_json(cli, model: Path, data: Path, tmp_path: Path) -> None:

@@ -9,13 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.evaluation.calibration import (
-    Reliability,
-    ReliabilityAccumulator,
-    VolumeInterval,
-    interval_coverage,
-    min_cases,
-)
+from napari_latentseg.evaluation.calibration import VolumeInterval, interval_coverage, min_cases
+from napari_latentseg.evaluation.reliability import Reliability, ReliabilityAccumulator
 
 ABOUT = {"samples": 5, "source": "augment", "threshold": 0.5, "data": "drawn"}
 WORDS = {"images": 1, "samples": 5, "source": "augment", "data": "drawn"}

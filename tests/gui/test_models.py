@@ -7,7 +7,7 @@ import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QMessageBox
 
-from napari_latentseg.evaluation.calibration import Reliability
+from napari_latentseg.evaluation.reliability import Reliability
 from napari_latentseg.models.card import Ancestor, read_card
 from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.models.store import list_cards

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +15,11 @@ from PIL import Image
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.temperature import Temperature
 from napari_latentseg.data.cases import Case
 from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.case_figures import soft_dice
 from napari_latentseg.inference import segment_each as segmenting
 from napari_latentseg.inference.calibrate import Calibration
 from napari_latentseg.inference.predictor import Predictor
@@ -105,12 +108,14 @@ def test_means_and_volumes_are_held_against_the_masks(pairs: list[Case]) -> None
 
 def test_the_halves_are_drawn_by_content(pairs: list[Case]) -> None:
     found = Calibration(Sure(pairs), REQUEST, pairs)
+    list(found.run())
     fit, test = found.fit_and_test_indices()
     assert sorted([*fit, *test]) == list(range(24))
     assert (len(fit), len(test)) == (12, 12)
     assert list(fit) != list(range(12))
     names = {found.image_hashes[i] for i in fit}
-    turned = Calibration(Sure(pairs), REQUEST, pairs[::-1])
+    turned = Calibration(Sure(pairs[::-1]), REQUEST, pairs[::-1])
+    list(turned.run())
     assert {turned.image_hashes[i] for i in turned.fit_and_test_indices()[0]} == names
 
 
@@ -120,7 +125,8 @@ def test_one_image_in_two_files_is_in_one_half(pairs: list[Case], tmp_path: Path
         copy = tmp_path / f"again-{pair.name}.png"
         Image.open(pair.image_file).save(copy, compress_level=1)
         copies.append(Case.from_files(f"again-{pair.name}", copy, pair.mask_file))
-    found = Calibration(Sure(pairs), REQUEST, [*pairs, *copies])
+    found = Calibration(Sure([*pairs, *copies]), REQUEST, [*pairs, *copies])
+    list(found.run())
     fit, test = found.fit_and_test_indices()
     assert len(fit) == len(test) == 24
     assert {found.image_hashes[i] for i in fit}.isdisjoint(found.image_hashes[i] for i in test)
@@ -257,3 +263,95 @@ def test_a_real_model(tiny_model: Model, pairs: list[Case]) -> None:
     size, _ = run.geometry.voxel_volume
     np.testing.assert_allclose(found.sample_voxel_counts[1], run.volumes / size)
     assert sum(found.reliability().counts) == 2 * 48 * 64
+
+
+class Overconfident(Sure):
+    """Its mean is too sure: the truth is that of a temperature of 2, around the masks."""
+
+    def segment(self, scan: Scan, request: InferenceSettings) -> SimpleNamespace:
+        number = self.asked
+        answer = super().segment(scan, request)
+        rng = np.random.default_rng(number)
+        true = np.clip(
+            np.where(self.masks[number], 0.85, 0.15) + rng.normal(0, 0.05, scan.array.shape), 0.01, 0.99
+        )
+        self.drawn.append(rng.random(true.shape) < true)
+        answer.mean = (true**2 / (true**2 + (1 - true) ** 2)).astype(np.float32)[None]
+        answer.mask = (answer.mean[0] > request.threshold).astype(np.uint8)
+        self.requests.append(request)
+        return answer
+
+
+@pytest.fixture
+def overconfident(pairs: list[Case], monkeypatch: pytest.MonkeyPatch) -> Calibration:
+    predictor = Overconfident(pairs)
+    predictor.drawn, predictor.requests = [], []
+    found = Calibration(predictor, REQUEST.replace(threshold=0.3), pairs)
+    numbers = {pair.name: i for i, pair in enumerate(pairs)}
+
+    def references(case: Case, label_map: Any) -> np.ndarray:
+        return predictor.drawn[numbers[case.name]][None].astype(np.uint8)
+
+    found._reference_readers = [partial(references, case, None) for case in pairs]
+    list(found.run())
+    return found
+
+
+def test_the_temperature_is_fitted_and_the_masks_stay(overconfident: Calibration) -> None:
+    before = overconfident.reliability()
+    soft_before = [row[0].soft_dice for row in overconfident.case_figures]
+    updates, notes = overconfident.card_updates()
+    assert notes == []
+    temperature = updates["temperature"]
+    assert temperature.value == pytest.approx(2, rel=0.05)
+    assert updates["threshold"] == temperature.calibrated_threshold(0.3)
+    assert updates["reliability"].ece_unsure < 0.02 < before.ece_unsure
+    assert updates["temperature_fit"].ece_before == pytest.approx(before.ece, abs=1e-3)
+    for name in ("volume_interval", "contour_band", "expected_dice"):
+        assert updates[name].threshold == updates["threshold"]
+    assert [row[0].soft_dice for row in overconfident.case_figures] != soft_before
+
+
+def test_the_soft_dice_is_that_of_the_calibrated_mean(overconfident: Calibration, pairs: list[Case]) -> None:
+    overconfident.fit_temperature()
+    predictor = Overconfident(pairs)
+    predictor.drawn, predictor.requests = [], []
+    scans = [pair.read_scan() for pair in pairs[:3]]
+    for scan, (figures,) in zip(scans, overconfident.case_figures, strict=False):
+        answer = predictor.segment(scan, REQUEST.replace(threshold=0.3))
+        mean = overconfident.temperature.calibrated(answer.mean[0])
+        assert figures.soft_dice == pytest.approx(soft_dice(mean, answer.mask > 0), abs=1e-3)
+
+
+def test_a_calibrated_model_is_calibrated_anew_from_what_it_gives(overconfident: Calibration) -> None:
+    """The second time the temperature of the first is left out, so it is found again."""
+    overconfident.fit_temperature()
+    first, threshold = overconfident.temperature, overconfident.threshold
+    predictor = overconfident.predictor
+    predictor.asked, predictor.drawn[:], predictor.requests[:] = 0, [], []
+    settings = overconfident.settings.replace(temperature=first, threshold=threshold)
+    again = Calibration(predictor, settings, overconfident.cases)
+    again._reference_readers = overconfident._reference_readers
+    list(again.run())
+    assert all(request.temperature.is_identity for request in predictor.requests)
+    assert predictor.requests[0].threshold == pytest.approx(0.3, abs=1e-5)
+    assert again.temperature == first  # until another is fitted, figures are those of the model as it is
+    assert again.threshold == threshold
+    ece_at_first = again.reliability().ece_unsure
+    again.fit_temperature()
+    assert again.temperature == first
+    assert again.threshold == pytest.approx(threshold, abs=2e-6)
+    assert ece_at_first < 0.02
+
+
+def test_few_images_leave_the_temperature_as_it_is(pairs: list[Case]) -> None:
+    warm = Temperature(value=1.5)
+    found = Calibration(Sure(pairs), REQUEST.replace(temperature=warm), pairs[:4])
+    list(found.run())
+    updates, notes = found.card_updates()
+    assert notes[0] == "no temperature: cases: are 4; a temperature needs 5; give more annotated images"
+    assert not {"temperature", "threshold", "temperature_fit"} & set(updates)
+    # right every time at 0.8, which is less at this temperature
+    assert updates["reliability"].ece_unsure == pytest.approx(
+        1 - warm.calibrated(np.array([0.8]))[0], abs=1e-4
+    )

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.bfloat16_check import Bfloat16Check
-from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
+from napari_latentseg.evaluation.calibration import VolumeInterval
+from napari_latentseg.evaluation.reliability import Reliability
 from napari_latentseg.models import store
 from napari_latentseg.models.card import CARD, ModelCard, read_card
 from napari_latentseg.models.card_text import card_text

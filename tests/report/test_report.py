@@ -19,7 +19,7 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.postprocess import PostProcess
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
-from napari_latentseg.evaluation.calibration import Reliability
+from napari_latentseg.evaluation.reliability import Reliability
 from napari_latentseg.measure import measure
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.report import make_report, write_report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
 from napari_latentseg.api.evaluation_options import Options, Other, run_evaluation, sample_counts
@@ -253,7 +253,9 @@ def calibrate(
 ) -> ModelCard:
     """Measure how reliable a model's probabilities and volumes are, and write that into its card.
 
-    The calibration of the mean probabilities is measured on all of the images. The intervals for areas and
+    A temperature of the mean probability is fitted to all of the images where there are five or more, and
+    tested by halves, each at the temperature of the other; threshold and masks stay what they are. How
+    reliable the mean then is, is measured on all of the images. The intervals for areas and
     volumes are fitted to one half of them and tested on the other. The contours that enclose the true edge,
     and the expected Dice, are fitted to all of them and tested by leaving each image out; they need 20. Where
     the folder holds the training images of the model, they are described in the card too, so that it can be
@@ -296,9 +298,10 @@ def calibrate(
     Returns
     -------
     ModelCard
-        The card as written, with `reliability` and, where there are enough images, `volume_interval`,
-        `contour_band` and `expected_dice`; with `bfloat16` where that was measured. `fit` is measured anew
-        where the folder holds the training images too; of a fine-tuned model, those of its base among them.
+        The card as written, with `reliability` and, where there are enough images, `temperature`,
+        `volume_interval`, `contour_band` and `expected_dice`; with `bfloat16` where that was measured. `fit`
+        is measured anew where the folder holds the training images too; of a fine-tuned model, those of its
+        base among them.
 
     Raises
     ------
@@ -312,6 +315,7 @@ def calibrate(
     >>> from napari_latentseg.sample_data import write_annotated_phantoms
     >>> data = write_annotated_phantoms("phantoms", 2)
     >>> card = calibrate("breast-ultrasound", data, samples=3, subset="all", out="calibrated", on_note=print)
+    no temperature: cases: ...
     no interval: cases: ...
     no contours: cases: ...
     no expected Dice: cases: ...
@@ -342,20 +346,9 @@ def calibrate(
         on_left_out(left_out.reason)
     for fraction in calibration.run():
         progress(fraction)
-    card_updates: dict[str, Any] = {"reliability": calibration.reliability()}
-    fits: tuple[tuple[str, str, Callable[[float], Any]], ...] = (
-        ("volume_interval", "interval", calibration.volume_interval),
-        ("contour_band", "contours", calibration.contour_band),
-        ("expected_dice", "expected Dice", calibration.expected_dice),
-    )
-    for field, words, fit in fits:
-        try:
-            card_updates[field] = fit(level)
-        except BadInput as error:
-            card_updates[field] = None
-            on_note(f"no {words}: {error}")
-    if calibration.bfloat16 is not None:  # else what another machine measured still holds
-        card_updates["bfloat16"] = calibration.bfloat16
+    card_updates, notes = calibration.card_updates(level)
+    for note in notes:
+        on_note(note)
     training, validation = cases_by_part(all_cases, split)
     if why_not := _why_reference_stays(located_model.card, len(training), split):
         on_note(f"what the training images are like stays as it is: {why_not}")

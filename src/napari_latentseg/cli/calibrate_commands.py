@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_FIGURES = {"name", "reliability", "volume_interval", "contour_band", "expected_dice", "bfloat16"}
+_FIGURES = {
+    "name", "temperature", "temperature_fit", "threshold", "reliability", "volume_interval", "contour_band",
+    "expected_dice", "bfloat16",
+}  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -94,6 +97,9 @@ def calibrate(
         if reliability.ece_unsure is not None:
             first, last = reliability.uncertain_range
             print_line(f"  {reliability.ece_unsure:.4f} for means from {first:g} to {last:g}", quiet=quiet)
+    if card.temperature is not None and (gain := card.temperature_fit) is not None:
+        print_line(f"temperature {card.temperature.describe()}: error {gain.describe()}", quiet=quiet)
+        print_line(f"  threshold {card.threshold:.2f}, which gives the same masks as before", quiet=quiet)
     if card.fit is not None:
         print_line(f"compares images with {card.fit.images} training images", quiet=quiet)
     if (interval := card.volume_interval) is not None:

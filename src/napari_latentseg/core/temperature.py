@@ -54,6 +54,16 @@ class Temperature(FrozenModel):
         """Whether it changes nothing."""
         return self.value == 1 and self.shift == 0
 
+    def describe(self) -> str:
+        """In words for people.
+
+        Examples
+        --------
+        >>> Temperature(value=1.5486, shift=-0.561).describe()
+        '1.55, log-odds shifted by -0.56'
+        """
+        return f"{self.value:.2f}" + (f", log-odds shifted by {self.shift:.2f}" if self.shift else "")
+
     def calibrated(self, mean: Any) -> Any:
         """Mean probabilities at this temperature, of the same shape and type.
 

@@ -9,5 +9,6 @@ Only arrays and geometry; running a model on a data set is `napari_latentseg.inf
 - `stability`: how alike the samples of an image are (PSNR, SSIM).
 - `compare`: a label map against a reference, class by class, with distances in mm.
 - `fit`, `header_fit`: whether an image is like those that a model was trained on.
-- `calibration`: reliability of probabilities, and conformal intervals for areas and volumes.
+- `reliability`: how often a voxel with some probability belongs to the class; `temperature_fit` corrects it.
+- `calibration`: conformal intervals for areas and volumes.
 """

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_latentseg.core.frozen import FrozenModel
-from napari_latentseg.evaluation.calibration import Reliability, ReliabilityAccumulator
+from napari_latentseg.evaluation.reliability import Reliability, ReliabilityAccumulator
 
 __all__ = ["CalibrationSums", "MeanCalibration", "RiskCoverage", "risk_coverage"]
 

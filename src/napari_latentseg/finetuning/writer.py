@@ -130,8 +130,9 @@ def write_candidate(
         training_data=(*base.training_data, own),
         licence=combined_licence(base.licence, [one.licence for one in base.training_data]),
         metrics=_metrics(candidate, comparison),
-        # they were measured with the base's weights
+        # they were measured with the base's weights; its temperature and threshold are still the best guess
         reliability=None,
+        temperature_fit=None,
         volume_interval=None,
         contour_band=None,
         expected_dice=None,

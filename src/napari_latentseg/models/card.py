@@ -18,11 +18,13 @@ from napari_latentseg.data.label_map import LabelTarget
 from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.errors import BadInput, first_validation_error
 from napari_latentseg.evaluation.bfloat16_check import Bfloat16Check
-from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
+from napari_latentseg.evaluation.calibration import VolumeInterval
 from napari_latentseg.evaluation.contour_band import ContourBand
 from napari_latentseg.evaluation.expected_dice import ExpectedDice
 from napari_latentseg.evaluation.fit import FitReference
+from napari_latentseg.evaluation.reliability import Reliability
 from napari_latentseg.evaluation.sample_agreement import SampleAgreement
+from napari_latentseg.evaluation.temperature_fit import TemperatureFit
 
 __all__ = ["CARD", "Ancestor", "MetricRecord", "ModelCard", "TrainingData", "read_card"]
 
@@ -179,7 +181,10 @@ class ModelCard(FrozenModel):
     unjudged
         Why not all of its performance was measured, in words; empty where it was, or where nobody tried.
     reliability
-        Calibration of its mean probability against observed frequencies; None where not measured.
+        Calibration of its mean probability, at its temperature, against observed frequencies; None where not
+        measured.
+    temperature_fit
+        What the temperature was fitted on, and what it gains; None where it was not fitted.
     volume_interval
         Calibration of the intervals of areas and volumes; None where not calibrated.
     fit
@@ -234,6 +239,7 @@ class ModelCard(FrozenModel):
     metrics: tuple[MetricRecord, ...] = ()
     unjudged: str = ""
     reliability: Reliability | None = None
+    temperature_fit: TemperatureFit | None = None
     volume_interval: VolumeInterval | None = None
     fit: FitReference | None = None
     contour_band: ContourBand | None = None

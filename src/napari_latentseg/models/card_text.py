@@ -6,10 +6,13 @@ import re
 
 from napari_latentseg.core.percent import percent
 from napari_latentseg.core.record import SAMPLING_SOURCES
-from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
+from napari_latentseg.core.temperature import Temperature
+from napari_latentseg.evaluation.calibration import VolumeInterval
 from napari_latentseg.evaluation.contour_band import ContourBand
 from napari_latentseg.evaluation.expected_dice import MISSED_DICE, ExpectedDice
 from napari_latentseg.evaluation.fit import FitReference
+from napari_latentseg.evaluation.reliability import Reliability
+from napari_latentseg.evaluation.temperature_fit import TemperatureFit
 from napari_latentseg.models.card import MetricRecord, ModelCard
 from napari_latentseg.models.training_log import TrainingLog
 from napari_latentseg.utils.counts import count_text
@@ -75,6 +78,8 @@ def card_lines(card: ModelCard, log: TrainingLog | None = None) -> list[tuple[st
             lines.append((f"  {name}", text))
     if card.reliability:
         lines.append(("Calibration", _reliability_text(card.reliability)))
+    if card.temperature:
+        lines.append(("Temperature", _temperature_text(card.temperature, card.temperature_fit)))
     if card.volume_interval:
         lines.append(("Intervals", _interval_text(card.volume_interval)))
     if card.contour_band:
@@ -173,6 +178,21 @@ def _reliability_text(reliability: Reliability) -> str:
     ensemble = f"mean of {count_text(reliability.samples, 'sample')} from {reliability.source}"
     error = f"expected calibration error {reliability.ece:.4f}{uncertain_text}"
     return f"{error} ({ensemble}), on {reliability.data}"
+
+
+def _temperature_text(temperature: Temperature, fit: TemperatureFit | None) -> str:
+    """What the mean probability is calibrated with, and what that gains, in words."""
+    text = f"{temperature.describe()}; applied to the mean probability, not to single samples"
+    if fit is None:
+        return f"{text}; that of the base model"
+    halves = "; ".join(
+        f"{count_text(half.images, 'image')} {half.describe()} (temperature {half.temperature.describe()})"
+        for half in fit.halves
+    )
+    return (
+        f"{text}. Expected calibration error {fit.describe()}, each half of the images at the temperature of"
+        f" the other: {halves}"
+    )
 
 
 def _interval_text(interval: VolumeInterval) -> str:

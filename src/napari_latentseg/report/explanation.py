@@ -12,7 +12,7 @@ from napari_latentseg.review import uncertainty_basis
 from napari_latentseg.utils.counts import count_text
 
 if TYPE_CHECKING:
-    from napari_latentseg.evaluation.calibration import Reliability
+    from napari_latentseg.evaluation.reliability import Reliability
     from napari_latentseg.models.card import ModelCard
 
 __all__ = ["curve_points", "curve_text", "explanation"]

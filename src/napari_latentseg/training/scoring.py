@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
-from napari_latentseg.evaluation.calibration import ReliabilityAccumulator
 from napari_latentseg.evaluation.metrics import hd95
+from napari_latentseg.evaluation.reliability import ReliabilityAccumulator
 from napari_latentseg.inference.positional_noise import PositionalNoise
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.training.patches import EncodedPatches

@@ -14,7 +14,7 @@ from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.plain_text import plain_text
 
 if TYPE_CHECKING:
-    from napari_latentseg.evaluation.calibration import Reliability
+    from napari_latentseg.evaluation.reliability import Reliability
 
 __all__ = ["ReliabilityPlot"]
 
