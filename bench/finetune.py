@@ -111,7 +111,7 @@ def speed(base: str, data: Path, count: int = 32, batch: int = 16) -> dict[str, 
     known = encode_patches(method, tuning, pieces, compute)
     plan = FineTuneConfig(batch=batch)
     steps = count // batch
-    tuner = Tuner(method, tuning, known, None, None, None, compute, plan, 0, card.threshold, steps, 1e9)
+    tuner = Tuner(method, tuning, known, None, None, None, compute, plan, 0, card.raw_threshold, steps, 1e9)
 
     def quick() -> float:
         begun = time.process_time()

@@ -61,7 +61,7 @@ def test_the_temperature_goes_into_the_card_and_the_masks_stay(
     card = read_card(model)
     assert f"temperature {card.temperature.describe()}: error {card.temperature_fit.describe()}" in ended.out
     assert [half.images for half in card.temperature_fit.halves] == [10, 10]
-    assert card.raw_threshold == pytest.approx(0.5, abs=1e-5)
+    assert card.raw_threshold == pytest.approx(0.5, abs=1e-4)
     assert card.reliability.ece < card.temperature_fit.ece_before
     assert f"Temperature:   {card.temperature.describe()}" in card_text(card)
     cli("segment", image, "-m", model, "-n", 3, "--out", tmp_path / "after")

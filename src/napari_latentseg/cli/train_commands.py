@@ -269,6 +269,9 @@ def _print_event(event: TrainEvent, quiet: bool) -> None:
         # in the stage of an autoencoder this is the Dice of its reconstruction, not of a segmentation
         line = f"{_place(event)}epoch {event.epoch}: DSC {event.dsc:.4f}"
         print_line(f"{line} on the validation images", quiet=quiet)
+    elif event.event == "saved":
+        for note in event.notes:
+            print_line(note, quiet=quiet)
 
 
 def _place(event: TrainMemory | TrainProgress | TrainEpoch) -> str:

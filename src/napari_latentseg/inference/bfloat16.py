@@ -47,6 +47,11 @@ class Bfloat16Comparison:
         self._kept_bytes = 0
         self._engine = compute.engine
 
+    @property
+    def takes_more(self) -> bool:
+        """Whether another result would be kept, if there is room for it."""
+        return self.is_possible and len(self._kept) < _MAX_IMAGES
+
     def image_count(self, case_count: int) -> int:
         """How many of so many images are compared at most."""
         return min(case_count, _MAX_IMAGES) if self.is_possible else 0
@@ -54,7 +59,7 @@ class Bfloat16Comparison:
     def keep(self, scan: Scan, segmentation: Segmentation) -> None:
         """Keep a result in float32 to compare with, where it is wanted and there is room for it."""
         size = int(scan.array.nbytes + segmentation.mask.nbytes + segmentation.mean.nbytes)
-        if self.is_possible and len(self._kept) < _MAX_IMAGES and self._kept_bytes + size <= _MAX_KEPT_BYTES:
+        if self.takes_more and self._kept_bytes + size <= _MAX_KEPT_BYTES:
             self._kept.append((scan, replace(segmentation, variance=None)))
             self._kept_bytes += size
 

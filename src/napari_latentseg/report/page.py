@@ -99,6 +99,7 @@ def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, 
         ("Method", method),
         ("Samples", uncertainty_basis(result)),
         ("Threshold", f"{record.threshold:g}"),
+        *([("Temperature", record.temperature.describe())] if record.temperature is not None else []),
         ("Mask", describe_mask(record)),
         (
             "Image",

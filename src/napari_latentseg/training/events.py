@@ -145,6 +145,9 @@ class TrainSaved(EventRecord):
         Number of epochs trained, over all stages and members.
     stopped
         Whether it was stopped before the end.
+    notes
+        A sentence on each figure of the card that its validation images are too few for; no key on the line
+        where there is none.
     """
 
     event: Literal["saved"] = "saved"
@@ -152,6 +155,11 @@ class TrainSaved(EventRecord):
     dsc: float | None
     epochs: int
     stopped: bool
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of a JSON line, with the keys in a fixed order."""
+        return self.model_dump(mode="json", exclude=None if self.notes else {"notes"})
 
 
 class FineTuneData(EventRecord):

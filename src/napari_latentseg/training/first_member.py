@@ -99,7 +99,7 @@ def card_with_members(base: ModelCard, trained: ModelCard) -> ModelCard:
         modality=base.modality,
         classes=base.classes,
         default_samples=base.default_samples,
-        threshold=base.threshold,
+        threshold=base.raw_threshold,  # its temperature is that of its own samples
         training_data=base.training_data,
         licence=base.licence,
         intended_use=base.intended_use,

@@ -19,6 +19,7 @@ from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.core.record import SamplingSource
 from napari_latentseg.errors import BadInput, Cancelled, first_validation_error
 from napari_latentseg.evaluation.sample_agreement import SampleAgreement
+from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import method_class
 from napari_latentseg.models.card import NAME_PATTERN, ModelCard, TrainingData, read_card
@@ -258,9 +259,10 @@ class TrainingJob:
             self.config.card.images_are_crops,
             (lambda: time.monotonic() > deadline) if members.stopped else self.should_stop,
             list(card.metrics),
+            is_calibrated=card.reliability is not None,
         )
         yield from judging.run()
-        changes = {"metrics": tuple(judging.records), "fit": judging.fit}
+        changes = judging.card_updates | {"metrics": tuple(judging.records), "fit": judging.fit}
         update_card(self.out, changes | {"unjudged": "" if judging.is_complete else _UNJUDGED})
         if judging.is_complete and not members.stopped:
             self.checkpoint.remove()
@@ -273,6 +275,7 @@ class TrainingJob:
             dsc=None if dsc is None else round(dsc, 4),
             epochs=len(members.events),
             stopped=members.stopped or not judging.is_complete,
+            notes=tuple(judging.notes),
         )
 
     def _build_card(
@@ -323,8 +326,17 @@ class TrainingJob:
     def _evaluation_settings(self, methods: Sequence[Method]) -> list[tuple[SamplingSource, int]]:
         """Sampling sources and numbers of samples that are evaluated: one sample, an ensemble, all members.
 
-        Eight augmented views: of flips and quarter turns there are no more.
+        Of the default source as many samples as a run draws by default, so that the model is calibrated on
+        the same results. Else eight augmented views: of flips and quarter turns there are no more.
         """
+        default = InferenceSettings.for_model(read_card(self.out))
+        settings = self._sources_to_evaluate(methods)
+        return [
+            (source, default.samples if source == default.source and count > 1 else count)
+            for source, count in settings
+        ]
+
+    def _sources_to_evaluate(self, methods: Sequence[Method]) -> list[tuple[SamplingSource, int]]:
         settings: list[tuple[SamplingSource, int]]
         if not methods[0].is_deterministic:
             (source, *_) = self._sources(methods)

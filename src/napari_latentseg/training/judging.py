@@ -18,7 +18,7 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.cases import Case
 from napari_latentseg.data.label_map import LabelMap
-from napari_latentseg.errors import Cancelled
+from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.evaluation.fit import FitReference
 from napari_latentseg.inference.evaluate import Evaluation
 from napari_latentseg.inference.fit import fit_reference
@@ -28,8 +28,10 @@ from napari_latentseg.io import read_scan_lazy
 from napari_latentseg.methods.base import Method
 from napari_latentseg.models.card import MetricRecord
 from napari_latentseg.models.folder import Model
+from napari_latentseg.models.split import Split
 from napari_latentseg.training.datasets import AnnotatedDataset
 from napari_latentseg.training.events import TrainJudging
+from napari_latentseg.training.judging_calibration import JudgingCalibration
 from napari_latentseg.utils.device import Compute
 
 __all__ = ["GRACE_S", "Judging", "JudgingSample", "ThinnedCase", "stops_networks"]
@@ -181,11 +183,18 @@ class Judging:
         Asked every tenth of a second; True stops the networks at their next layer.
     records
         The figures that an earlier judging of the same weights has: that one was stopped after them.
+    is_calibrated
+        Whether that one calibrated the model, too.
 
     Attributes
     ----------
     records
         One for each source and data set, in this order.
+    card_updates
+        The fields of the card that come from calibrating it on the results of its default source and number
+        of samples; empty until that is done, and where an earlier judging did it.
+    notes
+        A sentence on each figure that could not be had so, and why.
     fit
         What the training images are like; None until that is known.
     is_complete
@@ -202,6 +211,9 @@ class Judging:
     are_crops: bool = False
     should_stop: Callable[[], bool] = lambda: False
     records: list[MetricRecord] = field(default_factory=list)
+    is_calibrated: bool = False
+    card_updates: dict[str, Any] = field(init=False, default_factory=dict)
+    notes: list[str] = field(init=False, default_factory=list)
     fit: FitReference | None = field(init=False, default=None)
     is_complete: bool = field(init=False, default=False)
 
@@ -219,16 +231,36 @@ class Judging:
             with stops_networks(self.model.members, is_abandoned.is_set):
                 for number, (source, count) in enumerate(self.settings):
                     first_record = number * len(self.datasets)
+                    calibration = self._calibration(source, count)
+                    if calibration is not None:  # of all data sets at once
+                        del self.records[first_record:]
                     if len(self.records) >= first_record + len(self.datasets):
                         continue
                     yield TrainJudging(source=source, samples=count)
                     samples = samples or self._choose()
-                    yield from self._judge_source(source, count, samples, is_abandoned)
+                    yield from self._judge_source(source, count, samples, calibration, is_abandoned)
+                    if calibration is not None:
+                        for _ in self._watched(calibration.compare_bfloat16(), is_abandoned):
+                            pass
+                        self.card_updates, self.notes = calibration.card_updates()
+                        self.is_calibrated = True
                 for _ in self._watched(self._describe_training_images(), is_abandoned):
                     pass
             self.is_complete = True
         except Cancelled:
             return
+
+    def _calibration(self, source: SamplingSource, count: int) -> JudgingCalibration | None:
+        """What calibrates the model on the results of a source, if it is used with that."""
+        settings = InferenceSettings.for_model(self.model.card)
+        if self.is_calibrated or (source, count) != (settings.source, settings.samples):
+            return None
+        split = Split(frozenset(self.hashes["train"]), frozenset(self.hashes["validation"]))
+        try:
+            return JudgingCalibration(Predictor(self.model, self.compute.device), settings, split)
+        except BadInput as error:
+            self.notes = [f"no calibration: {error}"]
+            return None
 
     def _choose(self) -> list[JudgingSample]:
         validation = set(self.hashes["validation"])
@@ -252,17 +284,21 @@ class Judging:
         source: SamplingSource,
         count: int,
         samples: Sequence[JudgingSample],
+        calibration: JudgingCalibration | None,
         is_abandoned: threading.Event,
     ) -> Iterator[TrainJudging]:
         """The records of one source that are not there yet."""
         predictor = Predictor(self.model, self.compute.device)
         settings = InferenceSettings.for_model(self.model.card, source=source, samples=count)
+        options: dict[str, Any] = {}
+        if calibration is not None:
+            settings, options = calibration.settings, {"on_scored": calibration.add}
         total = count * sum(sample.planes for sample in samples)
         finished = len(self.records) % len(self.datasets)
         done = count * sum(sample.planes for sample in samples[:finished])
         reported = time.monotonic()
         for data, sample in list(zip(self.datasets, samples, strict=True))[finished:]:
-            evaluation = Evaluation(predictor, settings, sample.cases)
+            evaluation = Evaluation(predictor, settings, sample.cases, **options)
             for _ in self._watched(evaluation.run(), is_abandoned):
                 if time.monotonic() - reported >= _SECONDS_BETWEEN_EVENTS:
                     reported = time.monotonic()
