@@ -20,6 +20,7 @@ from napari_latentseg.core.record import RunRecord
 from napari_latentseg.core.reorient import reorient
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.core.temperature import NO_TEMPERATURE
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.io.dicom import reader as dicom
@@ -228,6 +229,7 @@ def _read(row: CaseRow) -> _SavedCase:
             source=record.source,
             seed=record.seed,
             threshold=record.threshold,
+            temperature=record.temperature or NO_TEMPERATURE,
         ),
         PlaneView(record.plane, order if is_reoriented else ()),
         DisplayData.from_segmentation(segmentation),
