@@ -203,6 +203,9 @@ def test_the_record_is_what_a_card_holds(tmp_path: Path) -> None:
     report = evaluation.report()
     assert record.values == {k: round(v, 4) for k, v in report.mean.model_dump().items()}
     assert record.conventions == report.conventions
+    low, high = record.intervals["dsc"]
+    assert low <= record.values["dsc"] <= high
+    assert record.missed == sum(image.dsc < 0.1 for image in report.images)
 
 
 @pytest.mark.parametrize("classes", [ONE, TWO])

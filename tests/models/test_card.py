@@ -11,6 +11,8 @@ from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import CARD, MetricRecord, ModelCard, read_card
 from napari_latentseg.models.card_text import card_lines, card_text
+from napari_latentseg.models.store import list_cards, locate_model
+from napari_latentseg.models.training_log import read_training_log
 
 
 def edit(folder: Path, *path: str | int, value: object) -> None:
@@ -168,3 +170,29 @@ def test_the_figures_of_each_class_are_in_the_card_and_its_text(lesions: Path) -
     earlier = card.model_dump(mode="json")
     del earlier["metrics"][0]["classes"]  # as earlier versions wrote it
     assert ModelCard.model_validate(earlier).metrics[0].classes == {}
+
+
+def test_figures_are_told_with_their_number_of_images_intervals_and_missed_objects() -> None:
+    card = list_cards()["breast-ultrasound"]
+    metric = MetricRecord(
+        data="a set", images=62, samples=5, source="augment",
+        values={"dsc": 0.8184, "hd95": 12.34}, intervals={"dsc": (0.77, 0.861), "hd95": (9.0, 16.0)},
+        missed=3,
+    )  # fmt: skip
+    lines = dict(card_lines(card.replace(metrics=(metric,))))
+    assert lines["Measured"] == (
+        "DSC 0.818 (0.770 to 0.861), HD95 12.3 pixel (9.0 to 16.0) (mean of 5 samples from augment) on a set,"
+        " 62 images; 3 missed (DSC < 0.1); in parentheses 95 % intervals over images"
+    )
+    plain = dict(
+        card_lines(card.replace(metrics=(metric.replace(intervals={}, missed=None, data="62 of it"),)))
+    )
+    assert plain["Measured"] == "DSC 0.818, HD95 12.3 pixel (mean of 5 samples from augment) on 62 of it"
+
+
+def test_the_course_of_the_training_is_told() -> None:
+    model = locate_model("retina-vessels")
+    log = read_training_log(model.folder)
+    assert log is not None
+    assert dict(card_lines(model.card, log))["Training"] == log.describe()
+    assert "Training" not in dict(card_lines(model.card))
