@@ -119,6 +119,7 @@ def test_from_the_models_over_the_scores_to_the_worst_image(
     qtbot.waitUntil(lambda: "of 3 patients" in fields.facts_label.text())
     qtbot.mouseClick(fields.readers, Qt.MouseButton.LeftButton, pos=QPoint(8, 8))
     assert fields.readers.isChecked()
+    qtbot.mouseClick(fields.objects, Qt.MouseButton.LeftButton, pos=QPoint(8, 8))
     choose(fields.against, "Second")
     qtbot.waitUntil(dialog.start_button.isEnabled)
     run_to_the_end(qtbot, dialog)
@@ -136,6 +137,8 @@ def test_from_the_models_over_the_scores_to_the_worst_image(
     assert rows["Missed (DSC < 0.1)"][1].startswith(f"{report.missed_count} of 5 (")
     assert rows["Calibration error (ECE)"][1] == f"{report.calibration.reliability.ece:.4f}"
     assert "GED² (2 readers)" in rows
+    ((name, objects),) = report.objects.items()
+    assert rows[f"Objects of {name}: AP"][1] == f"{objects.average_precision:.4f}"
 
     dialog.tabs.setCurrentWidget(dialog.worst_images)
     images = cells(dialog.worst_images)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from napari_latentseg.evaluation.intervals import score_intervals
+from napari_latentseg.evaluation.objects import ObjectScores
 from napari_latentseg.evaluation.paired import compare_paired
 from napari_latentseg.evaluation.report import EvaluatedModel, EvaluationReport, ImageResult, MeanScores
 from napari_latentseg.evaluation.scores import ImageScores, class_means
@@ -66,6 +67,13 @@ def test_classes_have_rows_with_their_number_of_images() -> None:
         ("DSC of head (2 images)", "0.7000"),
         ("DSC of body (1 image)", "0.7000"),
     ]
+
+
+def test_objects_are_counted() -> None:
+    objects = ObjectScores(images=4, matched=7, missed=2, extra=1, average_precision=0.71, f1=0.8)
+    rows = {row.name: row.value for row in summary_rows(report_of(DICES, objects={"nucleus": objects}))}
+    assert rows["Objects of nucleus: AP"] == "0.7100"
+    assert rows["Objects of nucleus: matched"] == "7 of 9, 1 extra"
 
 
 @pytest.mark.parametrize(

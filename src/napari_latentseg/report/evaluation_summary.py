@@ -67,7 +67,7 @@ def summary_line(report: EvaluationReport, source_labels: Mapping[str, str]) -> 
 
 
 def summary_rows(report: EvaluationReport) -> list[SummaryRow]:
-    """Means, classes, missed objects, calibration and the agreement with readers, in this order."""
+    """Means, classes, missed images, objects, calibration and the agreement with readers, in this order."""
     intervals, paired = report.intervals, report.paired
     rows = []
     for key, title, digits in (("dsc", "DSC", 4), ("iou", "IoU", 4), ("hd95", "HD95 (pixels)", 1)):
@@ -82,7 +82,8 @@ def summary_rows(report: EvaluationReport) -> list[SummaryRow]:
         title = f"DSC of {name} ({count_text(mean.images, 'image')})"
         interval = None if ends is None else ends.dsc
         rows.append(_score_row(title, mean.dsc, interval, None, score, 4, _MEANINGS["dsc"]))
-    return [*rows, _missed_row(report), *_calibration_rows(report), *_reader_rows(report)]
+    rows += [_missed_row(report), *_object_rows(report)]
+    return [*rows, *_calibration_rows(report), *_reader_rows(report)]
 
 
 def _score_row(
@@ -122,6 +123,17 @@ def _missed_row(report: EvaluationReport) -> SummaryRow:
     return SummaryRow(
         f"Missed (DSC < {MISSED_DICE})", text(report.missed_count), other=other, tooltip=meaning
     )
+
+
+def _object_rows(report: EvaluationReport) -> list[SummaryRow]:
+    meaning = "Objects of prediction and reference, matched at an IoU above 0.5"
+    rows = []
+    for name, objects in report.objects.items():
+        total = objects.matched + objects.missed
+        matched = f"{objects.matched} of {total}, {objects.extra} extra"
+        rows.append(SummaryRow(f"Objects of {name}: AP", f"{objects.average_precision:.4f}", tooltip=meaning))
+        rows.append(SummaryRow(f"Objects of {name}: matched", matched, tooltip=meaning))
+    return rows
 
 
 def _calibration_rows(report: EvaluationReport) -> list[SummaryRow]:

@@ -94,6 +94,8 @@ class EvaluationFields(QWidget):
         self.against = elastic_combo("Score this model on the same images, and test the difference")
         self.against.setAccessibleName("Compare with")
         self.readers = QCheckBox()
+        self.objects = QCheckBox("match the objects of the masks")
+        self.objects.setToolTip("For masks of many objects, as of nuclei: Dice does not tell their number")
         self.patients = QLineEdit()
         self.patients.setPlaceholderText("optional: a pattern of the names, such as ^(patient[0-9]+)")
         self.patients.setToolTip(
@@ -116,6 +118,7 @@ class EvaluationFields(QWidget):
         form.addRow("Compare with", self.against)
         form.addRow("Patients", self.patients)
         form.addRow("Readers", self.readers)
+        form.addRow("Objects", self.objects)
 
     def _connect(self) -> None:
         self.data.textChanged.connect(self._on_folder)
@@ -162,6 +165,7 @@ class EvaluationFields(QWidget):
         self.subset.setCurrentIndex(kinds.index((request.subset, request.lists is not None)))
         self.against.setCurrentIndex(max(0, self.against.findData(request.against)))
         self.readers.setChecked(request.with_readers)
+        self.objects.setChecked(request.with_objects)
 
     @property
     def card(self) -> ModelCard | None:
@@ -189,6 +193,7 @@ class EvaluationFields(QWidget):
             source=source,
             against=str(self.against.currentData() or ""),
             with_readers=self.readers.isEnabled() and self.readers.isChecked(),
+            with_objects=self.objects.isChecked(),
             patients=self.patients.text().strip(),
             device=preferences().device,
         )

@@ -28,6 +28,8 @@ class EvaluationRequest:
         None as the model is used.
     with_readers
         Whether the samples are compared with the masks of the readers in the folder.
+    with_objects
+        Whether the objects of the masks are matched, as of cell nuclei.
     patients
         A pattern of names whose first group is the patient; empty for none.
     device
@@ -42,6 +44,7 @@ class EvaluationRequest:
     source: str | None = None
     against: str = ""
     with_readers: bool = False
+    with_objects: bool = False
     patients: str = ""
     device: str = "auto"
 
@@ -66,7 +69,7 @@ class EvaluationRequest:
         ):
             if value:
                 command += [option, str(value)]
-        return command
+        return command + ["--objects"] * self.with_objects
 
 
 @dataclass(frozen=True)
