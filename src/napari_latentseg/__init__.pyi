@@ -24,6 +24,8 @@ from .api.models import locate_model as locate_model
 from .api.models import needs_compiling as needs_compiling
 from .api.models import plan_install as plan_install
 from .api.models import remove_model as remove_model
+from .api.readers import compare_readers as compare_readers
+from .api.readers import consensus as consensus
 from .api.reconstruction import evaluate_reconstruction as evaluate_reconstruction
 from .api.results import write_result as write_result
 from .api.training import FineTuned as FineTuned
@@ -47,6 +49,10 @@ from .errors import BadInput as BadInput
 from .errors import Cancelled as Cancelled
 from .evaluation.compare import Comparison as Comparison
 from .evaluation.compare import compare as compare
+from .evaluation.consensus import Consensus as Consensus
+from .evaluation.consensus import ReaderPerformance as ReaderPerformance
+from .evaluation.reader_comparison import ReaderComparison as ReaderComparison
+from .evaluation.reader_pairs import ReaderPair as ReaderPair
 from .evaluation.report import EvaluationReport as EvaluationReport
 from .evaluation.report import ReconstructionReport as ReconstructionReport
 from .inference.run import Run as Run

@@ -2,7 +2,8 @@
 
 `inference` segments; `evaluation` scores and calibrates; `training` trains and fine-tunes; `models` finds,
 loads, installs and exports models; `codecs` keeps their codecs; `versions` decides on fine-tuned models;
-`results` writes results; `fit` tells whether a model was made for an image; `batch` and `files` segment many.
+`results` writes results; `readers` compares masks of several readers; `fit` tells whether a model was made
+for an image; `batch` and `files` segment many.
 Importing them loads neither torch nor Qt: a function imports what it needs when it is called, after the cheap
 checks.
 """
@@ -29,6 +30,7 @@ from napari_latentseg.api.models import (
     plan_install,
     remove_model,
 )
+from napari_latentseg.api.readers import compare_readers, consensus
 from napari_latentseg.api.reconstruction import evaluate_reconstruction
 from napari_latentseg.api.results import write_result
 from napari_latentseg.api.training import finetune, train
@@ -49,7 +51,9 @@ __all__ = [
     "calibrate",
     "check_codec",
     "check_fit",
+    "compare_readers",
     "compile_model",
+    "consensus",
     "discard_model",
     "evaluate",
     "evaluate_reconstruction",

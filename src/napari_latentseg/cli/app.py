@@ -17,6 +17,7 @@ from napari_latentseg.cli import (
     batch_command,
     calibrate_commands,
     codecs_commands,
+    compare_command,
     evaluate_command,
     finetune_commands,
     models_commands,
@@ -57,6 +58,7 @@ segment_command.register(app)
 batch_command.register(app)
 scan_commands.register(app)
 review_commands.register(app)
+compare_command.register(app)
 train_commands.register(app)
 finetune_commands.register(app)
 calibrate_commands.register(app)

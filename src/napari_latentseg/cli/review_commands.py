@@ -1,24 +1,18 @@
-"""`measure`, `rank`, `compare` and `report`: work on a result that was written."""
+"""`measure`, `rank` and `report`: work on a result that was written."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table, progress_bar
 from napari_latentseg.cli.json_records import finding_json, measurement_json
-from napari_latentseg.cli.options import Channel, JsonOutput, OptionalModel, Overwrite, Quiet, Series
+from napari_latentseg.cli.options import Channel, JsonOutput, Overwrite, Quiet, Series
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_latentseg.core.classes import ClassInfo
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.models.card import ModelCard
@@ -38,7 +32,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command("measure")(measure_result)
     app.command("rank")(rank_result)
-    app.command("compare")(compare_masks)
     app.command("report")(report_result)
 
 
@@ -154,40 +147,6 @@ def rank_result(
     print_table(rows, quiet=quiet)
 
 
-def compare_masks(
-    mask: Annotated[Path, typer.Argument(help="A mask.")],
-    reference: Annotated[Path, typer.Argument(help="The mask that it is compared with.")],
-    model: OptionalModel = None,
-    assd: Annotated[
-        bool, typer.Option("--assd", help="Also the average symmetric surface distance.")
-    ] = False,
-    edited: Edited = False,
-    as_json: JsonOutput = False,
-) -> None:
-    """Compare two masks: DSC, IoU and HD95 of each class; distances in mm where the masks have a spacing.
-
-    A reference that lies where the mask does but is stored in another orientation is turned exactly.
-
-    What a run left out (slices after a cancelled one, outside a box) is not compared.
-    """
-    from napari_latentseg.evaluation.compare import compare
-
-    scans = [_read_mask(path) for path in (mask, reference)]
-    classes = _classes_of_masks(mask, model, scans, edited=edited)
-    segmented, segmented_text, note = _segmented_part((mask, reference), scans)
-    rows = compare(
-        scans[0].array, scans[1].array, scans[0].geometry, classes, reference_geometry=scans[1].geometry,
-        assd=assd, segmented=segmented, segmented_text=segmented_text,
-    )  # fmt: skip
-    if as_json:
-        print_json([asdict(row) for row in rows])
-        return
-    for row in rows:
-        print_line(row.describe())
-    if note:
-        print_line(note)
-
-
 def report_result(
     result: Result,
     out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")],
@@ -258,79 +217,3 @@ def _find_card(segmentation: Segmentation) -> ModelCard | None:
         return None
     has_same_files = all(model_record.sha256.get(name) == digest for name, digest in card.files.items())
     return card if has_same_files and card.version == model_record.version else None
-
-
-def _read_mask(path: Path) -> Scan:
-    """A mask file as labels in its geometry."""
-    from napari_latentseg.core.scan import Scan
-    from napari_latentseg.data.mask_file import read_mask_file
-
-    mask = read_mask_file(path)
-    return Scan(mask.labels, "".join(mask.geometry.axis_labels), mask.geometry, source=path)
-
-
-def _segmented_part(
-    paths: Sequence[Path], scans: Sequence[Scan]
-) -> tuple[NDArray[np.bool_] | None, str, str]:
-    """The voxels to compare where masks are of runs that left some out, in words, and a note for people.
-
-    Masks of different shapes have no common part: `compare` refuses them.
-    """
-    import numpy as np
-
-    from napari_latentseg.core.segmented_region import SegmentedRegion, segmented_voxels
-    from napari_latentseg.core.turn import find_turn
-    from napari_latentseg.io.read_results import sibling_record
-
-    target = scans[0]
-    parts, texts = [], []
-    for path, scan in zip(paths, scans, strict=True):
-        turn = find_turn(scan.geometry, scan.array.shape, target.geometry, target.array.shape)
-        if turn is None and scan.array.shape != target.array.shape:
-            return None, "", ""
-        # whether the file was edited since matters for its classes, not for what was segmented
-        record = sibling_record(path, edited=True)
-        if record is None:
-            continue
-        try:
-            voxels = segmented_voxels(record, np.asarray(scan.array), scan.geometry)
-        except BadInput as error:
-            raise BadInput(path, error.why, error.remedy) from error
-        if voxels is not None:
-            parts.append(voxels if turn is None else turn.apply(voxels))
-            texts.append(SegmentedRegion.from_record(record).describe())
-    if not parts:
-        return None, "", ""
-    text = " and ".join(dict.fromkeys(texts))
-    return np.logical_and.reduce(parts), text, f"Compared in {text} only: the rest was not segmented."
-
-
-def _classes_of_masks(
-    mask: Path, model: str | None, scans: list[Scan], *, edited: bool
-) -> tuple[ClassInfo, ...]:
-    """The classes of the model, or of the record beside the mask, or one for each label in the masks."""
-    import numpy as np
-
-    from napari_latentseg.core.classes import ClassInfo
-    from napari_latentseg.io.read_results import sibling_record
-
-    if model is not None:
-        from napari_latentseg import api
-
-        return api.locate_model(model).card.classes
-    record = sibling_record(mask, edited=edited)
-    if record is not None:
-        return record.classes
-    unique_labels: list[Any] = [np.setdiff1d(np.unique(np.asarray(scan.array)), 0) for scan in scans]
-    labels = (
-        np.unique(np.concatenate(unique_labels))
-        if any(len(labels_present) > 1 for labels_present in unique_labels)
-        else unique_labels[0][:1]
-    )
-    if labels.size == 0:
-        labels = np.array([1])
-    if labels.dtype.kind not in "bui" and not np.array_equal(labels, np.rint(labels)):
-        raise BadInput(mask, "holds values that are not labels", "give masks, not probabilities")
-    if labels.min() < 1 or labels.max() > 255:
-        raise BadInput(mask, "has labels beyond 1 to 255", "give masks of classes, not of single objects")
-    return tuple(ClassInfo(label=int(n), name=f"label {int(n)}", color="#ffb000") for n in labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from napari_latentseg.core.classes import ClassInfo, class_descendants
 from napari_latentseg.core.postprocess import PostProcess
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 
-__all__ = ["agreement_counts", "agreement_unavailable_reason"]
+__all__ = ["agreement_counts", "agreement_unavailable_reason", "iter_sample_masks"]
 
 
 def agreement_unavailable_reason(segmentation: Segmentation) -> str:
@@ -77,14 +77,33 @@ def agreement_counts(segmentation: Segmentation) -> NDArray[np.uint8] | NDArray[
     counts = np.zeros((len(classes), *spatial), dtype=dtype)
     roi_counts = counts[(slice(None), *roi)]
     is_member = _membership(classes)
-    cleanup = segmentation.cleanup if segmentation.record.volumes_cleaned else PostProcess()
-    labels = [c.label for c in classes]
-    for mask in maps.sample_masks(segmentation.record.sample_threshold, classes, roi):
-        if cleanup.is_active:
-            mask = cleanup.apply(mask, labels, segmentation.axes, segmentation.geometry.voxel_volume[0])
+    for mask in iter_sample_masks(segmentation):
         for class_counts, members in zip(roi_counts, is_member, strict=True):
             class_counts += members[mask]
     return counts
+
+
+def iter_sample_masks(segmentation: Segmentation) -> Iterator[NDArray[np.uint8]]:
+    """The label map of each sample that was kept, in the part that was predicted (`Segmentation.roi`).
+
+    They are at the threshold of the segmentation, and post-processed if the samples were before their volumes
+    were measured. None where the samples were not kept.
+
+    Parameters
+    ----------
+    segmentation
+        The result of a run.
+    """
+    maps = segmentation.sample_maps
+    if maps is None or not maps.is_complete:
+        return
+    classes = segmentation.classes
+    cleanup = segmentation.cleanup if segmentation.record.volumes_cleaned else PostProcess()
+    labels = [c.label for c in classes]
+    for mask in maps.sample_masks(segmentation.record.sample_threshold, classes, segmentation.roi or ()):
+        if cleanup.is_active:
+            mask = cleanup.apply(mask, labels, segmentation.axes, segmentation.geometry.voxel_volume[0])
+        yield mask
 
 
 def _membership(classes: Sequence[ClassInfo]) -> NDArray[np.uint8]:

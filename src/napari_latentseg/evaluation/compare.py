@@ -11,17 +11,13 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
-from napari_latentseg.core.turn import find_turn, misplacement
-from napari_latentseg.core.units import conversion
 from napari_latentseg.errors import BadInput
-from napari_latentseg.evaluation.arrays import Empty, Mask, empty_masks
-from napari_latentseg.evaluation.metrics import boundary, boundary_scores, dice, iou, surface_distances
+from napari_latentseg.evaluation.arrays import Empty, empty_masks
+from napari_latentseg.evaluation.label_maps import at_each_time, check_labels, class_mask_of, placed_on
+from napari_latentseg.evaluation.metrics import boundary_scores, dice, iou
+from napari_latentseg.evaluation.physical_distance import PhysicalDistance
 
 __all__ = ["Comparison", "compare"]
-
-# Cosine of the angle between two axes, 0 for orthogonal ones. Up to this value (0.06 degrees of shear) a grid
-# is measured as an orthogonal one, which is faster and changes a distance by 0.1 % at most.
-_ORTHOGONALITY_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -136,40 +132,25 @@ def compare(
     >>> round(row.dsc, 3), row.unit
     (0.667, 'mm')
     """
-    mask_labels, reference_labels = _check_labels("mask", mask), _check_labels("reference", reference)
-    if reference_geometry is not None:
-        reference_labels, reference_geometry = _turned_as_mask(
-            reference_labels, reference_geometry, geometry, mask_labels.shape
-        )
-    if mask_labels.shape != reference_labels.shape:
-        raise BadInput(
-            "reference",
-            f"has shape {reference_labels.shape}, the mask {mask_labels.shape}",
-            "give a reference of the same image",
-        )
+    mask_labels, reference_labels = check_labels("mask", mask), check_labels("reference", reference)
+    reference_labels = placed_on(
+        "reference", reference_labels, reference_geometry, geometry, mask_labels.shape
+    )
     if mask_labels.ndim != geometry.ndim:
         raise BadInput(
             "geometry",
             f"has {geometry.ndim} axes, the mask {mask_labels.ndim}",
             "give the geometry of the mask",
         )
-    if reference_geometry is not None:
-        _check_same_geometry(geometry, reference_geometry, mask_labels.shape)
     if segmented is not None:
         if not segmented.any():
             raise BadInput("mask", "has no slice that was segmented", "segment the image again")
         mask_labels, reference_labels = mask_labels * segmented, reference_labels * segmented
     if not classes:
         raise BadInput("classes", "are empty", "give masks with at least one label")
-    time_axis = geometry.axis_labels.index("t") if "t" in geometry.axis_labels else None
-    physical_distance = _physical_distance(geometry, time_axis)
-    times: Sequence[int | None] = [None] if time_axis is None else range(mask_labels.shape[time_axis])
+    physical_distance = PhysicalDistance.of(geometry)
     comparisons: list[Comparison] = []
-    for time in times:
-        mask_at_time, reference_at_time = (
-            labels if time is None else labels.take(time, time_axis)
-            for labels in (mask_labels, reference_labels)
-        )
+    for time, (mask_at_time, reference_at_time) in at_each_time(geometry, (mask_labels, reference_labels)):
         comparisons += _compare_timepoint(
             mask_at_time, reference_at_time, classes, time, physical_distance, assd
         )
@@ -181,14 +162,12 @@ def _compare_timepoint(
     reference: NDArray[Any],
     classes: Sequence[ClassInfo],
     time: int | None,
-    physical_distance: _PhysicalDistance,
+    physical_distance: PhysicalDistance,
     assd: bool,
 ) -> Iterator[Comparison]:
     diagonal = physical_distance.diagonal(mask.shape)
     for info in classes:
-        class_mask, class_reference = (
-            labels != 0 if len(classes) == 1 else labels == info.label for labels in (mask, reference)
-        )
+        class_mask, class_reference = (class_mask_of(labels, info, classes) for labels in (mask, reference))
         hd95, mean_distance = boundary_scores(
             class_mask, class_reference, physical_distance.distances, diagonal
         )
@@ -203,93 +182,3 @@ def _compare_timepoint(
             unit=physical_distance.unit,
             empty=empty_masks(class_mask, class_reference),
         )
-
-
-def _check_labels(name: str, array: Any) -> NDArray[Any]:
-    values = np.asarray(array)
-    if values.ndim < 2 or values.size == 0:
-        raise BadInput(name, f"has shape {values.shape}", "give a label map of two or more axes")
-    if values.dtype.kind == "f" and np.isfinite(values).all() and np.array_equal(values, np.rint(values)):
-        values = values.astype(np.int64)  # NIfTI and TIFF files often hold labels as floating point
-    if values.dtype.kind not in "bui":
-        raise BadInput(name, "has values that are no labels", "give a label map, not probabilities")
-    return values
-
-
-def _turned_as_mask(
-    reference: NDArray[Any], reference_geometry: Geometry, geometry: Geometry, shape: tuple[int, ...]
-) -> tuple[NDArray[Any], Geometry]:
-    """The reference index on index with the mask; as it is where it lies elsewhere."""
-    if reference.ndim != reference_geometry.ndim or len(shape) != geometry.ndim:
-        return reference, reference_geometry
-    turn = find_turn(reference_geometry, reference.shape, geometry, shape) if geometry.frame else None
-    if turn is None:
-        return reference, reference_geometry
-    return turn.apply(reference), turn.apply_to_geometry(reference_geometry, reference.shape)
-
-
-def _check_same_geometry(geometry: Geometry, other: Geometry, shape: tuple[int, ...]) -> None:
-    if other.ndim != geometry.ndim:
-        raise BadInput(
-            "reference",
-            f"has {other.ndim} axes, the mask {geometry.ndim}",
-            "give a reference of the same image",
-        )
-    if "pixel" in (*geometry.units, *other.units):
-        return  # without a unit of length (a photograph) there is no position to check
-    if not (geometry.frame and other.frame):  # unknown in a TIFF, which does not say e.g. LPS: not compared
-        other = replace(other, frame=geometry.frame)
-    if not geometry.agrees_with(other, shape):
-        why = misplacement(other, shape, geometry, shape).replace("its image", "the mask")
-        raise BadInput("reference", why, "give a reference of the same image")
-
-
-@dataclass(frozen=True)
-class _PhysicalDistance:
-    """Distances between voxels in physical units, exact for anisotropic, oblique and sheared grids.
-
-    Attributes
-    ----------
-    linear
-        Matrix from voxel steps along the axes to lengths in `unit`, `(d, d)`.
-    unit
-        See `Comparison.unit`.
-    """
-
-    linear: NDArray[np.float64]
-    unit: str
-
-    @property
-    def steps(self) -> NDArray[np.float64]:
-        """Distance of neighbouring voxels along each axis, `(d,)`, in `unit`."""
-        return np.asarray(np.linalg.norm(self.linear, axis=0), dtype=np.float64)
-
-    def diagonal(self, shape: tuple[int, ...]) -> float:
-        """Longest diagonal of an image of this shape, in `unit`."""
-        # the corner-to-corner vectors (±n_1, ..., ±n_d); they differ in length on a sheared grid
-        signs = np.array(np.meshgrid(*[(-1, 1)] * len(shape))).reshape(len(shape), -1)
-        return float(np.linalg.norm(self.linear @ (signs * np.array(shape)[:, None]), axis=0).max())
-
-    def distances(self, a: Mask, b: Mask) -> NDArray[np.float64]:
-        """Distances between the boundaries of two masks that are not empty, both directions pooled."""
-        directions = self.linear / self.steps
-        if np.abs(directions.T @ directions - np.eye(len(directions))).max() <= _ORTHOGONALITY_TOLERANCE:
-            return np.concatenate(surface_distances(a, b, [float(s) for s in self.steps]))
-        from scipy.spatial import cKDTree  # the distance transform needs orthogonal axes
-
-        first, second = (np.argwhere(boundary(mask)) @ self.linear.T for mask in (a, b))
-        return np.concatenate([cKDTree(second).query(first)[0], cKDTree(first).query(second)[0]])
-
-
-def _physical_distance(geometry: Geometry, time_axis: int | None) -> _PhysicalDistance:
-    """The distances of a geometry without its time axis; in pixels if the units cannot be converted."""
-    spatial_axes = [i for i in range(geometry.ndim) if i != time_axis]
-    units = [geometry.units[i] for i in spatial_axes]
-    linear = geometry.matrix[np.ix_(spatial_axes, spatial_axes)]
-    unit = units[-1]
-    factors = [conversion(u, unit) for u in units]
-    if None in factors:
-        linear, unit = np.eye(len(spatial_axes)), "pixel"
-    else:
-        linear = linear * np.array(factors, dtype=np.float64)[:, None]
-    return _PhysicalDistance(linear, unit)

@@ -1,0 +1,151 @@
+"""Pictures of the slices in which readers differ most: every reader's outline, and the model's variance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.segmentation import MAX_VARIANCE
+from napari_latentseg.evaluation.label_maps import class_mask_of
+from napari_latentseg.evaluation.reader_comparison import ReaderComparison
+from napari_latentseg.report.pictures import background_of, side_by_side, with_heatmap, with_outlines
+
+__all__ = ["CONSENSUS_COLOR", "READER_COLORS", "SlicePicture", "draw_slices"]
+
+READER_COLORS = (
+    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#bbbbbb",
+)  # fmt: skip
+"""Of the readers in their order: the colours of Okabe and Ito, which colour-blind people can tell apart."""
+
+CONSENSUS_COLOR = "#ffffff"
+
+_MAX_PICTURES = 3  # slices; more make the page long, and the map can be written whole
+_PANEL_SIDE = 300  # pixels, of the longer side: four fit beside each other on a screen
+_MAX_READ_SIDE = 1024  # voxels; a larger slice is subsampled
+_FULL_VIEW_SIDE = 160  # voxels; a slice up to this size is always shown whole
+_MARGIN = 0.25  # of the side of the part that anyone marked, so that its surroundings can be seen
+_MIN_SIDE = 64  # voxels of a part, so that a small object is not drawn as a few large squares
+_AXES = {"t": "time", "z": "slice"}
+
+
+@dataclass(frozen=True)
+class SlicePicture:
+    """Pictures of one slice side by side.
+
+    Attributes
+    ----------
+    title
+        Which slice, counted from 1, such as ``"Slice 3 of 12"``.
+    png, size
+        The pictures as PNG, with width and height in pixels.
+    disagreement, variance
+        Sums over the slice, in voxels, of the disagreement and of the model's variance; None without one.
+    is_cropped
+        Whether a part of the slice is shown.
+    """
+
+    title: str
+    png: bytes
+    size: tuple[int, int]
+    disagreement: float
+    variance: float | None
+    is_cropped: bool
+
+
+def draw_slices(comparison: ReaderComparison, image: Scan | None) -> list[SlicePicture]:
+    """Draw the slices of largest disagreement: image, outlines, disagreement, and the model's variance.
+
+    Parameters
+    ----------
+    comparison
+        Of the readers. Of several classes, outlines are those of all, and maps the largest value of any.
+    image
+        Index on index with the masks; None shows the share of the readers that marked a voxel.
+
+    Returns
+    -------
+    list of SlicePicture
+        Up to three, the largest disagreement first; where all agree, the slice with the most voxels marked.
+    """
+    disagreement = comparison.largest_disagreement
+    sums = disagreement.sum(axis=(-2, -1), dtype=np.float64)
+    if not sums.any():
+        sums = np.sum([labels != 0 for labels in comparison.label_maps], axis=(0, -2, -1)) / 1e9
+    order = np.argsort(-sums, axis=None, kind="stable")[:_MAX_PICTURES]
+    indices = [tuple(int(i) for i in np.unravel_index(n, sums.shape)) for n in order if sums.flat[n] > 0]
+    return [_draw(comparison, image, index, disagreement) for index in indices]
+
+
+def _draw(
+    comparison: ReaderComparison,
+    image: Scan | None,
+    index: tuple[int, ...],
+    disagreement: NDArray[np.float32],
+) -> SlicePicture:
+    maps = None if comparison.model is None else comparison.model.maps
+    variance = None if maps is None or maps.variance is None else maps.variance.max(axis=0)
+    is_marked = np.any([labels[index] != 0 for labels in comparison.label_maps], axis=0)
+    if maps is not None:
+        is_marked |= maps.mask[index] != 0
+    rows, columns = _part(is_marked)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    step = max(1, -(-max(height, width) // _MAX_READ_SIDE))
+    plane: tuple[Any, ...] = (
+        *index,
+        slice(rows.start, rows.stop, step),
+        slice(columns.start, columns.stop, step),
+    )
+    vertical, horizontal = comparison.geometry.spacing[-2:]
+    scale = _PANEL_SIDE / max(height * vertical, width * horizontal)
+    size = (max(1, round(width * horizontal * scale)), max(1, round(height * vertical * scale)))
+    share = np.mean([labels[plane] != 0 for labels in comparison.label_maps], axis=0)
+    background = background_of(image, plane, share).resize(size, Image.Resampling.BICUBIC)
+    panels = [background, _outlined(background, comparison, plane)]
+    panels.append(with_heatmap(background, disagreement[plane].astype(np.float64) / MAX_VARIANCE))
+    if variance is not None:
+        panels.append(with_heatmap(background, variance[plane].astype(np.float64) / MAX_VARIANCE))
+    png, picture_size = side_by_side(panels)
+    shape = comparison.label_maps[0].shape
+    places = [
+        f"{_AXES.get(axis, axis)} {i + 1} of {n}"
+        for axis, i, n in zip(comparison.geometry.axis_labels, index, shape, strict=False)
+    ]
+    return SlicePicture(
+        ", ".join(places).capitalize() or "The image",
+        png,
+        picture_size,
+        float(disagreement[index].sum(dtype=np.float64)),
+        None if variance is None else float(variance[index].sum(dtype=np.float64)),
+        (height, width) != is_marked.shape,
+    )
+
+
+def _outlined(background: Any, comparison: ReaderComparison, plane: tuple[Any, ...]) -> Any:
+    """The outlines of every reader in their colour, and that of the consensus over them."""
+    outlined = background
+    colors = (*READER_COLORS[: len(comparison.readers)], CONSENSUS_COLOR)
+    for labels, color in zip((*comparison.label_maps, comparison.consensus.labels), colors, strict=True):
+        part = labels[plane]
+        numbers = np.zeros(part.shape, np.uint8)
+        for info in comparison.classes:
+            numbers[class_mask_of(part, info, comparison.classes)] = info.label
+        outlined = with_outlines(outlined, numbers, [(info.label, color) for info in comparison.classes])
+    return outlined
+
+
+def _part(is_marked: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """The rows and columns to show: all of a small slice, else what is marked and its surroundings."""
+    if max(is_marked.shape) <= _FULL_VIEW_SIDE or not is_marked.any():
+        return slice(0, is_marked.shape[0]), slice(0, is_marked.shape[1])
+    parts = []
+    for axis, length in enumerate(is_marked.shape):
+        marked = np.flatnonzero(is_marked.any(axis=1 - axis))
+        start, stop = int(marked[0]), int(marked[-1]) + 1
+        margin = max(round(_MARGIN * (stop - start)), (_MIN_SIDE - (stop - start) + 1) // 2)
+        parts.append(slice(max(0, start - margin), min(length, stop + margin)))
+    return parts[0], parts[1]
