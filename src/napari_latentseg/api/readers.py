@@ -84,6 +84,7 @@ def compare_readers(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from napari_latentseg import Geometry, compare_readers
     >>> anna, ben = np.zeros((2, 20, 20), np.uint8)
     >>> anna[5:15, 5:15], ben[5:15, 5:14] = 1, 1
@@ -169,6 +170,7 @@ def consensus(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from napari_latentseg import consensus
     >>> readers = np.zeros((3, 20, 20), np.uint8)
     >>> readers[0, 5:15, 5:15] = readers[1, 5:15, 5:14] = readers[2, 5:15, 6:20] = 1

@@ -102,7 +102,7 @@ class ReaderComparison:
     >>> compared = compare_readers(list(readers))
     >>> [round(pair.dsc, 3) for pair in compared.pairs]
     [0.947, 0.947, 0.889]
-    >>> float(compared.disagreement.max()) == round(2 / 9, 9) or round(float(compared.disagreement.max()), 3)
+    >>> round(float(compared.disagreement.max()), 3)
     0.222
     """
 
