@@ -120,7 +120,7 @@ def test_members_are_trained_and_give_samples(
     assert "out has 3 members, and each of them gives one sample" in refused(*told, "--samples", 4)
     report = tmp_path / "report.json"
     cli("evaluate", "--model", out, "--data", tmp_path / "data", "--out", report, "--samples", 3)
-    assert json.loads(report.read_text())["source"] == "members"
+    assert json.loads(report.read_text())["source"] == "members-augment"
 
 
 @pytest.mark.parametrize("number", [0, -1, 101])

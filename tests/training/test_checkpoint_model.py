@@ -147,7 +147,7 @@ def test_another_codec_is_refused(make: Callable[..., TrainingJob], tmp_path: Pa
 def test_the_member_files_are_those_of_the_members(make: Callable[..., TrainingJob], tmp_path: Path) -> None:
     list(make(tmp_path / "m", {"members": 3, "epochs": 2}))
     card = read_card(tmp_path / "m")
-    assert (card.members, card.sources) == (3, ("members", "members-augment", "augment", "none"))
+    assert (card.members, card.sources) == (3, ("members-augment", "members", "augment", "none"))
     assert [(m.source, m.samples) for m in card.metrics] == [
         ("none", 1), ("augment", 8), ("members", 3), ("members-augment", 8),
     ]  # fmt: skip

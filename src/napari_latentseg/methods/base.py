@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.core.record import MEMBER_SOURCES
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.noise import Noise, random_noise
 
@@ -252,7 +251,9 @@ class Method(nn.Module, ABC):
         """
         member_sources: tuple[str, ...] = ("members",) if members > 1 else ()
         if members > 1 and has_augmentation and self.is_deterministic:
-            member_sources = MEMBER_SOURCES
+            # augmented first: its Dice and Brier score are better than those of one pass of each member, and
+            # its samples' own intervals hold about as often (docs/benchmarks.md, sources of samples)
+            member_sources = ("members-augment", "members")
         if not self.is_deterministic:
             return (*self.sampling_sources, *member_sources)
         own_sources = [source for source in self.sampling_sources if source not in collapsed]
