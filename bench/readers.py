@@ -62,14 +62,15 @@ def main() -> None:
     model = load_model(args.model)
     split = read_split(locate_model(args.model).folder)
     cases = with_readers(find_cases(args.data), args.data, parse_readers(args.readers))
+    parts = {case.name: "trained on" if split.part_of(case) == "train" else "others" for case in cases}
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for case in cases:
+    for case in sorted(cases, key=lambda case: parts[case.name]):  # those that the model never saw first
+        part = parts[case.name]
         scan = case.read_scan()
         result = segment(scan, model, samples=args.samples)
         comparison = compare_readers(
             case.reader_mask_files, result=result, consensus="staple", tolerance=args.tolerance
         )
-        part = "trained on" if split.part_of(case) == "train" else "others"
         rows[part].append({"name": case.name, **figures_of(comparison)})
         print(part, json.dumps(rows[part][-1]), flush=True)
     summary = {}

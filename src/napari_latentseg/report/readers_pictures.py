@@ -126,10 +126,10 @@ def _draw(
 
 
 def _outlined(background: Any, comparison: ReaderComparison, plane: tuple[Any, ...]) -> Any:
-    """The outlines of every reader in their colour, and that of the consensus over them."""
+    """The outlines of every reader in their colour, over that of the consensus, which holds parts of each."""
     outlined = background
-    colors = (*READER_COLORS[: len(comparison.readers)], CONSENSUS_COLOR)
-    for labels, color in zip((*comparison.label_maps, comparison.consensus.labels), colors, strict=True):
+    colors = (CONSENSUS_COLOR, *READER_COLORS[: len(comparison.readers)])
+    for labels, color in zip((comparison.consensus.labels, *comparison.label_maps), colors, strict=True):
         part = labels[plane]
         numbers = np.zeros(part.shape, np.uint8)
         for info in comparison.classes:
