@@ -13,7 +13,7 @@ from PIL import Image
 
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.data.resize import resize, resize_labels
-from peer_models.budget import MIN_STEPS, CpuBudget, polynomial_factor
+from peer_models.budget import MIN_STEPS, CpuBudget, fitting_batch, polynomial_factor
 from peer_models.data import ImageCase, Images
 from peer_models.scoring import Trained
 
@@ -158,10 +158,10 @@ def _trainer(plans: dict[str, Any], configuration: str, dataset: dict[str, Any])
 def _fitting_plan(
     configuration: str, dataset: dict[str, Any], budget: CpuBudget, our_size: int
 ) -> dict[str, Any]:
-    """nnU-Net's plan for the largest memory with which enough steps fit into the time.
+    """nnU-Net's plan with a batch of which enough steps fit into the time.
 
-    With its default, batches are so large that only a few steps would fit. Less memory makes the batch
-    smaller, and then the patch, of which no side becomes shorter than our size.
+    The batch is halved, as of the others. Where that is not enough, nnU-Net plans for less memory, and so for
+    smaller patches, of which no side becomes shorter than our size.
     """
     from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 
@@ -169,15 +169,17 @@ def _fitting_plan(
     while True:
         plans, _ = plan_experiment_dataset(NUMBER, gpu_memory_target_in_gb=target)
         plan = plans["configurations"][configuration]
-        patch, batch = tuple(plan["patch_size"]), plan["batch_size"]
+        patch, planned_batch = tuple(plan["patch_size"]), plan["batch_size"]
         least = least or [min(side, our_size) for side in patch]
         if kept is not None and any(side < limit for side, limit in zip(patch, least, strict=True)):
             return kept
         if patch not in timed:
             timed[patch] = _seconds_per_patch(plans, configuration, dataset)
-        print(f"planned for {target:g} GB: patch {patch}, batch {batch}, {batch * timed[patch]:.2f} s a step")
+        plan["batch_size"] = batch = fitting_batch(budget.seconds, timed[patch], planned_batch)
+        seconds = batch * timed[patch]
+        print(f"for {target:g} GB: patch {patch}, batch {planned_batch}, of which {batch}: {seconds:.2f} s")
         kept = plans
-        if budget.seconds / (batch * timed[patch]) >= MIN_STEPS or target < LEAST_MEMORY:
+        if budget.seconds / seconds >= MIN_STEPS or target < LEAST_MEMORY:
             return kept
         target /= 2
 

@@ -16,7 +16,7 @@ from peer_models.jobs import DATA_SETS, OURS, PEERS
 
 BEGIN, END = "<!-- bench/peers.py: begin -->", "<!-- bench/peers.py: end -->"
 COLUMNS = (
-    "", "seeds", "steps x batch", "trainable (M)", "DSC (95 %)", "IoU", "HD95", "missed", "ECE",
+    "", "seeds", "steps x batch, time (min)", "trainable (M)", "DSC (95 %)", "IoU", "HD95", "missed", "ECE",
     "s an image", "ours minus it (95 %; p)",
 )  # fmt: skip
 Result = Mapping[str, Any]
@@ -129,7 +129,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     return [
         f"{PEERS[row['peer']]}, {row['note']}",
         str(row["seeds"]),
-        f"{row['steps']} x {row['batch']}",
+        f"{row['steps']} x {row['batch']}, {row['cpu_minutes']:.1f}",
         f"{row['trainable'] / 1e6:.2f}",
         f"{row['dsc']:.3f} ({low:.3f} to {high:.3f})",
         f"{row['iou']:.3f}",
