@@ -73,7 +73,11 @@ class Segmenter:
     def __init__(self, network: nn.Module, classes: int, pretrained: tuple[nn.Module, ...] = ()) -> None:
         self.network, self.pretrained = network, pretrained
         self._is_binary = classes == 1
-        self._loss = DiceCELoss(sigmoid=True) if self._is_binary else DiceCELoss(softmax=True)
+        # Dice over the batch, as nnU-Net's in 2D: of single slices, many lack a class
+        if self._is_binary:
+            self._loss = DiceCELoss(sigmoid=True, batch=True)
+        else:
+            self._loss = DiceCELoss(softmax=True, batch=True, include_background=False)
 
     def loss(self, batch: Batch) -> Tensor:
         masks = batch.masks
