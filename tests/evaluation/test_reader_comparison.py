@@ -167,6 +167,14 @@ def test_without_samples_the_mask_stands_for_them() -> None:
     assert row.correlation is row.correlation_everywhere is None
 
 
+def test_a_variance_of_rounding_has_no_correlation() -> None:
+    noise = np.random.default_rng(0).random((1, *SHAPE)).astype(np.float32) * 1e-7
+    maps = ModelMaps("m 1", READERS[0], (READERS[0],) * 3, 3, READERS[0][None].astype(np.float32), noise)
+    model = compare_label_maps(READERS, NAMES, GEOMETRY, ONE, model=maps).model
+    assert model is not None
+    assert model.agreements[0].correlation is model.agreements[0].correlation_everywhere is None
+
+
 @pytest.mark.parametrize("masks", [READERS[:2], READERS, [np.zeros_like(READERS[0]), READERS[1]]])
 @pytest.mark.parametrize("tolerance", [0, 0.5, 1, 2.5])
 def test_surface_dice_against_a_plain_implementation(masks, tolerance: float) -> None:

@@ -31,6 +31,9 @@ CORRELATION_CONVENTION = (
 )
 """The definition, for reports and JSON."""
 
+# Samples that are equal differ by the rounding of float32: a variance that differs by less says nothing.
+_MIN_SPREAD = 1e-6
+
 VARIANCE_IS_NOT_DISAGREEMENT = (
     "The variance of a model is not the disagreement of readers: it says how the model's samples differ, "
     "which depends on how it was trained and sampled. Where it is 0, readers may still disagree."
@@ -189,8 +192,8 @@ def beside_readers(
 
 
 def _correlation(a: NDArray[Any], b: NDArray[Any]) -> float | None:
-    """Pearson correlation in double precision; None where one of them is constant."""
-    if a.size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+    """Pearson correlation in double precision; None where one of them is constant but for rounding."""
+    if a.size < 2 or min(np.ptp(a), np.ptp(b)) < _MIN_SPREAD:
         return None
     value = float(np.corrcoef(a.astype(np.float64), b.astype(np.float64))[0, 1])
     return value if np.isfinite(value) else None
