@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
@@ -18,13 +18,7 @@ from napari_latentseg.batches.events import (
 )
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.counts import count_text
-from napari_latentseg.widgets._shared.child_process import (
-    EXIT_BAD_INPUT,
-    EXIT_INTERRUPTED,
-    EXIT_PARTIAL,
-    ChildProcess,
-    error_line,
-)
+from napari_latentseg.widgets._shared.event_process import EventProcess, ProcessState
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.text import time_left_text
@@ -38,20 +32,17 @@ if TYPE_CHECKING:
 
     from napari_latentseg.widgets.batch.request import BatchRequest
 
-__all__ = ["BatchProcess", "BatchState", "batch_of"]
+__all__ = ["BatchProcess", "batch_of"]
 
-BatchState = Literal["idle", "preparing", "running", "stopping", "done", "stopped", "failed"]
 
 _READ_DELAY_MS = 500  # cases that end within it are read from the table together
 
 
-class BatchProcess(QObject):
+class BatchProcess(EventProcess):
     """The batch of a viewer: one at a time; it continues when its window is closed.
 
     Signals
     -------
-    changed
-        Any of the attributes has changed.
     rows_changed
         The `CaseRow`s that are new or have changed, a list.
     rows_replaced
@@ -59,8 +50,6 @@ class BatchProcess(QObject):
 
     Attributes
     ----------
-    state
-        Stage of the batch.
     request
         Arguments of the last batch; None before the first.
     out
@@ -69,20 +58,16 @@ class BatchProcess(QObject):
         The rows of its table of cases, by case.
     case_count
         How many cases there are; None before they were counted.
-    error, details
-        The error in one line, and the rest of the error output; empty where there is none.
     """
 
-    changed = Signal()
     rows_changed = Signal(object)
     rows_replaced = Signal()
 
+    work: ClassVar[str] = "The batch"
+    busy_states: ClassVar[frozenset[ProcessState]] = frozenset({"preparing", "running", "stopping"})
+
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
-        super().__init__(parent)
-        self.child = ChildProcess(viewer, self)
-        self.child.lines_received.connect(self._on_lines)
-        self.child.ended.connect(self._on_ended)
-        self.child.closed.connect(self._on_closed)
+        super().__init__(viewer, parent)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_READ_DELAY_MS)
@@ -91,8 +76,8 @@ class BatchProcess(QObject):
         self.out: Path | None = None
         self._reset("idle")
 
-    def _reset(self, state: BatchState) -> None:
-        self.state: BatchState = state
+    def _reset(self, state: ProcessState) -> None:
+        self.state = state
         self.rows: dict[str, CaseRow] = {}
         self.case_count: int | None = None
         self.error = self.details = ""
@@ -100,11 +85,6 @@ class BatchProcess(QObject):
         self._skipped_count = 0
         self._running_cases: dict[str, float] = {}
         self._start_time = time.monotonic()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a batch is in progress."""
-        return self.state in ("preparing", "running", "stopping")
 
     @property
     def failure_count(self) -> int:
@@ -134,13 +114,6 @@ class BatchProcess(QObject):
         self.child.start(request.command_line(), "a folder is being segmented")
         self.rows_replaced.emit()
         self.changed.emit()
-
-    def stop(self) -> None:
-        """Ask the process to stop after the tiles it is computing; finished cases are kept."""
-        if self.child.is_running and self.state != "stopping":
-            self.child.request_stop()
-            self.state = "stopping"
-            self.changed.emit()
 
     def show_folder(self, out: Path | None, rows: Iterable[CaseRow]) -> None:
         """Show what a folder has of an earlier batch, unless one is in progress or the folder is shown.
@@ -181,14 +154,12 @@ class BatchProcess(QObject):
             return ""
         return time_left_text(time.monotonic() - self._start_time, computed / to_compute)
 
-    def _on_lines(self, lines: list[bytes]) -> None:
+    def _parse(self, line: bytes) -> BatchEvent:
+        return parse_batch_event(line)
+
+    def _apply_events(self, events: Sequence[BatchEvent]) -> None:
         changed_rows: dict[str, CaseRow] = {}
-        for line in lines:
-            try:
-                event = parse_batch_event(line)
-            except ValueError:  # a warning of a library, for the details of an error
-                self.child.add_error_output(line.decode("utf-8", "replace") + "\n")
-                continue
+        for event in events:
             if row := self._apply(event):
                 changed_rows[row.case] = row
         if changed_rows:
@@ -243,29 +214,16 @@ class BatchProcess(QObject):
 
         run_in_thread(lambda: read_case_rows(request.out), show, lambda error: None, owner=self)
 
-    def _on_ended(self, code: int | None) -> None:
-        if self.child.failed_to_start:
-            self._set_ended("failed", "The batch could not be started.")
-        elif code in (0, EXIT_PARTIAL):
-            self._set_ended("done")
-        elif code == EXIT_INTERRUPTED:
-            self._set_ended("stopped")
-        elif code == EXIT_BAD_INPUT:
-            self._set_ended("failed", error_line(self.child.error_output) or "The batch was refused.")
-        else:
-            reason = "it was killed, or crashed" if code is None else f"code {code}"
-            self._set_ended("failed", f"The batch ended unexpectedly ({reason}). Finished cases are kept.")
+    def _on_success(self, *, is_partial: bool) -> None:
+        self._set_ended("done")
 
-    def _on_closed(self, was_running: bool) -> None:
-        if was_running:
-            self._set_ended("stopped")
+    def _unexpected_end(self, reason: str) -> str:
+        return f"{super()._unexpected_end(reason)} Finished cases are kept."
 
-    def _set_ended(self, state: BatchState, error: str = "") -> None:
-        self.state, self.error = state, error
+    def _set_ended(self, state: ProcessState, error: str = "") -> None:
         self._running_cases.clear()
-        self.details = self.child.error_output.strip() if state == "failed" else ""
         self._timer.start(0)
-        self.changed.emit()
+        super()._set_ended(state, error)
 
 
 @per_viewer

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.evaluation.events import EvaluationNote, EvaluationProgress, parse_evaluation_event
+from napari_latentseg.evaluation.events import (
+    EvaluationEvent,
+    EvaluationNote,
+    EvaluationProgress,
+    parse_evaluation_event,
+)
 from napari_latentseg.evaluation.report_file import read_evaluation
 from napari_latentseg.evaluation.worst_images import WorstImage, read_worst_images
 from napari_latentseg.utils.scratch import make_scratch_folder, remove_scratch_folder
-from napari_latentseg.widgets._shared.child_process import (
-    EXIT_BAD_INPUT,
-    EXIT_INTERRUPTED,
-    EXIT_PARTIAL,
-    ChildProcess,
-    error_line,
-)
+from napari_latentseg.widgets._shared.event_process import EventProcess, ProcessState
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.text import time_left_text
@@ -31,23 +31,14 @@ if TYPE_CHECKING:
     from napari_latentseg.evaluation.report import EvaluationReport
     from napari_latentseg.widgets.evaluate.request import EvaluationRequest
 
-__all__ = ["EvaluationProcess", "EvaluationState", "evaluation_of"]
-
-EvaluationState = Literal["idle", "preparing", "running", "stopping", "reading", "done", "stopped", "failed"]
+__all__ = ["EvaluationProcess", "evaluation_of"]
 
 
-class EvaluationProcess(QObject):
+class EvaluationProcess(EventProcess):
     """The evaluation of a viewer: one at a time; it continues when its window is closed.
-
-    Signals
-    -------
-    changed
-        Any of the attributes has changed.
 
     Attributes
     ----------
-    state
-        Stage of the evaluation.
     request
         Arguments of the last evaluation; None before the first.
     folder
@@ -58,35 +49,27 @@ class EvaluationProcess(QObject):
         What was passed over in the folder.
     done
         How much is done, in [0, 1].
-    error, details
-        The error in one line, and the rest of the error output; empty where there is none.
     """
 
-    changed = Signal()
+    work: ClassVar[str] = "The evaluation"
+    busy_states: ClassVar[frozenset[ProcessState]] = frozenset(
+        {"preparing", "running", "stopping", "reading"}
+    )
 
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
-        super().__init__(parent)
-        self.child = ChildProcess(viewer, self)
-        self.child.lines_received.connect(self._on_lines)
-        self.child.ended.connect(self._on_ended)
-        self.child.closed.connect(self._on_closed)
+        super().__init__(viewer, parent)
         self.request: EvaluationRequest | None = None
         self.folder: Path | None = None
         self._reset("idle")
 
-    def _reset(self, state: EvaluationState) -> None:
-        self.state: EvaluationState = state
+    def _reset(self, state: ProcessState) -> None:
+        self.state = state
         self.report: EvaluationReport | None = None
         self.worst_images: list[WorstImage] = []
         self.notes: list[str] = []
         self.done = 0.0
         self.error = self.details = ""
         self._start_time = time.monotonic()
-
-    @property
-    def busy(self) -> bool:
-        """Whether an evaluation is in progress."""
-        return self.state in ("preparing", "running", "stopping", "reading")
 
     @property
     def page(self) -> Path | None:
@@ -114,13 +97,6 @@ class EvaluationProcess(QObject):
         self.child.start(request.command_line(self.folder), "a model is being evaluated")
         self.changed.emit()
 
-    def stop(self) -> None:
-        """Ask the process to stop after the batch that it is computing; nothing is kept."""
-        if self.child.is_running and self.state != "stopping":
-            self.child.request_stop()
-            self.state = "stopping"
-            self.changed.emit()
-
     def progress_text(self) -> str:
         """What is being done, in one line."""
         if self.state == "preparing":
@@ -131,13 +107,11 @@ class EvaluationProcess(QObject):
             return "writing the report"
         return f"scoring{time_left_text(time.monotonic() - self._start_time, self.done)}"
 
-    def _on_lines(self, lines: list[bytes]) -> None:
-        for line in lines:
-            try:
-                event = parse_evaluation_event(line)
-            except ValueError:  # a warning of a library, for the details of an error
-                self.child.add_error_output(line.decode("utf-8", "replace") + "\n")
-                continue
+    def _parse(self, line: bytes) -> EvaluationEvent:
+        return parse_evaluation_event(line)
+
+    def _apply_events(self, events: Sequence[EvaluationEvent]) -> None:
+        for event in events:
             match event:
                 case EvaluationProgress():
                     if self.state == "preparing":
@@ -148,18 +122,8 @@ class EvaluationProcess(QObject):
                     self.notes.append(event.text)
         self.changed.emit()
 
-    def _on_ended(self, code: int | None) -> None:
-        if self.child.failed_to_start:
-            self._set_ended("failed", "The evaluation could not be started.")
-        elif code in (0, EXIT_PARTIAL):
-            self._read()
-        elif code == EXIT_INTERRUPTED:
-            self._set_ended("stopped")
-        elif code == EXIT_BAD_INPUT:
-            self._set_ended("failed", error_line(self.child.error_output) or "The evaluation was refused.")
-        else:
-            reason = "it was killed, or crashed" if code is None else f"code {code}"
-            self._set_ended("failed", f"The evaluation ended unexpectedly ({reason}).")
+    def _on_success(self, *, is_partial: bool) -> None:
+        self._read()
 
     def _read(self) -> None:
         """Read the figures, which takes a moment for thousands of images."""
@@ -184,19 +148,13 @@ class EvaluationProcess(QObject):
         )
 
     def _on_closed(self, was_running: bool) -> None:
-        if was_running:
-            self._set_ended("stopped")
+        super()._on_closed(was_running)
         self._remove_folder()
 
     def _remove_folder(self) -> None:
         if self.folder is not None:
             remove_scratch_folder(self.folder)
             self.folder = None
-
-    def _set_ended(self, state: EvaluationState, error: str = "") -> None:
-        self.state, self.error = state, error
-        self.details = self.child.error_output.strip() if state == "failed" else ""
-        self.changed.emit()
 
 
 @per_viewer

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtCore import QObject, Signal
 
@@ -23,22 +24,14 @@ from napari_latentseg.training.events import (
     parse_finetune_event,
 )
 from napari_latentseg.utils.scratch import remove_scratch_folder
-from napari_latentseg.widgets._shared.child_process import (
-    EXIT_BAD_INPUT,
-    EXIT_INTERRUPTED,
-    EXIT_PARTIAL,
-    ChildProcess,
-    error_line,
-)
+from napari_latentseg.widgets._shared.event_process import EventProcess, ProcessState
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.session import session_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["FineTuneRequest", "TrainingProcess", "TrainingState", "training_of"]
-
-TrainingState = Literal["idle", "preparing", "running", "stopping", "validating", "done", "failed"]
+__all__ = ["FineTuneRequest", "TrainingProcess", "training_of"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +82,7 @@ class FineTuneRequest:
         return [*command, "--resume"] if self.resume else command
 
 
-class TrainingProcess(QObject):
+class TrainingProcess(EventProcess):
     """The training of a viewer: one at a time; it continues when the Train widget is closed.
 
     Signals
@@ -103,8 +96,6 @@ class TrainingProcess(QObject):
 
     Attributes
     ----------
-    state
-        Stage of the training.
     request
         Arguments of the last training; None before the first.
     data, judged, saved
@@ -117,25 +108,23 @@ class TrainingProcess(QObject):
         The latest thumbnails of some validation cases.
     stage_fraction
         Progress of encoding or validation, in [0, 1].
-    error, details
-        The error in one line, and the rest of the error output; empty where there is none.
     """
 
-    changed = Signal()
     progressed = Signal()
     event_received = Signal(object)
 
+    work: ClassVar[str] = "The training"
+    busy_states: ClassVar[frozenset[ProcessState]] = frozenset(
+        {"preparing", "running", "stopping", "validating"}
+    )
+
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
-        super().__init__(parent)
-        self.child = ChildProcess(viewer, self)
-        self.child.lines_received.connect(self._on_lines)
-        self.child.ended.connect(self._on_ended)
-        self.child.closed.connect(self._on_closed)
+        super().__init__(viewer, parent)
         self.request: FineTuneRequest | None = None
         self._reset("idle")
 
-    def _reset(self, state: TrainingState) -> None:
-        self.state: TrainingState = state
+    def _reset(self, state: ProcessState) -> None:
+        self.state = state
         self.data: FineTuneData | None = None
         self.epochs: list[FineTuneEpoch] = []
         self.progress: FineTuneProgress | None = None
@@ -144,11 +133,6 @@ class TrainingProcess(QObject):
         self.saved: FineTuneSaved | None = None
         self.stage_fraction = 0.0
         self.error = self.details = ""
-
-    @property
-    def busy(self) -> bool:
-        """Whether a training is in progress."""
-        return self.state in ("preparing", "running", "stopping", "validating")
 
     @property
     def can_resume(self) -> bool:
@@ -230,17 +214,14 @@ class TrainingProcess(QObject):
         if self.request is not None and self.request.temporary_data is not None:
             remove_scratch_folder(self.request.temporary_data)
 
-    def _on_lines(self, lines: list[bytes]) -> None:
-        is_progress_alone = True
-        for line in lines:
-            try:
-                event = parse_finetune_event(line)
-            except ValueError:  # a warning of a library, for the details of an error
-                self.child.add_error_output(line.decode("utf-8", "replace") + "\n")
-                continue
+    def _parse(self, line: bytes) -> FineTuneEvent:
+        return parse_finetune_event(line)
+
+    def _apply_events(self, events: Sequence[FineTuneEvent]) -> None:
+        for event in events:
             self._apply(event)
-            is_progress_alone &= event.event == "progress"
             self.event_received.emit(event)
+        is_progress_alone = all(event.event == "progress" for event in events)
         (self.progressed if is_progress_alone else self.changed).emit()
 
     def _apply(self, event: FineTuneEvent) -> None:
@@ -268,34 +249,23 @@ class TrainingProcess(QObject):
                 if self.request is not None:  # its name, where none was given; resuming needs it
                     self.request = replace(self.request, name=event.name)
 
-    def _on_ended(self, code: int | None) -> None:
-        if self.child.failed_to_start:
-            self._set_ended("failed", "The training could not be started.")
-        elif code is None:
-            self._set_ended("failed", _unexpected_end("it was killed, or crashed"))
+    def _on_success(self, *, is_partial: bool) -> None:
         # some images may not have been readable; the `data` event names them
-        elif code in (0, EXIT_PARTIAL) and self.saved is not None and self.judged is not None:
-            self._set_ended("done", "")
-        elif code == EXIT_INTERRUPTED:
-            self._set_ended("failed", "Stopped before the first training step. Nothing was changed.")
-        elif code == EXIT_BAD_INPUT:
-            self._set_ended("failed", error_line(self.child.error_output) or "The training was refused.")
+        if self.saved is None or self.judged is None:
+            self._set_ended("failed", self._unexpected_end("it wrote no model"))
         else:
-            self._set_ended("failed", _unexpected_end(f"code {code}"))
+            self._set_ended("done")
+
+    def _on_interrupted(self) -> None:
+        self._set_ended("failed", "Stopped before the first training step. Nothing was changed.")
 
     def _on_closed(self, was_running: bool) -> None:
         if was_running:
             self._set_ended("failed", "Training ended because napari was closed.")
         self._remove_temporary_data()
 
-    def _set_ended(self, state: TrainingState, error: str) -> None:
-        self.state, self.error = state, error
-        self.details = self.child.error_output.strip() if state == "failed" else ""
-        self.changed.emit()
-
-
-def _unexpected_end(reason: str) -> str:
-    return f"The training ended unexpectedly ({reason}). The base model is unchanged."
+    def _unexpected_end(self, reason: str) -> str:
+        return f"{super()._unexpected_end(reason)} The base model is unchanged."
 
 
 @per_viewer
