@@ -23,7 +23,7 @@ from napari_latentseg.widgets._shared.session import session_of
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["DockWidget"]
+__all__ = ["DockWidget", "open_widget"]
 
 _PLUGIN = "napari-latentseg"
 _NOTICE = "<i>For research. Not a medical device.</i>"
@@ -180,9 +180,7 @@ class DockWidget(QWidget):
         name
             Its display name in the manifest: ``"Review"``.
         """
-        dock, _ = self.viewer.window.add_plugin_dock_widget(_PLUGIN, name, tabify=True)
-        dock.show()
-        dock.raise_()
+        open_widget(self.viewer, name)
 
     def run_command(self, name: str) -> None:
         """Run one of our commands that napari's menus offer, on the viewer of this widget.
@@ -193,6 +191,21 @@ class DockWidget(QWidget):
             As in the manifest: ``"segment_folder"``.
         """
         PluginManager.instance().commands.execute(f"{_PLUGIN}.{name}", args=(self.viewer,))
+
+
+def open_widget(viewer: ViewerModel, name: str) -> None:
+    """Open one of our widgets as a tab beside the others, and raise it.
+
+    Parameters
+    ----------
+    viewer
+        The viewer with the window.
+    name
+        The display name of the widget in the manifest: ``"Review"``.
+    """
+    dock, _ = viewer.window.add_plugin_dock_widget(_PLUGIN, name, tabify=True)  # type: ignore[attr-defined]
+    dock.show()
+    dock.raise_()
 
 
 def _disconnector(events: list[tuple[Any, weakref.WeakMethod[Any]]]) -> Callable[[], None]:

@@ -29,6 +29,7 @@ from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.child_process import EXIT_BAD_INPUT
 from napari_latentseg.widgets._shared.controls import CopyDetailsButton, elastic_combo
+from napari_latentseg.widgets._shared.dock_widget import open_widget
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_error, show_info
 from napari_latentseg.widgets._shared.preferences import preferences
@@ -390,9 +391,7 @@ class BatchDialog(QDialog):
             return None
 
         def show_review(result: RunResult) -> None:
-            dock, _ = self.viewer.window.add_plugin_dock_widget("napari-latentseg", "Review", tabify=True)
-            dock.show()
-            dock.raise_()
+            open_widget(self.viewer, "Review")
             end()
 
         def fail(error: BaseException) -> None:

@@ -27,6 +27,7 @@ from napari_latentseg.utils.atomic import atomic_path
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.child_process import EXIT_BAD_INPUT
 from napari_latentseg.widgets._shared.controls import CopyDetailsButton
+from napari_latentseg.widgets._shared.dock_widget import open_widget
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.model_entries import list_model_entries
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_info
@@ -317,9 +318,7 @@ class EvaluationDialog(QDialog):
                 self._refresh()
 
         def show_review(result: RunResult) -> None:
-            dock, _ = self.viewer.window.add_plugin_dock_widget("napari-latentseg", "Review", tabify=True)
-            dock.show()
-            dock.raise_()
+            open_widget(self.viewer, "Review")
             end()
 
         def fail(error: BaseException) -> None:
