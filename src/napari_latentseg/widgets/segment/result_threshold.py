@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["ResultThreshold"]
 
 _STEP = 0.05  # of the keys
+_DIGITS = 6  # that a slider keeps: a step down and one up lead back to a threshold such as 0.461382
 
 
 class ResultThreshold(QWidget):
@@ -58,7 +59,7 @@ class ResultThreshold(QWidget):
 
     def shift(self, steps: int) -> None:
         """Move the slider by steps of 0.05."""
-        value = round(float(self.slider.value) + steps * _STEP, 2)
+        value = round(float(self.slider.value) + steps * _STEP, _DIGITS)
         self.slider.value = min(max(value, self.slider.min), self.slider.max)
 
     def _on_moved(self, value: float) -> None:
