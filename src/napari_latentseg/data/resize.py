@@ -118,7 +118,7 @@ def resize_rows(
     >>> image = np.arange(12, dtype=np.float32).reshape(6, 2)
     >>> needed = source_rows(slice(0, 1), 6, 3)
     >>> resize_rows(image[needed], slice(0, 1), (6, 2), (3, 2))
-    array([[1.2857143, 2.2857144]], dtype=float32)
+    array([[1.4285715, 2.4285715]], dtype=float32)
     """
     planes = source.reshape(-1, *source.shape[-2:])
     offset = source_rows(rows, source_shape[0], shape[0]).start

@@ -128,7 +128,7 @@ class ModelBesideReaders:
     >>> from napari_latentseg.sample_data import ultrasound_phantom
     >>> phantom = ultrasound_phantom(shape=(96, 128))
     >>> result = segment(phantom.scan, "breast-ultrasound", samples=3)
-    >>> readers = [phantom.mask, np.roll(phantom.mask, 2, axis=1)]
+    >>> readers = [phantom.reference, np.roll(phantom.reference, 2, axis=1)]
     >>> compared = compare_readers(readers, geometry=result.geometry, result=result)
     >>> compared.model.maps.basis, len(compared.model.pairs)
     ('3 samples', 3)

@@ -75,8 +75,8 @@ class InferenceSettings(FrozenModel):
     >>> from napari_latentseg import InferenceSettings, list_models
     >>> card = list_models()["breast-ultrasound"]
     >>> settings = InferenceSettings.for_model(card, samples=8, slices=(10, 20))
-    >>> settings.samples, settings.source, settings.threshold
-    (8, 'augment', 0.4)
+    >>> settings.samples, settings.source, round(settings.threshold, 2)
+    (8, 'augment', 0.46)
     """
 
     samples: int = Field(ge=1, le=MAX_SAMPLES)
