@@ -1,4 +1,4 @@
-"""The examples in docstrings give what they say; those of the public functions are in test_public_names.py."""
+"""The examples of docstrings give what they say; those of public names are run by test_public_names.py."""
 
 from __future__ import annotations
 
