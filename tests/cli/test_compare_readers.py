@@ -139,7 +139,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
     for given, message in (
         ((*masks, elsewhere), "elsewhere.nii.gz: lies elsewhere in the patient than a.nii.gz: 40 mm off"),
         ((*masks, small), "small.nii.gz: has shape"),
-        ((*masks * 3,), "masks: 9 masks were given; give two to 8"),
+        ((*masks * 3,), "masks: 9 masks were given; give 2 to 8"),
         ((masks[0],), "masks: 1 mask was given"),
         ((*masks, tmp_path / "lost.nii.gz"), "lost.nii.gz"),
         ((empty, empty, empty), "are all empty"),

@@ -144,7 +144,7 @@ def _names_and_masks(
     given = list(masks.values() if isinstance(masks, Mapping) else masks)
     if not 2 <= len(given) <= MAX_READERS:
         count = f"{len(given)} mask was" if len(given) == 1 else f"{len(given)} masks were"
-        raise BadInput("masks", f"{count} given", f"give two to {MAX_READERS}")
+        raise BadInput("masks", f"{count} given", f"give 2 to {MAX_READERS}")
     if isinstance(masks, Mapping):
         names = [str(name) for name in masks]
     elif readers is None:

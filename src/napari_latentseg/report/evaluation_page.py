@@ -133,7 +133,7 @@ def _facts(report: EvaluationReport) -> list[tuple[str, str]]:
         ("Method", report.model.method),
         ("Images", images),
         ("Samples", f"{report.samples} from {report.source}"),
-        ("Threshold", f"{report.threshold:g}"),
+        ("Threshold", f"{report.threshold:.3g}"),
         ("Precision", f"{report.precision}{engine}"),
         ("Protocol", "none: at the size of the files" if protocol is None else f"{protocol.name}{at}"),
         ("Seed", str(report.seed)),

@@ -63,7 +63,8 @@ def summary_line(report: EvaluationReport, source_labels: Mapping[str, str]) -> 
     samples = source_labels[report.source]
     if report.source != "none":
         samples = f"{count_text(report.samples, 'sample')} from {samples}"
-    return f"{report.model.name} {report.model.version}: {images}, {samples}, threshold {report.threshold:g}"
+    model = f"{report.model.name} {report.model.version}"
+    return f"{model}: {images}, {samples}, threshold {report.threshold:.3g}"
 
 
 def summary_rows(report: EvaluationReport) -> list[SummaryRow]:

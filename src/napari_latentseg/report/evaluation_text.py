@@ -208,7 +208,7 @@ def paired_texts(paired: PairedReport) -> list[str]:
     other, score = paired.against, paired.dsc
     lines = [
         f"{other.name}, version {other.version} ({other.method}), {count_text(paired.samples, 'sample')} from"
-        f" {paired.source}, threshold {paired.threshold:g}, {paired.precision}: DSC"
+        f" {paired.source}, threshold {paired.threshold:.3g}, {paired.precision}: DSC"
         f" {paired.against_mean.dsc:.4f}.",
         f"Difference: this model minus the other, image by image, with intervals over {paired.units}"
         f" {paired.unit}s. p: Wilcoxon signed-rank test, two-sided; a small p says that a difference like"

@@ -98,7 +98,7 @@ def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, 
         ("Model", f"{record.model.name}, version {record.model.version}"),
         ("Method", method),
         ("Samples", uncertainty_basis(result)),
-        ("Threshold", f"{record.threshold:g}"),
+        ("Threshold", f"{record.threshold:.3g}"),
         *([("Temperature", record.temperature.describe())] if record.temperature is not None else []),
         ("Mask", describe_mask(record)),
         (
