@@ -56,7 +56,8 @@ def images() -> torch.Tensor:
 
 
 def test_all_of_them_are_here() -> None:
-    assert {name for name, _ in SETTINGS.values()} == set(METHODS)
+    # a model that is pointed at has no class to be taught; it becomes a model of one by gms
+    assert {name for name, _ in SETTINGS.values()} == set(METHODS) - {"prompted"}
 
 
 def test_what_is_drawn_is_what_the_method_draws(method: Method, images: torch.Tensor) -> None:

@@ -13,13 +13,15 @@ from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.gms import GMS
 from napari_latentseg.methods.guided import GuidedLatentDiffusion
 from napari_latentseg.methods.medseglatdiff import MedSegLatDiff
+from napari_latentseg.methods.prompted import PromptedMapping
 from napari_latentseg.methods.sdseg import SDSeg
 from napari_latentseg.methods.wave_gms import WaveGMS
 
 __all__ = ["METHODS", "build_method", "method_class"]
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (GMS, WaveGMS, SDSeg, MedSegLatDiff, GuidedLatentDiffusion)
+    method.name: method
+    for method in (GMS, WaveGMS, SDSeg, MedSegLatDiff, GuidedLatentDiffusion, PromptedMapping)
 }
 
 

@@ -37,6 +37,7 @@ _METHOD_SPELLINGS = {
     "sdseg": "SDSeg",
     "medseglatdiff": "MedSegLatDiff",
     "guided": "Guided latent diffusion",
+    "prompted": "Prompted latent mapping",
 }
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
 MemberParts = Literal["all", "predictor"]

@@ -15,7 +15,7 @@ from napari_latentseg.training.datasets import AnnotatedDataset
 
 __all__ = ["METHODS_OF_SEVERAL_CLASSES", "class_changes", "unannotated_classes", "without_classes"]
 
-METHODS_OF_SEVERAL_CLASSES = ("gms", "guided")
+METHODS_OF_SEVERAL_CLASSES = ("gms", "guided", "prompted")
 """The methods whose settings have a number of classes."""
 
 # distinct for people with colour blindness (Okabe and Ito); the first is that of a model of one class

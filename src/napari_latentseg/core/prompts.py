@@ -1,0 +1,163 @@
+"""Prompts: where a person points, to say which structure is meant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, FiniteFloat, ValidationError, model_validator
+
+from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.errors import BadInput, first_validation_error
+
+__all__ = ["Prompts", "read_prompts"]
+
+Point = Annotated[tuple[FiniteFloat, ...], Field(min_length=2, max_length=3)]
+Box = Annotated[tuple[FiniteFloat, ...], Field(min_length=4, max_length=5)]
+
+_MAX_BYTES = 1 << 20  # of a file of prompts: tens of thousands of clicks
+
+
+class Prompts(FrozenModel):
+    """Clicks and boxes on one slice, in voxels of the image.
+
+    The centre of the first voxel is 0. Points are ``(y, x)``, and in a volume ``(z, y, x)``; boxes are
+    ``(y0, x0, y1, x1)``, and in a volume ``(z, y0, x0, y1, x1)``, with two opposite corners in any order.
+
+    Attributes
+    ----------
+    positive
+        Points inside the structure.
+    negative
+        Points that are not part of it.
+    boxes
+        Boxes around it.
+
+    Raises
+    ------
+    ValueError
+        If nothing is inside (no positive point and no box), points and boxes are of images and volumes mixed
+        or on several slices, a box has no size, or a point is both inside and outside.
+
+    Examples
+    --------
+    >>> prompts = Prompts(positive=[(40, 52.5)], negative=[(10, 10)])
+    >>> prompts.plane is None, prompts.on_plane((96, 128)).positive
+    (True, ((40.0, 52.5),))
+    >>> Prompts(boxes=[(3, 10, 10, 60, 80)]).plane
+    3
+    """
+
+    positive: tuple[Point, ...] = ()
+    negative: tuple[Point, ...] = ()
+    boxes: tuple[Box, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Prompts:
+        if not (self.positive or self.boxes):
+            raise ValueError("nothing points at a structure: give a point inside it, or a box around it")
+        points = (*self.positive, *self.negative)
+        dimensions = {len(point) for point in points} | {len(box) - 2 for box in self.boxes}
+        if len(dimensions) > 1:
+            raise ValueError("points and boxes of an image (y, x) and of a volume (z, y, x) are mixed")
+        if dimensions == {3}:
+            planes = {round(place[0]) for place in (*points, *self.boxes)}
+            if len(planes) > 1:
+                numbers = ", ".join(str(plane) for plane in sorted(planes))
+                raise ValueError(f"are on several slices ({numbers}): point at one slice at a time")
+        for box in self.boxes:
+            y0, x0, y1, x1 = box[-4:]
+            if abs(y1 - y0) < 1 or abs(x1 - x0) < 1:
+                raise ValueError("a box has no size: its sides must be a voxel or more")
+        positive = {_voxel(point) for point in self.positive}
+        for point in self.negative:
+            if _voxel(point) in positive:
+                voxel = ", ".join(str(index) for index in _voxel(point))
+                raise ValueError(f"the voxel ({voxel}) is both inside and outside: take a click back")
+        return self
+
+    @property
+    def plane(self) -> int | None:
+        """The index of the slice; None in a single image."""
+        first = (*self.positive, *self.boxes)[0]
+        return round(first[0]) if len(first) in (3, 5) else None
+
+    def on_plane(self, shape: Sequence[int]) -> Prompts:
+        """The prompts of a slice, without its index.
+
+        Parameters
+        ----------
+        shape
+            Of the image `(H, W)`, or of the volume `(D, H, W)`.
+
+        Raises
+        ------
+        BadInput
+            If they are not of such an image, or outside it. A box may reach beyond it, and is cut.
+        """
+        is_volume = self.plane is not None
+        if len(shape) != 2 + is_volume:
+            kind = "a volume, and need a slice: z, y, x" if len(shape) == 3 else "a single image: y, x"
+            raise BadInput("prompts", f"do not fit the image, which is {kind}", "give them so")
+        height, width = shape[-2:]
+        if self.plane is not None and not 0 <= self.plane < shape[0]:
+            raise BadInput(
+                "prompts", f"are on slice {self.plane}, and the volume has slices 0 to {shape[0] - 1}",
+                "point at one of them",
+            )  # fmt: skip
+        for point in (*self.positive, *self.negative):
+            y, x = point[-2:]
+            if not (-0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5):
+                raise BadInput(
+                    "prompts", f"the point ({y:g}, {x:g}) is outside the image of {height} x {width} pixels",
+                    "point inside the image",
+                )  # fmt: skip
+        boxes = [_cut_box(box[-4:], height, width) for box in self.boxes]
+        return Prompts(
+            positive=tuple(point[-2:] for point in self.positive),
+            negative=tuple(point[-2:] for point in self.negative),
+            boxes=tuple(boxes),
+        )
+
+
+def read_prompts(path: Path) -> Prompts:
+    """Read prompts from a JSON file: an object with ``positive``, ``negative`` and ``boxes``.
+
+    Raises
+    ------
+    BadInput
+        If the file cannot be read, or its prompts are not possible.
+    """
+    try:
+        size = path.stat().st_size
+        text = path.read_text("utf-8", errors="replace") if size <= _MAX_BYTES else ""
+    except OSError as error:
+        raise BadInput(path, "cannot be read", "check the name and the permissions of the file") from error
+    if size > _MAX_BYTES:
+        raise BadInput(path, "is too large for a file of prompts", "give one of points and boxes")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(path, "is no JSON", 'write e.g. {"positive": [[40, 52]]}') from error
+    try:
+        return Prompts.model_validate(content)
+    except ValidationError as error:
+        field, why = first_validation_error(error)
+        subject = f"{path.name}, {field}" if field else path.name
+        raise BadInput(subject, why, "correct it") from error
+
+
+def _voxel(point: Sequence[float]) -> tuple[int, ...]:
+    return tuple(round(value) for value in point)
+
+
+def _cut_box(box: Sequence[float], height: int, width: int) -> tuple[float, float, float, float]:
+    (y0, y1), (x0, x1) = sorted((box[0], box[2])), sorted((box[1], box[3]))
+    cut = (max(y0, -0.5), max(x0, -0.5), min(y1, height - 0.5), min(x1, width - 0.5))
+    if cut[2] - cut[0] < 1 or cut[3] - cut[1] < 1:
+        raise BadInput(
+            "prompts", f"a box is outside the image of {height} x {width} pixels", "draw it inside the image"
+        )
+    return cut

@@ -1,0 +1,175 @@
+"""Answers to prompts on a slice: the view is encoded once, and a click costs a mapper and a decoder."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_latentseg.core.prompts import Prompts
+from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.prompt_view import (
+    View,
+    closer_view,
+    first_view,
+    prompt_maps,
+    whole_view,
+)
+from napari_latentseg.methods.prompted import PromptedMapping
+from napari_latentseg.models.folder import Model
+from napari_latentseg.utils.device import Compute
+
+__all__ = ["MAX_ANSWER_SAMPLES", "PromptAnswer", "PromptSession"]
+
+Array = NDArray[np.float32]
+
+MAX_ANSWER_SAMPLES = 64
+_MAX_ZOOMS = 3  # each makes the view less than two thirds as wide; three show what has a tenth of the slice
+_KEPT_VIEWS = 16  # encoded; a latent of 16 x 16 x 48 takes 50 KB
+_TURNS = 8  # quarter turns, and the same mirrored
+
+
+@dataclass(frozen=True)
+class PromptAnswer:
+    """The answer to prompts on a slice.
+
+    Attributes
+    ----------
+    samples
+        Probabilities, `(n, H, W)` float32 in [0, 1]; 0 outside the view.
+    view
+        What the model looked at.
+    """
+
+    samples: Array
+    view: View
+
+    @property
+    def mean(self) -> Array:
+        """Mean probability over the samples, `(H, W)`."""
+        mean: Array = self.samples.mean(axis=0)
+        return mean
+
+    @property
+    def variance(self) -> Array | None:
+        """Population variance over the samples, `(H, W)`; None of fewer than three."""
+        return self.samples.var(axis=0) if len(self.samples) >= 3 else None
+
+
+class PromptSession:
+    """Answers prompts on one slice.
+
+    Parameters
+    ----------
+    model
+        One whose method takes prompts, on the device of `compute`.
+    plane
+        The slice, `(3, H, W)` float32 in [0, 1].
+    compute
+        Device and arithmetic.
+
+    Raises
+    ------
+    BadInput
+        If the model takes no prompts.
+    """
+
+    def __init__(self, model: Model, plane: Array, compute: Compute) -> None:
+        if not isinstance(model.method, PromptedMapping):
+            remedy = "choose a model that takes some, or leave them out"
+            raise BadInput(f"model {model.card.name!r}", "takes no prompts", remedy)
+        self._method = model.method
+        self._size = model.card.preprocess.size
+        self._threshold = model.card.threshold
+        self._plane, self._compute = plane, compute
+        self._encoded: OrderedDict[tuple[View, int], Tensor] = OrderedDict()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the slice."""
+        height, width = self._plane.shape[1:]
+        return height, width
+
+    def prepare(self) -> None:
+        """Encode the whole slice, so that the first answer is quick."""
+        self._encode(whole_view(self.shape), 0)
+
+    def answer(self, prompts: Prompts, samples: int = 1, previous: Array | None = None) -> PromptAnswer:
+        """The answer to prompts.
+
+        A small structure is looked at more closely, until the view fits what was answered.
+
+        Parameters
+        ----------
+        prompts
+            Of this slice.
+        samples
+            How many, 1 to 64: the readings of the model in turn, then those of the turned and mirrored view.
+        previous
+            The probability of the answer before, `(H, W)`, which the new prompts correct.
+
+        Raises
+        ------
+        BadInput
+            If the number of samples is not possible, or the prompts are not of this slice.
+        """
+        if not 1 <= samples <= MAX_ANSWER_SAMPLES:
+            raise BadInput("samples", f"are {samples}", f"ask for 1 to {MAX_ANSWER_SAMPLES}")
+        prompts = prompts.on_plane(self.shape)
+        view = first_view(prompts, self.shape, None if previous is None else previous > self._threshold)
+        for _ in range(_MAX_ZOOMS):
+            first = self._draw(view, prompts, previous, 1)[0]
+            closer = closer_view(view, prompts, self.shape, first > self._threshold)
+            if closer is None:
+                break
+            view = closer
+        drawn = self._draw(view, prompts, previous, samples)
+        return PromptAnswer(np.stack([view.paste(sample, self.shape) for sample in drawn]), view)
+
+    def _draw(self, view: View, prompts: Prompts, previous: Array | None, count: int) -> Array:
+        """Samples of a view, `(n, S, S)`."""
+        maps = prompt_maps(view, prompts, self._size, previous)
+        readings = self._method.config.readings
+        drawn: list[Array] = []
+        for first in range(0, count, readings):
+            turn = first // readings % _TURNS
+            numbers = torch.arange(min(readings, count - first), device=self._compute.torch_device())
+            conditioning = self._encode(view, turn)
+            turned_maps = torch.from_numpy(_turned(maps, turn)).to(conditioning.device)
+            with torch.inference_mode(), self._compute.autocast():
+                probabilities = self._method.draw(
+                    conditioning.expand(len(numbers), -1, -1, -1),
+                    turned_maps.expand(len(numbers), -1, -1, -1),
+                    numbers,
+                )
+            drawn += list(_turned_back(probabilities[:, 0].float().cpu().numpy(), turn))
+        return np.stack(drawn)
+
+    def _encode(self, view: View, turn: int) -> Tensor:
+        """The conditioning of a view, `(1, C, h, w)`."""
+        key = (view, turn)
+        if key not in self._encoded:
+            image = torch.from_numpy(_turned(view.crop(self._plane, self._size), turn))[None]
+            image = image.to(self._compute.torch_device()).contiguous(memory_format=torch.channels_last)
+            with torch.inference_mode(), self._compute.autocast():
+                self._encoded[key] = self._method.encode(image)
+            if len(self._encoded) > _KEPT_VIEWS:
+                self._encoded.popitem(last=False)
+        self._encoded.move_to_end(key)
+        return self._encoded[key]
+
+
+def _turned(image: Array, turn: int) -> Array:
+    """An image `(..., S, S)` after quarter turns, from the fourth on mirrored first."""
+    mirrored = image[..., ::-1] if turn >= 4 else image
+    return np.ascontiguousarray(np.rot90(mirrored, turn % 4, axes=(-2, -1)))
+
+
+def _turned_back(image: Array, turn: int) -> Array:
+    """The inverse of `_turned`."""
+    straight = np.rot90(image, -(turn % 4), axes=(-2, -1))
+    return np.ascontiguousarray(straight[..., ::-1] if turn >= 4 else straight)

@@ -1,0 +1,187 @@
+"""Which part of a slice a model looks at to answer prompts: a square in which the structure is well seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_latentseg.core.prompts import Prompts
+from napari_latentseg.data.resize import resize
+from napari_latentseg.methods.simulated_prompts import PromptMaps
+
+__all__ = ["View", "closer_view", "first_view", "prompt_maps", "whole_view"]
+
+Array = NDArray[np.float32]
+
+# As in training, where the side of a view is 1.5 to 6 times that of the object (`view_around`): in the middle
+# of that range, by the logarithm, the object is seen best.
+_SIDE_OF_OBJECT = 2.5
+_SIDE_OF_BOX = 2.0  # a box is drawn a little larger than what it holds
+_TOO_FAR = 4.0  # a view whose side is more than this times the object's is replaced by a closer one
+_LEAST_SIDE = 16  # pixels of the image; less holds no structure
+
+
+@dataclass(frozen=True)
+class View:
+    """A square of a slice, in pixels of the slice; it may reach beyond it.
+
+    Attributes
+    ----------
+    top, left
+        Of its first pixel.
+    side
+        Number of rows, and of columns.
+    """
+
+    top: int
+    left: int
+    side: int
+
+    def crop(self, plane: Array, size: int) -> Array:
+        """The view of a slice `(C, H, W)` as `(C, size, size)`; beyond the slice its edge goes on."""
+        height, width = plane.shape[-2:]
+        rows = np.clip(np.arange(self.top, self.top + self.side), 0, height - 1)
+        columns = np.clip(np.arange(self.left, self.left + self.side), 0, width - 1)
+        return resize(np.ascontiguousarray(plane[..., rows[:, None], columns]), (size, size))
+
+    def paste(self, values: Array, shape: tuple[int, int]) -> Array:
+        """Values `(size, size)` of the view as an image `(H, W)`; 0 outside the view."""
+        height, width = shape
+        resized = resize(values, (self.side, self.side))
+        top, left = max(0, self.top), max(0, self.left)
+        bottom, right = min(height, self.top + self.side), min(width, self.left + self.side)
+        image = np.zeros(shape, dtype=np.float32)
+        image[top:bottom, left:right] = resized[
+            top - self.top : bottom - self.top, left - self.left : right - self.left
+        ]
+        return image
+
+    def to_view(self, point: Sequence[float], size: int) -> tuple[int, int]:
+        """The pixel of the view, at `size` by `size`, nearest to a point of the slice."""
+        y, x = (
+            int(np.clip((value + 0.5 - start) * size / self.side, 0, size - 1))
+            for value, start in zip(point, (self.top, self.left), strict=True)
+        )
+        return y, x
+
+    def holds(self, point: Sequence[float]) -> bool:
+        """Whether a point of the slice lies in the view."""
+        y, x = (value + 0.5 - start for value, start in zip(point, (self.top, self.left), strict=True))
+        return 0 <= y < self.side and 0 <= x < self.side
+
+
+def whole_view(shape: tuple[int, int]) -> View:
+    """The view of a whole slice `(H, W)`."""
+    height, width = shape
+    side = max(shape)
+    return View((height - side) // 2, (width - side) // 2, side)
+
+
+def first_view(prompts: Prompts, shape: tuple[int, int], previous: NDArray[np.bool_] | None = None) -> View:
+    """A view around what is known of the structure: the mask before, or boxes; otherwise the whole slice.
+
+    Parameters
+    ----------
+    prompts
+        Of this slice, from `Prompts.on_plane`.
+    shape
+        Of the slice.
+    previous
+        The mask of the answer before, `(H, W)`.
+    """
+    corners = [(*sorted((box[0], box[2])), *sorted((box[1], box[3]))) for box in prompts.boxes]
+    rectangles = [(y0, x0, y1, x1) for y0, y1, x0, x1 in corners]
+    factor = _SIDE_OF_BOX
+    if previous is not None and previous.any():
+        rectangles.append(_bounds(previous))
+        factor = _SIDE_OF_OBJECT
+    if not rectangles:
+        return whole_view(shape)
+    return _view_of(_with_points(rectangles, prompts), shape, factor)
+
+
+def closer_view(
+    view: View, prompts: Prompts, shape: tuple[int, int], answer: NDArray[np.bool_]
+) -> View | None:
+    """A closer view, where the structure is small in this one.
+
+    Parameters
+    ----------
+    view, prompts, shape
+        As for `first_view`.
+    answer
+        The mask in this view, `(S, S)`.
+
+    Returns
+    -------
+    View or None
+        None where the structure is well seen, or nothing was answered.
+    """
+    labels, _ = ndimage.label(answer)
+    size = len(answer)
+    wanted = {int(labels[view.to_view(p, size)]) for p in prompts.positive if view.holds(p)} - {0}
+    mask = np.isin(labels, list(wanted)) if wanted else answer
+    if not mask.any():
+        return None
+    scale = view.side / size
+    top, left, bottom, right = (bound * scale for bound in _bounds(mask))
+    rectangle = (view.top + top, view.left + left, view.top + bottom, view.left + right)
+    closer = _view_of(_with_points([rectangle], prompts), shape, _SIDE_OF_OBJECT)
+    return closer if view.side > _TOO_FAR / _SIDE_OF_OBJECT * closer.side else None
+
+
+def prompt_maps(view: View, prompts: Prompts, size: int, previous: Array | None = None) -> Array:
+    """The maps that the network sees, `(4, size, size)`; see `PROMPT_CHANNELS`.
+
+    Parameters
+    ----------
+    view, prompts
+        As for `closer_view`.
+    size
+        Of the view, in pixels of the network's input.
+    previous
+        The probability of the answer before, `(H, W)` in [0, 1].
+    """
+    drawn = PromptMaps((size, size))
+    for points, is_positive in ((prompts.positive, True), (prompts.negative, False)):
+        for point in points:
+            if view.holds(point):
+                drawn.add_click(view.to_view(point, size), is_positive=is_positive)
+    for box in prompts.boxes:
+        (y0, y1), (x0, x1) = sorted((box[0], box[2])), sorted((box[1], box[3]))
+        top, left = view.to_view((y0, x0), size)
+        bottom, right = view.to_view((y1, x1), size)
+        drawn.add_box(top, left, bottom + 1, right + 1)
+    if previous is not None:
+        drawn.set_previous(view.crop(previous[None], size)[0])
+    return drawn.maps
+
+
+def _bounds(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """Top, left, bottom and right of a mask that is not empty; the ends are not part of it."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return float(rows[0]), float(columns[0]), float(rows[-1] + 1), float(columns[-1] + 1)
+
+
+def _with_points(
+    rectangles: Sequence[tuple[float, float, float, float]], prompts: Prompts
+) -> NDArray[np.float64]:
+    """Top, left, bottom and right of all rectangles and points together: no prompt is out of view."""
+    points = [(y, x, y + 1, x + 1) for y, x in (*prompts.positive, *prompts.negative)]
+    bounds = np.array([*rectangles, *points])
+    return np.array([*bounds[:, :2].min(axis=0), *bounds[:, 2:].max(axis=0)])
+
+
+def _view_of(rectangle: NDArray[np.float64], shape: tuple[int, int], factor: float) -> View:
+    """A view around a rectangle whose side is `factor` times the longer one of its sides."""
+    start, stop = rectangle[:2], rectangle[2:]
+    side = int(np.clip(np.ceil(factor * (stop - start).max()), min(_LEAST_SIDE, max(shape)), max(shape)))
+    top, left = (
+        int(np.clip(round(centre - side / 2), min(0, size - side), max(0, size - side)))
+        for centre, size in zip((start + stop) / 2, shape, strict=True)
+    )
+    return View(top, left, side)

@@ -1,0 +1,286 @@
+"""Prompted latent mapping: any structure, pointed at.
+
+Guided latent diffusion (Salsi et al.) chooses a structure by a class; here it is chosen by a place. As in GMS
+(Huo et al., AAAI 2025) a mapper predicts the latent of the mask, from the latent of the image and that of the
+prompts: ``[z_image, z_prompt] -> z_mask``. The image is encoded once, and a click costs one mapper and one
+decoder. This combination is this project's own.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+
+from napari_latentseg.codecs.base import Codec
+from napari_latentseg.methods.base import Batch, Method, Stage
+from napari_latentseg.methods.deviations import codec_deviation, join_deviations
+from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
+from napari_latentseg.methods.noise import Noise
+from napari_latentseg.methods.simulated_prompts import (
+    ObjectView,
+    PromptMaps,
+    choose_object,
+    deepest_point,
+    view_around,
+)
+from napari_latentseg.networks.efficientnet import Backbone, PyramidConditioner
+from napari_latentseg.networks.lmm import LatentMappingModel
+from napari_latentseg.networks.prompt_encoder import PromptEncoder
+
+__all__ = ["PromptedMapping", "PromptedMappingConfig"]
+
+_LARGEST_SEED = 2**31
+
+
+class PromptedMappingConfig(MatchingConfig):
+    """Settings of prompted latent mapping. See also `MatchingConfig`.
+
+    Attributes
+    ----------
+    classes
+        Of the annotated images that it learns from; each is pointed at, and none is a class of the model.
+    backbone
+        The ImageNet network under the image's feature pyramid.
+    prompt_channels
+        Of the latent of the prompts.
+    corrections
+        Clicks after the first, at most, of a training step; their number is drawn.
+    readings
+        How many answers there may be where the prompts leave room: each has a learnt code, and of those that
+        are drawn for an image the best alone is taught (multiple choice learning, Guzman-Rivera et al., NIPS
+        2012). 1: one answer.
+    invert, grey
+        Shares of the training images whose values are inverted, and whose colours are taken away, so that an
+        answer depends on edges rather than on what is bright in one modality.
+    """
+
+    levels: tuple[Level, ...] = ("out",)
+    classes: int = Field(1, ge=1, le=254)
+    backbone: Backbone = "efficientnet-lite0"
+    prompt_channels: int = Field(32, ge=16, multiple_of=16)
+    corrections: int = Field(3, ge=0, le=20)
+    readings: int = Field(1, ge=1, le=16)
+    invert: float = Field(0.0, ge=0, le=1)
+    grey: float = Field(0.0, ge=0, le=1)
+
+
+class PromptedMapping(Method):
+    """Feature pyramid for the image, encoder for prompts, latent mapping model, frozen decoder.
+
+    Parameters
+    ----------
+    codec
+        The frozen autoencoder.
+    config
+        See `PromptedMappingConfig`.
+    """
+
+    name: ClassVar[str] = "prompted"
+    title: ClassVar[str] = "Prompted latent mapping"
+    paper: ClassVar[str] = (
+        "After Huo et al., Generative Medical Segmentation, AAAI 2025, and Salsi et al., Guided Latent"
+        " Diffusion for Universal Medical Image Segmentation"
+    )
+    network_functions: ClassVar[tuple[str, ...]] = ("encode", "encode_prompt", "predict_masks")
+    config_class: ClassVar[type[BaseModel]] = PromptedMappingConfig
+    config: PromptedMappingConfig
+    codec: Codec
+
+    def __init__(self, codec: Codec, config: PromptedMappingConfig) -> None:
+        super().__init__(codec.freeze(), config)
+        self.conditioner = PyramidConditioner(codec.channels, backbone=config.backbone)
+        self.prompt_encoder = PromptEncoder(config.prompt_channels, codec.downsampling_factor)
+        self.mapper = LatentMappingModel(
+            codec.channels, codec.channels + config.prompt_channels, config.width
+        )
+        # small at first, so that the readings begin alike and part where the data ask for it
+        self.readings = nn.Embedding(config.readings, config.prompt_channels)
+        nn.init.normal_(self.readings.weight, std=0.1 if config.readings > 1 else 0.0)
+
+    @property
+    def deviations_from_paper(self) -> str:
+        return join_deviations(
+            (True, "prompts in place of classes"),
+            *self.config.deviations_from_paper(),
+            codec_deviation(self.codec, "kl", "SD-VAE"),
+        )
+
+    @property
+    def trainable_modules(self) -> nn.ModuleDict:
+        return nn.ModuleDict(
+            {
+                "conditioner": self.conditioner,
+                "prompt_encoder": self.prompt_encoder,
+                "mapper": self.mapper,
+                "readings": self.readings,
+            }
+        )
+
+    @property
+    def size_multiple(self) -> int:
+        return PyramidConditioner.FACTOR
+
+    @property
+    def pretrained_modules(self) -> dict[str, nn.Module]:
+        return {self.conditioner.backbone_name: self.conditioner.backbone}
+
+    @property
+    def class_count(self) -> int:
+        return self.config.classes
+
+    def stages(self) -> list[Stage]:
+        return [Stage("", self.trainable_modules, self.loss, validate=self.answer_clicks)]
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The image latent, `(B, C, H/f, W/f)`."""
+        with torch.no_grad():
+            z = self.codec.encode(images)
+        conditioned: Tensor = z + self.conditioner(images)
+        return conditioned
+
+    def encode_prompt(self, maps: Tensor, readings: Tensor) -> Tensor:
+        """The prompt latent `(B, P, H/f, W/f)`.
+
+        Parameters
+        ----------
+        maps
+            `(B, 4, H, W)`, see `PROMPT_CHANNELS`.
+        readings
+            Which reading, `(B,)`.
+        """
+        latent: Tensor = self.prompt_encoder(maps) + self.readings(readings)[:, :, None, None]
+        return latent
+
+    def draw(self, conditioning: Tensor, maps: Tensor, readings: Tensor) -> Tensor:
+        """The answer to prompts: probabilities `(B, 1, H, W)` in [0, 1].
+
+        Parameters
+        ----------
+        conditioning
+            From `encode`.
+        maps, readings
+            As for `encode_prompt`.
+        """
+        return self.predict_masks(torch.cat([conditioning, self.encode_prompt(maps, readings)], dim=1))
+
+    def predict_masks(self, latents: Tensor) -> Tensor:
+        """The decoded masks `(B, 1, H, W)` of image and prompt latents `(B, C + P, h, w)`."""
+        masks: Tensor = self.codec.decode_mask(self.mapper(latents)["out"])
+        return masks
+
+    def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
+        """The answer to no prompt at all."""
+        height, width = (n * self.downsampling_factor for n in conditioning.shape[-2:])
+        maps = conditioning.new_zeros(len(conditioning), 4, height, width)
+        return self.draw(conditioning, maps, torch.zeros(len(conditioning), dtype=torch.long))
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """An imagined person points at an object and corrects; the last answer is taught."""
+        seeds = torch.randint(_LARGEST_SEED, (len(batch.images),), generator=generator)
+        corrections = int(torch.randint(self.config.corrections + 1, (), generator=generator))
+        rngs = [np.random.default_rng(int(seed)) for seed in seeds]
+        images, masks = self._views(batch, rngs)
+        targets = masks[:, 0].cpu().numpy() > 0.5
+        prompts = [PromptMaps(mask.shape) for mask in targets]
+        for prompt, mask, rng in zip(prompts, targets, rngs, strict=True):
+            prompt.begin(mask, rng)
+        with torch.no_grad():
+            target_latents = self.codec.encode_mask(masks)
+        conditioning = self.encode(images)
+        for _ in range(corrections):
+            answers = self._answers(conditioning, prompts)
+            for prompt, mask, answer, rng in zip(prompts, targets, answers, rngs, strict=True):
+                prompt.correct(mask, answer, rng)
+        return self._reading_losses(conditioning, prompts, target_latents, masks, rngs)
+
+    def answer_clicks(self, images: Tensor, masks: Tensor) -> Tensor:
+        """The answers to one click on each class, at its deepest point: `(B, K, H, W)` in [0, 1].
+
+        A class that is not there is not pointed at, and its answer is empty.
+        """
+        conditioning = self.encode(images)
+        answers = torch.zeros_like(masks)
+        height, width = masks.shape[-2:]
+        for i, k in (masks.flatten(2).any(2)).nonzero().tolist():
+            prompt = PromptMaps((height, width))
+            prompt.add_click(deepest_point(masks[i, k].cpu().numpy() > 0.5), is_positive=True)
+            maps = torch.from_numpy(prompt.maps)[None].to(images)
+            reading = torch.zeros(1, dtype=torch.long, device=images.device)
+            answers[i, k] = self.draw(conditioning[i, None], maps, reading)[0, 0].to(answers)
+        return answers
+
+    def _views(self, batch: Batch, rngs: list[np.random.Generator]) -> tuple[Tensor, Tensor]:
+        """For each image the part that is shown, at working size, and the mask of what is meant."""
+        images, masks = [], []
+        for i, rng in enumerate(rngs):
+            class_masks = batch.masks[i].cpu().numpy() > 0.5
+            if batch.annotated is not None:
+                class_masks = class_masks[batch.annotated[i].cpu().numpy()]
+            mask = choose_object(class_masks, rng)
+            view = view_around(mask, rng)
+            with torch.autocast(batch.images.device.type, enabled=False):
+                grid = _sampling_grid(view, mask.shape[0]).to(batch.images.device)
+                image = self._recoloured(batch.images[i, None].float(), rng)
+                images.append(F.grid_sample(image, grid, padding_mode="border", align_corners=False))
+                shown = torch.from_numpy(mask)[None, None].to(batch.masks)
+                masks.append((F.grid_sample(shown, grid, align_corners=False) > 0.5).float())
+        return torch.cat(images).contiguous(memory_format=torch.channels_last), torch.cat(masks)
+
+    def _recoloured(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """An image `(1, 3, H, W)`, or a grey or inverted one in its place."""
+        if rng.random() < self.config.grey:
+            image = image.mean(dim=1, keepdim=True).expand_as(image)
+        return 1 - image if rng.random() < self.config.invert else image
+
+    @torch.no_grad()
+    def _answers(self, conditioning: Tensor, prompts: list[PromptMaps]) -> np.ndarray:
+        """The first reading of each image, `(B, H, W)`."""
+        maps = torch.from_numpy(np.stack([p.maps for p in prompts])).to(conditioning.device)
+        readings = torch.zeros(len(prompts), dtype=torch.long, device=conditioning.device)
+        answer: np.ndarray = self.draw(conditioning.detach(), maps, readings)[:, 0].float().cpu().numpy()
+        return answer
+
+    def _reading_losses(
+        self,
+        conditioning: Tensor,
+        prompts: list[PromptMaps],
+        target_latents: Tensor,
+        masks: Tensor,
+        rngs: list[np.random.Generator],
+    ) -> dict[str, Tensor]:
+        maps = torch.from_numpy(np.stack([p.maps for p in prompts])).to(conditioning.device)
+        readings = self._best_readings(conditioning, maps, masks, rngs)
+        latents = torch.cat([conditioning, self.encode_prompt(maps, readings)], dim=1)
+        predicted = self.mapper(latents, self.config.levels)
+        return matching_losses(self.config, self.codec, predicted, target_latents, masks)
+
+    @torch.no_grad()
+    def _best_readings(
+        self, conditioning: Tensor, maps: Tensor, masks: Tensor, rngs: list[np.random.Generator]
+    ) -> Tensor:
+        """Of two readings that are drawn for each image, the one whose answer is nearer to the mask."""
+        count = self.config.readings
+        if count == 1:
+            return torch.zeros(len(maps), dtype=torch.long, device=maps.device)
+        pairs = np.stack([rng.choice(count, 2, replace=False) for rng in rngs])
+        candidates = [torch.from_numpy(pairs[:, i]).to(maps.device) for i in range(2)]
+        errors = []
+        for readings in candidates:
+            answer = self.draw(conditioning.detach(), maps, readings).float()
+            overlap = (answer * masks).sum((1, 2, 3))
+            errors.append(1 - 2 * overlap / (answer.sum((1, 2, 3)) + masks.sum((1, 2, 3))).clamp(min=1))
+        return torch.where(errors[0] <= errors[1], candidates[0], candidates[1])
+
+
+def _sampling_grid(view: ObjectView, size: int) -> Tensor:
+    """Where `grid_sample` reads a square image for a view of the same size."""
+    scale = view.side / size
+    # in its coordinates -1 and 1 are the edges of the image
+    centre_x, centre_y = ((2 * start + view.side) / size - 1 for start in (view.left, view.top))
+    theta = torch.tensor([[[scale, 0, centre_x], [0, scale, centre_y]]], dtype=torch.float32)
+    return F.affine_grid(theta, [1, 1, size, size], align_corners=False)
