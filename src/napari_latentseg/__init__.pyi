@@ -1,5 +1,7 @@
 from .api.batch import BatchReport as BatchReport
 from .api.batch import batch as batch
+from .api.cases import compare_readings as compare_readings
+from .api.cases import list_cases as list_cases
 from .api.codecs import add_codec as add_codec
 from .api.codecs import check_codec as check_codec
 from .api.codecs import find_codec as find_codec
@@ -37,6 +39,8 @@ from .api.versions import free_model_name as free_model_name
 from .api.versions import list_candidates as list_candidates
 from .api.versions import model_history as model_history
 from .api.versions import revert_model as revert_model
+from .caselist.case_list import CaseList as CaseList
+from .caselist.listed_case import ListedCase as ListedCase
 from .codecs.store import KeptCodec as KeptCodec
 from .core.classes import ClassInfo as ClassInfo
 from .core.fit import Fit as Fit

@@ -8,12 +8,12 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_latentseg.batches.batch_folder import BatchFolder
+from napari_latentseg.batches.case_rows import CaseRow, read_case_rows
 from napari_latentseg.batches.table import COLUMNS
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import Measurement
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.store import find_model
-from napari_latentseg.widgets.batch.case_rows import CaseRow, read_case_rows
 from napari_latentseg.widgets.batch.case_table import CaseTable
 from napari_latentseg.widgets.batch.open_result import _doubtful_index
 from napari_latentseg.widgets.batch.request import BatchRequest, RunSettings

@@ -10,7 +10,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog
 
-from napari_latentseg.widgets.batch.case_rows import read_case_rows
+from napari_latentseg.batches.case_rows import read_case_rows
 from napari_latentseg.widgets.batch.dialog import BatchDialog
 from napari_latentseg.widgets.batch.process import batch_of
 from napari_latentseg.widgets.review.widget import ReviewWidget

@@ -19,7 +19,7 @@ from napari_latentseg.annotations.journal import Journal
 from napari_latentseg.annotations.mask_files import MergedMask, merge_approvals, merge_timepoints
 from napari_latentseg.annotations.nnunet_dataset import IMAGES_FOLDER, LABELS_FOLDER, NnunetCase
 from napari_latentseg.annotations.nnunet_sync import NnunetSync
-from napari_latentseg.annotations.records import CaseRecord, as_ranges
+from napari_latentseg.annotations.records import CaseRecord, Record, as_ranges
 from napari_latentseg.annotations.session_lock import SessionLock, remove_dead_sessions
 from napari_latentseg.annotations.store_index import StoreIndex, is_record_of
 from napari_latentseg.annotations.types import Approval
@@ -78,7 +78,7 @@ class StoreDirectory:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.notes: tuple[str, ...] = ()
-        self.journal = Journal(folder / JOURNAL_FILE)
+        self.journal: Journal[Record] = Journal(folder / JOURNAL_FILE)
         self.index = StoreIndex(self.journal)
         self._nnunet = NnunetSync(folder, folder / PENDING_FOLDER)
         self.session = SessionLock(folder / DRAFTS_FOLDER)

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from napari_latentseg.annotations.durable_io import sync_folder
-from napari_latentseg.annotations.records import RECORD_ADAPTER, Record
+from napari_latentseg.annotations.records import RECORD_ADAPTER
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.json_text import load_json
 
@@ -46,18 +46,21 @@ def without_checksum(line: bytes) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
+RecordType = TypeVar("RecordType", bound=BaseModel)
+"""What a line holds."""
+
 TailRepair = Literal["", "completed", "removed"]
 
 
 @dataclass(frozen=True)
-class JournalLine:
+class JournalLine(Generic[RecordType]):
     """A complete line: its number, from 1, and its record."""
 
     number: int
-    record: Record
+    record: RecordType
 
 
-class Journal:
+class Journal(Generic[RecordType]):
     """Reads the lines that are new since it last read, and appends lines.
 
     Reading needs no lock: a line counts once its end and its checksum are there. A line that is cut short was
@@ -68,6 +71,8 @@ class Journal:
     ----------
     path
         The file, which need not be there.
+    adapter
+        Of the records; those of an annotation store where not given.
 
     Attributes
     ----------
@@ -79,14 +84,15 @@ class Journal:
 
     generation = 0
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, adapter: TypeAdapter[Any] = RECORD_ADAPTER) -> None:
         self.path = path
+        self._adapter = adapter
         self._lock = RLock()
         self._reset()
 
     def _reset(self) -> None:
         self.generation += 1
-        self.lines: list[JournalLine] = []
+        self.lines: list[JournalLine[RecordType]] = []
         self._lost_numbers: list[int] = []  # of lines before the last intact one
         self._last_number = 0  # of the last intact line
         self._damaged_count = 0  # lines after it that are damaged
@@ -104,7 +110,7 @@ class Journal:
     def _line_count(self) -> int:
         return self._last_number + self._damaged_count
 
-    def lines_after(self, generation: int, count: int) -> tuple[int, list[JournalLine]]:
+    def lines_after(self, generation: int, count: int) -> tuple[int, list[JournalLine[RecordType]]]:
         """The present generation, and its lines after the first `count` of a generation.
 
         Parameters
@@ -169,7 +175,7 @@ class Journal:
             self._damaged_count += 1
             return
         try:
-            record = RECORD_ADAPTER.validate_python(body, strict=False)
+            record = self._adapter.validate_python(body, strict=False)
         except ValidationError as error:
             raise BadInput(
                 self.path, "was written by a newer version of this plugin", "update napari-latentseg"
@@ -183,7 +189,7 @@ class Journal:
         self._last_number, self._damaged_count = number, 0
         self.lines.append(JournalLine(number, record))
 
-    def append(self, records: Sequence[Record]) -> int:
+    def append(self, records: Sequence[RecordType]) -> int:
         """Append lines; all of them are on the disk when this returns. Only under the store's lock.
 
         Returns
@@ -199,7 +205,7 @@ class Journal:
         with self._lock:
             return self._append(records)
 
-    def _append(self, records: Sequence[Record]) -> int:
+    def _append(self, records: Sequence[RecordType]) -> int:
         self._read()
         is_new = not self.path.exists()
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
@@ -268,6 +274,6 @@ class Journal:
         os.fsync(handle)
         return "removed"
 
-    def __iter__(self) -> Iterator[JournalLine]:
+    def __iter__(self) -> Iterator[JournalLine[RecordType]]:
         with self._lock:
             return iter(self.lines.copy())

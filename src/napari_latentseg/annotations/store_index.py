@@ -12,6 +12,7 @@ from napari_latentseg.annotations.records import (
     CaseRecord,
     ClassesRecord,
     ClassRemoval,
+    Record,
     Revocation,
 )
 from napari_latentseg.annotations.types import Approval
@@ -42,7 +43,7 @@ class StoreIndex:
         Of the store.
     """
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal[Record]) -> None:
         self._journal = journal
         self._lock = RLock()
         self._reset(journal.generation)
@@ -77,7 +78,7 @@ class StoreIndex:
                 self._add(line)
             self._line_count += len(lines)
 
-    def _add(self, line: JournalLine) -> None:
+    def _add(self, line: JournalLine[Record]) -> None:
         match line.record:
             case CaseRecord() as case:
                 if case.name not in self._cases:

@@ -17,7 +17,7 @@ from napari_latentseg.annotations.nnunet_dataset import (
     ignore_label,
     read_label_states,
 )
-from napari_latentseg.annotations.records import CaseRecord
+from napari_latentseg.annotations.records import CaseRecord, Record
 from napari_latentseg.annotations.types import Approval
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
@@ -48,7 +48,7 @@ class IntegrityFinding:
 
 def find_problems(
     folder: Path,
-    journal: Journal,
+    journal: Journal[Record],
     cases: Iterable[CaseRecord],
     approvals: Sequence[Approval],
     cases_in_view: Sequence[NnunetCase],

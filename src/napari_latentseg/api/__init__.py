@@ -3,7 +3,7 @@
 `inference` segments; `evaluation` scores and calibrates; `training` trains and fine-tunes; `models` finds,
 loads, installs and exports models; `codecs` keeps their codecs; `versions` decides on fine-tuned models;
 `results` writes results; `readers` compares masks of several readers; `fit` tells whether a model was made
-for an image; `batch` and `files` segment many.
+for an image; `batch` and `files` segment many; `cases` lists them for readers.
 Importing them loads neither torch nor Qt: a function imports what it needs when it is called, after the cheap
 checks.
 """
@@ -11,6 +11,7 @@ checks.
 from __future__ import annotations
 
 from napari_latentseg.api.batch import batch
+from napari_latentseg.api.cases import compare_readings, list_cases
 from napari_latentseg.api.codecs import add_codec, check_codec, find_codec, list_codecs, remove_codec
 from napari_latentseg.api.evaluation import calibrate, evaluate
 from napari_latentseg.api.files import segment_files
@@ -52,6 +53,7 @@ __all__ = [
     "check_codec",
     "check_fit",
     "compare_readers",
+    "compare_readings",
     "compile_model",
     "consensus",
     "discard_model",
@@ -63,6 +65,7 @@ __all__ = [
     "free_model_name",
     "install_model",
     "list_candidates",
+    "list_cases",
     "list_codecs",
     "list_methods",
     "list_models",

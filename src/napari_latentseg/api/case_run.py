@@ -99,7 +99,7 @@ def _segment(job: BatchJob, case: BatchCase, progress: Progress, started_at: flo
         read_state,
         write_state,
     )
-    from napari_latentseg.batches.summary import doubtful_slice, sizes_of
+    from napari_latentseg.batches.summary import doubtful_slice, lowest_expected_dice, sizes_of
     from napari_latentseg.io.file_hashes import path_sha256
 
     files = CaseInput(case)
@@ -130,6 +130,8 @@ def _segment(job: BatchJob, case: BatchCase, progress: Progress, started_at: flo
         result=written[-1].relative_to(job.out).as_posix(),
         sizes=sizes_of(segmentation, card),
         doubtful_slice=doubtful_slice(segmentation),
+        fit=segmentation.record.fit.state if segmentation.record.fit is not None else "",
+        expected_dice=lowest_expected_dice(segmentation),
     )
     hashes = {path.relative_to(job.out).as_posix(): path_sha256(path) for path in written}
     state = CaseState(fingerprint=expected, is_finished=True, files=hashes, outcome=outcome)

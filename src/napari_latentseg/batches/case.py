@@ -117,6 +117,11 @@ class CaseOutcome(FrozenModel):
     doubtful_slice
         The slice with the largest uncertainty, counted from 1, after the time point where there is one
         (``"3/17"``); empty for a single slice, and where the samples do not tell.
+    fit
+        Whether the model was made for the image, see `napari_latentseg.core.fit.Fit.state`; empty where that
+        was not checked.
+    expected_dice
+        The Dice to expect of the class with the lowest; None where the model was not calibrated for the run.
     stops_batch
         Whether the next case would fail in the same way: the disk is full, or the model cannot be loaded.
     """
@@ -128,4 +133,6 @@ class CaseOutcome(FrozenModel):
     result: str = ""
     sizes: tuple[ClassSize, ...] = ()
     doubtful_slice: str = ""
+    fit: str = ""
+    expected_dice: float | None = None
     stops_batch: bool = False

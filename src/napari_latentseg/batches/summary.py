@@ -9,7 +9,7 @@ from napari_latentseg.measure import class_sizes
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.review import rank
 
-__all__ = ["doubtful_slice", "sizes_of"]
+__all__ = ["doubtful_slice", "lowest_expected_dice", "sizes_of"]
 
 
 def sizes_of(segmentation: Segmentation, card: ModelCard) -> tuple[ClassSize, ...]:
@@ -20,6 +20,12 @@ def sizes_of(segmentation: Segmentation, card: ModelCard) -> tuple[ClassSize, ..
         ClassSize(name=row.name, size=row.value, low=row.low, high=row.high, unit=row.unit)
         for row in class_sizes(segmentation, card)
     )
+
+
+def lowest_expected_dice(segmentation: Segmentation) -> float | None:
+    """The Dice to expect of the class with the lowest; None where that was not calibrated for the run."""
+    estimates = segmentation.record.expected_dice.values()
+    return min((estimate.expected for estimate in estimates), default=None)
 
 
 def doubtful_slice(segmentation: Segmentation) -> str:

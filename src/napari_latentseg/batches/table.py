@@ -19,6 +19,8 @@ __all__ = ["COLUMNS", "BatchTable", "read_rows"]
 COLUMNS = ("case", "path", "series", "state", "reason", "seconds", "result", "doubtful_slice", "unit")
 """The columns that every table has; each class has three more, NAME_size, NAME_low and NAME_high."""
 
+_LATER_COLUMNS = ("fit", "expected_dice")  # missing in tables of earlier versions
+
 _SIZES = ("size", "low", "high")
 # The table is written as a whole: at most this share of the time goes into it, whatever its length.
 _MAX_SHARE_OF_TIME = 0.05
@@ -53,7 +55,7 @@ class BatchTable:
         self._folder, self._has_paths = folder, has_paths
         self._cases = {case.name: case for case in cases}
         sizes = [f"{name}_{kind}" for name in class_names for kind in _SIZES]
-        self._columns = [*COLUMNS[:-1], *sizes, COLUMNS[-1]]
+        self._columns = [*COLUMNS[:-1], *sizes, *_LATER_COLUMNS, COLUMNS[-1]]
         # rows of an earlier run stay until their cases end in this one
         earlier = read_rows(folder.table) | read_rows(folder.part_table)
         own = {escape_formulas(name) for name in self._cases}
@@ -93,6 +95,8 @@ class BatchTable:
             "seconds": f"{outcome.seconds:.2f}",
             "result": outcome.result,
             "doubtful_slice": outcome.doubtful_slice,
+            "fit": outcome.fit,
+            "expected_dice": "" if outcome.expected_dice is None else f"{outcome.expected_dice:.3f}",
             "unit": outcome.sizes[0].unit if outcome.sizes else "",
         }
         for size in outcome.sizes:

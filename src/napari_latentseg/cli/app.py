@@ -16,6 +16,7 @@ from napari_latentseg.cli import (
     annotations_commands,
     batch_command,
     calibrate_commands,
+    cases_command,
     codecs_commands,
     compare_command,
     evaluate_command,
@@ -56,6 +57,7 @@ run_commands.register(app)
 evaluate_command.register(app)
 segment_command.register(app)
 batch_command.register(app)
+cases_command.register(app)
 scan_commands.register(app)
 review_commands.register(app)
 compare_command.register(app)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_latentseg.evaluation.reader_comparison import ReaderComparison
 
-__all__ = ["register"]
+__all__ = ["print_rows", "register"]
 
 
 def register(app: typer.Typer) -> None:
@@ -186,15 +186,16 @@ def _print_comparison(comparison: ReaderComparison, masks: Sequence[Path]) -> No
         print_line(f"{titles[note.reader]} {note.text}")
     for group in class_tables(comparison):
         print_line("")
-        _print_rows([[group.title, *pair_head(comparison)[1:]], *group.pairs])
+        print_rows([[group.title, *pair_head(comparison)[1:]], *group.pairs])
         if group.performance:
-            _print_rows([["STAPLE", "sensitivity", "specificity"], *group.performance])
+            print_rows([["STAPLE", "sensitivity", "specificity"], *group.performance])
         if comparison.model is not None:
-            _print_rows([[f"{comparison.model.maps.title}, {comparison.model.maps.basis}", ""], *group.model])
+            print_rows([[f"{comparison.model.maps.title}, {comparison.model.maps.basis}", ""], *group.model])
     print_line("")
     for text in (*reader_comparison_texts(comparison), *model_texts(comparison)):
         print_line(text)
 
 
-def _print_rows(rows: Sequence[Sequence[Any]]) -> None:
+def print_rows(rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table whose cells are texts, or have one."""
     print_table([tuple(cell if isinstance(cell, str) else cell.text for cell in row) for row in rows])

@@ -9,9 +9,9 @@ from typing import Any
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterProxyModel, Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
+from napari_latentseg.batches.case_rows import CaseRow
 from napari_latentseg.measure import Measurement
 from napari_latentseg.widgets._shared.plain_text import plain_text
-from napari_latentseg.widgets.batch.case_rows import CaseRow
 
 __all__ = ["CaseTable"]
 

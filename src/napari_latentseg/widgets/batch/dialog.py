@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_latentseg import api
+from napari_latentseg.batches.case_rows import CaseRow, read_case_rows
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.result_names import RECORD_NAME
 from napari_latentseg.models.card import ModelCard
@@ -35,7 +36,6 @@ from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_error, 
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
-from napari_latentseg.widgets.batch.case_rows import CaseRow, read_case_rows
 from napari_latentseg.widgets.batch.case_table import CaseTable
 from napari_latentseg.widgets.batch.open_result import open_case, open_mask
 from napari_latentseg.widgets.batch.process import batch_of

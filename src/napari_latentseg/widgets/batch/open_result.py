@@ -14,6 +14,7 @@ from qtpy.QtCore import QTimer
 
 from napari_latentseg import api
 from napari_latentseg.batches.case import BatchCase
+from napari_latentseg.batches.case_rows import CaseRow, table_name
 from napari_latentseg.batches.find_cases import find_cases
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.record import RunRecord
@@ -36,7 +37,6 @@ from napari_latentseg.widgets._shared.run_result import RunResult
 from napari_latentseg.widgets._shared.runner import RunJob
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
-from napari_latentseg.widgets.batch.case_rows import CaseRow, table_name
 from napari_latentseg.widgets.opening.layer_data import LayerData, layers_of_scan, survey_path
 from napari_latentseg.widgets.review.navigate import navigate_to
 

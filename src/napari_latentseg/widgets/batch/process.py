@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_latentseg.batches.case_rows import CaseRow, read_case_rows, table_name
 from napari_latentseg.batches.events import (
     BatchEvent,
     BatchStart,
@@ -23,7 +24,6 @@ from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.text import time_left_text
 from napari_latentseg.widgets._shared.threads import run_in_thread
-from napari_latentseg.widgets.batch.case_rows import CaseRow, read_case_rows, table_name
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_latentseg.batches.case_rows import CaseRow
 from napari_latentseg.evaluation.worst_images import WorstImage
 from napari_latentseg.io.registry import read_scan
 from napari_latentseg.widgets._shared.label_style import label_style, reference_classes
 from napari_latentseg.widgets._shared.layers import spatial_arguments
 from napari_latentseg.widgets._shared.threads import run_in_thread
-from napari_latentseg.widgets.batch.case_rows import CaseRow
 from napari_latentseg.widgets.batch.open_result import open_case
 
 if TYPE_CHECKING:

@@ -38,6 +38,8 @@ class CaseRow:
         (``"3/17"``); empty for a 2D image.
     sizes
         Areas or volumes of the classes with their intervals.
+    fit, expected_dice
+        See `napari_latentseg.batches.case.CaseOutcome`; empty and None in tables of earlier versions.
     """
 
     case: str
@@ -49,6 +51,8 @@ class CaseRow:
     result: str = ""
     doubtful_slice: str = ""
     sizes: tuple[Measurement, ...] = ()
+    fit: str = ""
+    expected_dice: float | None = None
 
 
 def table_name(case: str) -> str:
@@ -84,6 +88,7 @@ def _case_row(out: Path, row: Mapping[str, str]) -> CaseRow:
         state="done" if row["state"] == "skipped" else row["state"], reason=row["reason"],
         seconds=_number(row["seconds"]), result=str(out / row["result"]) if row["result"] else "",
         doubtful_slice=row["doubtful_slice"], sizes=tuple(sizes),
+        fit=row.get("fit", ""), expected_dice=_number(row.get("expected_dice", "")),
     )  # fmt: skip
 
 

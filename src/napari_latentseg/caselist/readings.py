@@ -1,0 +1,84 @@
+"""The mask of each reader of a case, kept beside the journal of the list."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from napari_latentseg.annotations.durable_io import commit
+from napari_latentseg.caselist.decisions import Reading
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.units import MM_PER_UNIT, SECONDS
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io.convert import write_scan
+from napari_latentseg.io.file_hashes import path_sha256
+
+__all__ = ["READINGS_FOLDER", "reading_path", "write_reading"]
+
+READINGS_FOLDER = "readings"
+_SUFFIX, _SUFFIX_WITHOUT_SIZE = ".nii.gz", ".ome.tif"  # NIfTI has no pixels without a physical size
+
+
+def write_reading(home: Path, key: str, mask: Scan) -> tuple[str, str]:
+    """Write the mask of a reader under a name of its own; it is on the disk when this returns.
+
+    Parameters
+    ----------
+    home
+        The hidden folder of the list.
+    key
+        Of the case.
+    mask
+        Labels up to 255, with the geometry of the image.
+
+    Returns
+    -------
+    name, sha256 : str
+        The file, relative to `home`, and its hash.
+
+    Raises
+    ------
+    BadInput
+        If it is no label map, or cannot be written.
+    """
+    if not np.issubdtype(mask.array.dtype, np.integer) and mask.array.dtype != np.bool_:
+        raise BadInput("mask", "holds no labels", "give whole numbers")
+    labels = np.asarray(mask.array).astype(np.uint8)
+    if (labels != np.asarray(mask.array)).any():
+        raise BadInput("mask", "has labels above 255", "give labels from 0 to 255")
+    has_size = set(mask.geometry.units) <= MM_PER_UNIT.keys() | SECONDS.keys()
+    name = f"{READINGS_FOLDER}/{key}-{secrets.token_hex(4)}{_SUFFIX if has_size else _SUFFIX_WITHOUT_SIZE}"
+    target = home / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".part-{target.name}")
+    try:
+        write_scan(Scan(labels, mask.spatial_axes, mask.geometry), temporary)
+        commit(temporary, target)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return name, path_sha256(target)
+
+
+def reading_path(home: Path, reading: Reading) -> Path:
+    """The file of a reading.
+
+    Raises
+    ------
+    BadInput
+        If it is gone, or another one.
+    """
+    path = home / reading.file
+    if not path.is_file():
+        raise BadInput(
+            f"the mask of {reading.reader}", "is gone", "put it back from a backup, or read the case again"
+        )
+    if path_sha256(path) != reading.sha256:
+        raise BadInput(
+            f"the mask of {reading.reader}", "was changed since it was approved",
+            "put it back from a backup, or read the case again",
+        )  # fmt: skip
+    return path
