@@ -2,6 +2,7 @@
 # Sets up what the project needs; a second call finds it done and returns at once.
 #
 #   tools/setup_env.sh system        what napari needs of the system to draw without a display (Debian, Ubuntu)
+#   tools/setup_env.sh servers       what the tests of DICOMweb talk to (Orthanc); without it they are skipped
 #   tools/setup_env.sh venv EXTRAS   .venv with the package and its extras (all, or all,test,dev)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -84,6 +85,15 @@ set_up_system() {
         "'sudo apt-get install ${names[*]}', then this again."
 }
 
+# What a few tests talk to, and are skipped without: nothing depends on it, so nothing fails where it is missing.
+set_up_servers() {
+    local missing
+    has apt-get && has dpkg-query && is_root || return 0
+    mapfile -t missing < <(missing_packages orthanc orthanc-dicomweb)
+    [ ${#missing[@]} -gt 0 ] || return 0
+    apt_install "${missing[@]}" || say "Orthanc could not be installed: its tests are skipped"
+}
+
 python_is_recent() {
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
@@ -137,6 +147,7 @@ set_up_venv() {
 
 case "${1:-} ${2:-}" in
     "system ") set_up_system ;;
+    "servers ") set_up_servers ;;
     "venv "?*) set_up_venv "$2" ;;
-    *) say "usage: tools/setup_env.sh system | venv EXTRAS" && exit 2 ;;
+    *) say "usage: tools/setup_env.sh system | servers | venv EXTRAS" && exit 2 ;;
 esac

@@ -1,3 +1,5 @@
+from .api.archive import find_in_archive as find_in_archive
+from .api.archive import store_in_archive as store_in_archive
 from .api.batch import BatchReport as BatchReport
 from .api.batch import batch as batch
 from .api.cases import compare_readings as compare_readings
@@ -61,6 +63,7 @@ from .evaluation.report import EvaluationReport as EvaluationReport
 from .evaluation.report import ReconstructionReport as ReconstructionReport
 from .inference.run import Run as Run
 from .inference.settings import InferenceSettings as InferenceSettings
+from .io.dicomweb.query import ArchiveSeries as ArchiveSeries
 from .io.read_results import read_segmentation as read_segmentation
 from .io.registry import read_scan as read_scan
 from .io.write_results import write_segmentation as write_segmentation

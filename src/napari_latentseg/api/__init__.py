@@ -3,13 +3,15 @@
 `inference` segments; `evaluation` scores and calibrates; `training` trains and fine-tunes; `models` finds,
 loads, installs and exports models; `codecs` keeps their codecs; `versions` decides on fine-tuned models;
 `results` writes results; `readers` compares masks of several readers; `fit` tells whether a model was made
-for an image; `batch` and `files` segment many; `cases` lists them for readers.
+for an image; `batch` and `files` segment many; `cases` lists them for readers; `archive` finds and stores
+series by DICOMweb.
 Importing them loads neither torch nor Qt: a function imports what it needs when it is called, after the cheap
 checks.
 """
 
 from __future__ import annotations
 
+from napari_latentseg.api.archive import find_in_archive, retrieve_from_archive, store_in_archive
 from napari_latentseg.api.batch import batch
 from napari_latentseg.api.cases import compare_readings, list_cases
 from napari_latentseg.api.codecs import add_codec, check_codec, find_codec, list_codecs, remove_codec
@@ -61,6 +63,7 @@ __all__ = [
     "evaluate_reconstruction",
     "export_model",
     "find_codec",
+    "find_in_archive",
     "finetune",
     "free_model_name",
     "install_model",
@@ -78,10 +81,12 @@ __all__ = [
     "read_scan",
     "remove_codec",
     "remove_model",
+    "retrieve_from_archive",
     "revert_model",
     "segment",
     "segment_files",
     "start_run",
+    "store_in_archive",
     "train",
     "train_members",
     "write_result",

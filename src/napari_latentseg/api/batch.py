@@ -99,7 +99,8 @@ def batch(
     scans
         A folder, in which each file and each DICOM series is a case, however deep; a pattern such as
         ``"scans/*/t1.nii.gz"``; a BIDS data set, whose raw images in `anat`, `pet` and `micr` are cases; a
-        folder `imagesTs` of nnU-Net; or a CSV file, as `case_list`. None with `case_list`.
+        folder `imagesTs` of nnU-Net; a CSV file, as `case_list`; or the address of an archive, of which each
+        series that matches is a case. None with `case_list`.
     model
         A loaded model, or the name or folder of one. It is loaded once.
     out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,13 +54,16 @@ def segment_case(job: BatchJob, case: BatchCase, progress: Progress = no_progres
         ``"skipped"`` where an earlier run finished it and `job.resume` is set.
     """
     from napari_latentseg.batches.case import CaseOutcome
+    from napari_latentseg.io.dicomweb.retrieve import temporary_copy
 
     started_at = time.monotonic()
     stops_batch = False
     try:
         if case.problem is not None:
             raise case.problem
-        return _segment(job, case, progress, started_at)
+        with temporary_copy(case.path, case.series) as (path, series):
+            case = replace(case, path=path, series=series)
+            return _segment(job, case, progress, started_at)
     except Cancelled:
         raise
     except BadInput as error:

@@ -80,7 +80,7 @@ def segment_files(
     Parameters
     ----------
     scans
-        Files, and folders of DICOM, OME-Zarr or images; or one of them.
+        Files, folders of DICOM, OME-Zarr or images, and addresses of series in an archive; or one of them.
     model
         A loaded model, or the name or folder of one. It is loaded once.
     out
@@ -121,6 +121,8 @@ def segment_files(
     ['phantom_0.png', 'phantom_1.png']
     """
     from napari_latentseg.inference.settings import InferenceSettings
+    from napari_latentseg.io.dicomweb.address import is_archive_address
+    from napari_latentseg.io.dicomweb.retrieve import local_copy
     from napari_latentseg.io.find_scans import check_different_stems, find_scans
 
     several = [scans] if isinstance(scans, str | Path) else scans
@@ -129,18 +131,19 @@ def segment_files(
         if case or outputs.get("report") is not None:
             raise BadInput("case" if case else "report", f"is one for {len(found)} images", "leave it out")
         if not outputs.get("deidentify"):  # names come from the content there
-            check_different_stems(found)
+            check_different_stems(scan for scan in found if not is_archive_address(scan))
     located = locate_chosen_model(model)
     job = _Job(
         located, as_path("out", out), settings or InferenceSettings.for_model(located.card), plane,
-        {"series": series, "channel": channel, "spacing": spacing}, codec, case, skip_existing, outputs,
+        {"channel": channel, "spacing": spacing}, codec, case, skip_existing, outputs,
     )  # fmt: skip
 
     def results() -> Iterator[FileResult]:
         for number, scan in enumerate(found, 1):
             on_start(number, len(found))
             try:
-                yield job.run(scan, progress)
+                scan, chosen_series = local_copy(scan, series)
+                yield job.run(scan, chosen_series, progress)
             except BadInput as error:
                 yield FileResult(scan, error=error)
             except (MemoryError, OSError) as error:
@@ -176,8 +179,8 @@ class _Job:
         self.skip_existing = skip_existing
         self.outputs = outputs
 
-    def run(self, path: Path, progress: Callable[[float], None]) -> FileResult:
-        """Segment one file.
+    def run(self, path: Path, series: int | None, progress: Callable[[float], None]) -> FileResult:
+        """Segment one file, or one of the series in it.
 
         Raises
         ------
@@ -188,7 +191,7 @@ class _Job:
         from napari_latentseg.api.results import check_result, write_result
         from napari_latentseg.io.registry import stem_of
 
-        image = open_image(path, **self.image_options)
+        image = open_image(path, series=series, **self.image_options)
         box, options = self.settings.box, self.outputs
         # the name of a file or folder may be the patient's
         is_hidden = options.get("deidentify", False)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_latentseg.batches.case import BatchCase
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.dicomweb.address import is_archive_address, parse_address
 from napari_latentseg.io.result_names import check_case_code
 
 __all__ = ["listed_cases"]
@@ -70,9 +71,12 @@ def _case(table: Path, number: int, values: dict[str, str], scans: Path | None) 
     except BadInput as error:
         raise BadInput(f"{table}, row {number}", f"the case {error.why}", error.remedy) from error
     text, series_text = values.get("path", ""), values.get("series", "")
-    path = table.absolute().parent / Path(text).expanduser()
+    is_in_archive = is_archive_address(text)
+    path = Path(text) if is_in_archive else table.absolute().parent / Path(text).expanduser()
     problem: BadInput | None = None
-    if not text:
+    if is_in_archive:
+        problem = _address_problem(text, f"{table}, row {number}")
+    elif not text:
         problem = BadInput(f"{table}, row {number}", f"the case {name} has no path", "write one")
     elif not path.exists():
         from_scans = scans / text if scans is not None else path
@@ -87,3 +91,12 @@ def _case(table: Path, number: int, values: dict[str, str], scans: Path | None) 
         why = f"the series of {name} is {series_text[:20]!r}"
         problem = BadInput(f"{table}, row {number}", why, "write its number from 1, as `info` lists them")
     return BatchCase(name, path, series, is_code=True, problem=problem)
+
+
+def _address_problem(text: str, where: str) -> BadInput | None:
+    """Why the address of an archive cannot be used; None if it can."""
+    try:
+        parse_address(text)
+    except BadInput as error:
+        return BadInput(where, f"{error.what} {error.why}", error.remedy)
+    return None

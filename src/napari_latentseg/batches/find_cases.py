@@ -9,6 +9,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import NamedTuple
 
+from napari_latentseg.batches.archive_cases import archive_cases
 from napari_latentseg.batches.bids_cases import bids_cases, bids_root, is_bids, place_in_data_set
 from napari_latentseg.batches.case import BatchCase
 from napari_latentseg.batches.case_input import CaseInput
@@ -16,6 +17,7 @@ from napari_latentseg.batches.case_list import listed_cases
 from napari_latentseg.batches.folder_cases import cases_of_file, folder_cases
 from napari_latentseg.batches.nnunet_cases import is_nnunet, nnunet_cases
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.dicomweb.address import is_archive_address
 from napari_latentseg.io.registry import stem_of
 
 __all__ = ["FoundCases", "cases_of_part", "find_cases"]
@@ -38,7 +40,7 @@ def find_cases(
     out: Path | None = None,
     deidentify: bool = False,
 ) -> FoundCases:
-    """The cases of a folder, a pattern, a file, a BIDS data set, a folder of nnU-Net, or a list.
+    """The cases of a folder, a pattern, a file, a BIDS data set, a folder of nnU-Net, a list or an archive.
 
     Parameters
     ----------
@@ -64,6 +66,8 @@ def find_cases(
         If it does not exist, holds no case, or two cases would have one name.
     """
     passed_over: Counter[str] = Counter()
+    if case_list is None and source is not None and is_archive_address(source):
+        return FoundCases(_with_different_names(archive_cases(source)), {})
     if case_list is None and source is not None and source.suffix.lower() in _LISTS:
         source, case_list = None, source
     if case_list is not None:
@@ -156,7 +160,10 @@ def _with_different_names(cases: list[BatchCase]) -> tuple[BatchCase, ...]:
             why = f"its case {case.name!r} would be called like that of {other.path}"
             raise BadInput(case.path, why, "rename one of them, or name the cases in a list (--list)")
     # other processes, which may run in other folders, read the files too
-    absolute = (replace(case, path=case.path.absolute()) for case in renamed)
+    absolute = (
+        case if is_archive_address(case.path) else replace(case, path=case.path.absolute())
+        for case in renamed
+    )
     return tuple(sorted(absolute, key=lambda case: case.name))
 
 

@@ -18,6 +18,7 @@ from napari_latentseg.batches.clusters import check_address, check_distributed, 
 from napari_latentseg.batches.executors import CaseFunction
 from napari_latentseg.batches.worker_task import CaseTask, TaskResult, run_sealed
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.dicomweb.address import is_archive_address
 
 __all__ = ["Workers"]
 
@@ -89,7 +90,8 @@ class Workers:
 
             def make_task(attempt: _Attempt, key: str, topic: str) -> CaseTask:
                 # workers of a scheduler run in folders of their own
-                case = replace(attempt.case, path=attempt.case.path.absolute())
+                path = attempt.case.path
+                case = replace(attempt.case, path=path if is_archive_address(path) else path.absolute())
                 return CaseTask(
                     self._segment_case, job, case, key, topic, self._version,
                     self._threads if self._scheduler is None else None, attempt.deaths > 0,

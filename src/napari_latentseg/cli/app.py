@@ -14,6 +14,7 @@ import typer
 from napari_latentseg import __version__
 from napari_latentseg.cli import (
     annotations_commands,
+    archive_command,
     batch_command,
     calibrate_commands,
     cases_command,
@@ -67,6 +68,7 @@ calibrate_commands.register(app)
 models_commands.register(app)
 codecs_commands.register(app)
 annotations_commands.register(app)
+archive_command.register(app)
 
 
 def _print_version(is_requested: bool) -> None:

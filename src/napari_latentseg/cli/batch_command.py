@@ -75,7 +75,8 @@ def batch(
         typer.Argument(
             metavar="IN",
             help="A folder of any depth, a pattern in quotes ('in/*/t1.nii.gz'), a BIDS data set, a folder "
-            "imagesTs of nnU-Net, or a CSV file as for --list.",
+            "imagesTs of nnU-Net, a CSV file as for --list, or the address of an archive "
+            "(dicomweb://HOST/PATH?modality=MR).",
         ),
     ] = None,
     case_list: Annotated[
@@ -243,10 +244,14 @@ def _end_dry_run(report: BatchReport, *, quiet: bool) -> None:
     typer.Exit
         With code 3 if there are such, else with 0.
     """
+    from napari_latentseg.io.dicomweb.address import is_archive_address, parse_address
+
     for case in report.cases:
         if case.problem is None:
             series = "" if case.series is None else f", series {case.series}"
-            print_line(f"{case.name}: {case.path}{series}", quiet=quiet)
+            # the address of a series holds its UID
+            path = parse_address(case.path).title if is_archive_address(case.path) else case.path
+            print_line(f"{case.name}: {path}{series}", quiet=quiet)
         else:
             print_error(f"{case.name}: {case.problem}")
     has_problems = any(case.problem is not None for case in report.cases)

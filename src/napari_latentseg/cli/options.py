@@ -111,7 +111,11 @@ Samples = Annotated[
     typer.Option("--samples", "-n", help="Number of samples; the model's default where not given."),
 ]
 ScanPath = Annotated[
-    Path, typer.Argument(help="An image or volume: a file, or a folder of DICOM or OME-Zarr.")
+    Path,
+    typer.Argument(
+        help="An image or volume: a file, a folder of DICOM or OME-Zarr, or a series of an archive"
+        " (dicomweb://HOST/PATH?patient=ID)."
+    ),
 ]
 Seed = Annotated[
     int,

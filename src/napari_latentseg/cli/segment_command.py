@@ -66,7 +66,8 @@ def segment(
         list[Path],
         typer.Argument(
             metavar="SCAN...",
-            help="Images or volumes: files, folders of DICOM or OME-Zarr, or a folder with images in it.",
+            help="Images or volumes: files, folders of DICOM or OME-Zarr, a folder with images in it, or"
+            " series of an archive (dicomweb://HOST/PATH?patient=ID).",
         ),
     ],
     model: ModelOption,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.dicomweb.address import is_archive_address
 
 __all__ = ["FORMATS", "Format", "format_for", "read_scan", "read_scan_lazy", "readable_suffixes", "stem_of"]
 
@@ -163,7 +164,8 @@ def read_scan(path: Path | str, *, series: int | None = None) -> Scan:
     Parameters
     ----------
     path
-        A file of any format; for DICOM and OME-Zarr also a folder or zip.
+        A file of any format; for DICOM and OME-Zarr also a folder or zip. Or the address of an archive,
+        ``dicomweb://host[:port]/path?patient=ID&date=DATE&modality=MR``, which is asked for a series.
     series
         Which of several images (DICOM series, OME-Zarr images), counted from 1. Needed only if there are
         several.
@@ -218,18 +220,30 @@ def list_series(path: Path | str) -> list[Any]:
     Returns
     -------
     list
-        `napari_latentseg.io.dicom.series.SeriesInfo` for DICOM, paths for OME-Zarr.
+        `napari_latentseg.io.dicom.series.SeriesInfo` for DICOM, paths for OME-Zarr,
+        `napari_latentseg.io.dicomweb.query.ArchiveSeries` for an archive of which several match.
 
     Raises
     ------
     BadInput
         As `read_scan`, for what the headers show.
     """
+    if is_archive_address(path):
+        from napari_latentseg.io.dicomweb.retrieve import local_copy, matching_series
+
+        matching = matching_series(path)
+        if len(matching) > 1:
+            return list(matching)
+        path, _ = local_copy(Path(path), None)
     module: Any = find_reader(Path(path))
     return list(module.list_series(Path(path))) if hasattr(module, "list_series") else []
 
 
 def _read_with(path: Path, series: int | None, function_name: str) -> Scan:
+    if is_archive_address(path):
+        from napari_latentseg.io.dicomweb.retrieve import local_copy
+
+        path, series = local_copy(path, series)
     reader: Any = find_reader(path)
     function = getattr(reader, function_name, reader.read)
     if hasattr(reader, "list_series"):

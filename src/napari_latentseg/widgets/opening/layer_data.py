@@ -61,8 +61,10 @@ def survey_path(path: Path) -> ScanSurvey:
     """
     from napari_latentseg.io import stem_of
     from napari_latentseg.io.dicom import reader
+    from napari_latentseg.io.dicomweb.retrieve import local_copy
     from napari_latentseg.io.registry import find_reader, list_series
 
+    path, _ = local_copy(path, None)
     name = stem_of(path) if path.is_file() else path.name.removesuffix(".zarr").removesuffix(".ome")
     if find_reader(path) is reader:
         dicom_survey = reader.SeriesIndex.from_path(path)

@@ -1,0 +1,1 @@
+"""DICOMweb: find, retrieve and store series of an archive; retrieved ones are read by `io.dicom`."""

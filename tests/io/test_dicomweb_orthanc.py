@@ -1,0 +1,102 @@
+"""The same against a real server: Orthanc with its DICOMweb plugin, on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import JPEG2000Lossless, RLELossless
+from tests.helpers.dicom import SECRET, positions, series
+from tests.helpers.orthanc import PASSWORD, USER, missing_part, running_orthanc
+
+from napari_latentseg import read_scan
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io.dicomweb.address import parse_address
+from napari_latentseg.io.dicomweb.query import find_series
+from napari_latentseg.io.dicomweb.store import store_files
+
+pytestmark = pytest.mark.skipif(bool(missing_part()), reason=missing_part() or "Orthanc is installed")
+
+# UIDs of each series, in which a compression and a sign differ
+STORED = {"mr": "1.2.826.0.1.3680043.9.1", "ct": "1.2.826.0.1.3680043.9.2", "rle": "1.2.826.0.1.3680043.9.3",
+          "j2k": "1.2.826.0.1.3680043.9.4"}  # fmt: skip
+
+
+def write_series(folder: Path) -> Path:
+    values = np.random.default_rng(5)
+    mr = values.integers(0, 4000, (6, 40, 36), dtype=np.uint16)
+    ct = values.integers(-900, 900, (5, 8, 9), dtype=np.int16)
+    shown = {"FrameOfReferenceUID": "1.2.826.0.1.4", "PatientName": "Doe^Jane"}
+    series(folder / "mr", mr, positions(6), order=[3, 0, 5, 1, 4, 2], SeriesInstanceUID=STORED["mr"], **shown)
+    of_ct = {"Modality": "CT", "StudyDate": "20210303", "RescaleSlope": 2, "RescaleIntercept": -24}
+    of_ct |= {"SeriesInstanceUID": STORED["ct"], "StudyInstanceUID": "1.2.826.0.1.5"}
+    series(folder / "ct", ct, positions(5), **of_ct, **shown)
+    for name, syntax in (("rle", RLELossless), ("j2k", JPEG2000Lossless)):
+        series(folder / name, mr[:4], positions(4), SeriesInstanceUID=STORED[name], SeriesNumber=8,
+               PatientID="another", StudyInstanceUID="1.2.826.0.1.6", **shown)  # fmt: skip
+        for path in (folder / name).iterdir():
+            dataset = pydicom.dcmread(path)
+            dataset.compress(syntax, generate_instance_uid=False)
+            dataset.save_as(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_series(tmp_path_factory.mktemp("series"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[str]:
+    with (
+        running_orthanc(tmp_path_factory.mktemp("orthanc")) as address,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+        patch.setenv("LATENTSEG_ARCHIVE_SERVER", parse_address(address).server)
+        patch.setenv("LATENTSEG_ARCHIVE_USER", USER)
+        patch.setenv("LATENTSEG_ARCHIVE_PASSWORD", PASSWORD)
+        assert store_files(sorted(folder.rglob("*.dcm")), parse_address(address)) == 19
+        yield address
+
+
+def test_a_query_finds_by_patient_date_and_modality(server: str) -> None:
+    found = find_series(parse_address(server))
+    assert sorted((one.modality, one.images) for one in found) == [("CT", 5), ("MR", 4), ("MR", 4), ("MR", 6)]
+    expected = {
+        "modality=CT": 1, "date=2021-03-01..2021-03-31": 1, "patient=another": 2, "patient=ano*": 2,
+        f"patient={SECRET}&modality=MR": 1, "name=Doe*": 4, "name=doe jane": 4, "patient=nobody": 0,
+    }  # fmt: skip
+    for query, count in expected.items():
+        assert len(find_series(parse_address(f"{server}?{query}"))) == count, query
+    ct = next(one for one in found if one.modality == "CT")
+    assert (ct.patient_id, ct.patient_name, ct.date) == (SECRET, "Doe Jane", "2021-03-03")
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_a_series_equals_the_folder_bit_for_bit(server: str, folder: Path, name: str) -> None:
+    address = next(
+        one.address for one in find_series(parse_address(server)) if one.address.endswith(STORED[name])
+    )
+    retrieved, read = read_scan(address), read_scan(folder / name)
+    assert retrieved.content_sha256 == read.content_sha256
+    assert retrieved.geometry == read.geometry
+    assert retrieved.properties == read.properties
+    np.testing.assert_array_equal(np.asarray(retrieved.array), np.asarray(read.array))
+
+
+def test_a_wrong_password_and_a_series_that_is_not_there(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = f"{server}/studies/1.2.826.0.1.5/series/1.2.826.0.1.99"
+    with pytest.raises(BadInput, match=r"no such series|nothing there"):
+        read_scan(missing)
+    monkeypatch.setenv("LATENTSEG_ARCHIVE_PASSWORD", "wrong")
+    with pytest.raises(BadInput, match="does not accept the user or token"):
+        find_series(parse_address(server))
+    monkeypatch.delenv("LATENTSEG_ARCHIVE_USER")
+    with pytest.raises(BadInput, match="asks who you are"):
+        find_series(parse_address(server))
