@@ -37,9 +37,19 @@ def test_approvals_are_listed(cli, approved: AnnotationStore) -> None:
     ended = cli("annotations", "list")
     assert (ended.code, ended.errors) == (0, [])
     head, row = ended.out.splitlines()
-    assert head.split() == ["FOR", "NUMBER", "IMAGE", "SLICES", "FROM", "EDITED", "TIME"]
+    assert head.split() == ["FOR", "NUMBER", "IMAGE", "SLICES", "FROM", "EDITED", "READER", "TIME"]
     (entry,) = approved.approvals()
-    assert row.split() == ["hippocampus", "3", entry.case, "1-2,5", "hippocampus", "1", "yes", entry.time]
+    assert row.split() == [
+        "hippocampus",
+        "3",
+        entry.case,
+        "1-2,5",
+        "hippocampus",
+        "1",
+        "yes",
+        "-",
+        entry.time,
+    ]
     scan = make_scan("volume", 1)
     approved.save_draft(scan, make_mask(scan), classes=CLASSES)
     assert "is open in a window, last saved" in cli("annotations", "list").out

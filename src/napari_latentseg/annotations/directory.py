@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
@@ -78,6 +78,7 @@ class StoreDirectory:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.notes: tuple[str, ...] = ()
+        self.reader = ""
         self.journal: Journal[Record] = Journal(folder / JOURNAL_FILE)
         self.index = StoreIndex(self.journal)
         self._nnunet = NnunetSync(folder, folder / PENDING_FOLDER)
@@ -106,6 +107,10 @@ class StoreDirectory:
             ranges = as_ranges(damaged_lines)
             lines = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in ranges)
             self.add_note(f"the journal is damaged in line {lines}: annotations verify says what that means")
+
+    def append(self, records: Sequence[Record]) -> int:
+        """Append lines to the journal in the name of the reader; returns the number of the last one."""
+        return self.journal.append([record.replace(reader=self.reader) for record in records])
 
     def is_journal_missing(self) -> bool:
         """Whether there are approved masks, but no journal: it is written before a label file is."""

@@ -49,6 +49,8 @@ def without_checksum(line: bytes) -> dict[str, Any] | None:
 RecordType = TypeVar("RecordType", bound=BaseModel)
 """What a line holds."""
 
+_OPTIONAL_FIELDS = ("reader",)  # left out where empty, so that earlier versions read the line
+
 TailRepair = Literal["", "completed", "removed"]
 
 
@@ -216,7 +218,7 @@ class Journal(Generic[RecordType]):
                 self._file_identity = (file_status.st_dev, file_status.st_ino)
             self._repair_tail(handle)
             lines = [
-                with_checksum({"line": self._line_count + 1 + i, **record.model_dump(mode="json")}).encode()
+                with_checksum({"line": self._line_count + 1 + i, **_fields(record)}).encode()
                 for i, record in enumerate(records)
             ]
             try:
@@ -277,3 +279,9 @@ class Journal(Generic[RecordType]):
     def __iter__(self) -> Iterator[JournalLine[RecordType]]:
         with self._lock:
             return iter(self.lines.copy())
+
+
+def _fields(record: BaseModel) -> dict[str, Any]:
+    """What a line says of a record."""
+    fields = record.model_dump(mode="json")
+    return {name: value for name, value in fields.items() if value or name not in _OPTIONAL_FIELDS}

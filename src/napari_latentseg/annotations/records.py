@@ -63,7 +63,19 @@ class GeometryRecord(FrozenModel):
         return Geometry(self.affine, self.units, self.axis_labels, self.frame)
 
 
-class CaseRecord(FrozenModel):
+class JournalRecord(FrozenModel):
+    """What every line of the journal may say.
+
+    Attributes
+    ----------
+    reader
+        Who wrote it; empty where nobody said, as in journals of earlier versions.
+    """
+
+    reader: str = ""
+
+
+class CaseRecord(JournalRecord):
     """An image of the store, as it is written to disk. `AnnotationStore.cases` makes a `Case` of it.
 
     Attributes
@@ -113,14 +125,14 @@ class CaseRecord(FrozenModel):
         return self.shape[-1] if self.axes.endswith(CHANNEL) else 1
 
 
-class ClassesRecord(FrozenModel):
+class ClassesRecord(JournalRecord):
     """Classes that were added to the store."""
 
     kind: Literal["classes"] = "classes"
     classes: tuple[ClassInfo, ...] = Field(min_length=1)
 
 
-class ClassRemoval(FrozenModel):
+class ClassRemoval(JournalRecord):
     """Takes a class out of the store, by its label; nothing approved uses it."""
 
     kind: Literal["class removal"] = "class removal"
@@ -146,7 +158,7 @@ class MaskBlock(FrozenModel):
     object: SHA256
 
 
-class ApprovalRecord(FrozenModel):
+class ApprovalRecord(JournalRecord):
     """Slices of a case that a person has approved, as they are written to disk; see `Approval`.
 
     Attributes
@@ -179,7 +191,7 @@ class ApprovalRecord(FrozenModel):
         return tuple(n for first, last in self.planes for n in range(first, last + 1))
 
 
-class Revocation(FrozenModel):
+class Revocation(JournalRecord):
     """Takes an approval back, by the number of its line."""
 
     kind: Literal["revocation"] = "revocation"

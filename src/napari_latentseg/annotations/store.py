@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.annotations.case_files import PlaneLayout
-from napari_latentseg.annotations.directory import DRAFTS_FOLDER, StoreDirectory, is_store
+from napari_latentseg.annotations.directory import StoreDirectory
 from napari_latentseg.annotations.draft_manager import DraftManager
-from napari_latentseg.annotations.drafts import DRAFT_SUFFIX, Draft
+from napari_latentseg.annotations.drafts import Draft
 from napari_latentseg.annotations.durable_io import commit, os_errors_as_bad_input
 from napari_latentseg.annotations.export import export_dataset
 from napari_latentseg.annotations.mask_files import (
@@ -35,6 +34,7 @@ from napari_latentseg.annotations.records import (
     as_ranges,
     utc_now,
 )
+from napari_latentseg.annotations.store_folders import store_folder
 from napari_latentseg.annotations.summary import approved_in_words, counted
 from napari_latentseg.annotations.types import Approval
 from napari_latentseg.annotations.verify import IntegrityFinding, find_problems
@@ -44,45 +44,9 @@ from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.core.segmented_region import SegmentedRegion
 from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
-from napari_latentseg.utils.paths import data_home
 from napari_latentseg.utils.weights import file_sha256
 
-__all__ = ["AnnotationStore", "list_stores", "store_folder"]
-
-_NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
-
-
-def store_folder(name: str) -> Path:
-    """The folder of the annotations for a model; each model has its own, since classes differ.
-
-    Raises
-    ------
-    BadInput
-        If no model can have the name.
-    """
-    if not re.fullmatch(_NAME_PATTERN, name):
-        raise BadInput("name", f"{name!r} is no model's", "use small letters, digits, dots and dashes")
-    return data_home() / "annotations" / name
-
-
-def list_stores() -> dict[str, Path]:
-    """The folders of all stores with approvals or drafts, by the name of the model.
-
-    Raises
-    ------
-    BadInput
-        If the folder that they are in cannot be read.
-    """
-    root = data_home() / "annotations"
-    try:
-        folders = sorted(root.iterdir()) if root.is_dir() else []
-    except OSError as error:
-        raise BadInput(root, f"cannot be read ({error.strerror})", "ask for the right to read it") from error
-    return {
-        folder.name: folder
-        for folder in folders
-        if is_store(folder) or any((folder / DRAFTS_FOLDER).glob(f"*/*{DRAFT_SUFFIX}"))
-    }
+__all__ = ["AnnotationStore"]
 
 
 class AnnotationStore:
@@ -99,6 +63,8 @@ class AnnotationStore:
     ----------
     folder
         Made at the first write. A folder without write access can be read.
+    reader
+        Who writes: a name or initials, which every line of the journal then has. Empty where nobody says.
 
     Raises
     ------
@@ -106,14 +72,24 @@ class AnnotationStore:
         If the folder cannot be read, or is a newer version's.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, reader: str = "") -> None:
         self._directory = StoreDirectory(Path(folder))
+        self.reader = reader
         self._draft_manager = DraftManager(self._directory)
 
     @classmethod
     def for_model(cls, name: str) -> AnnotationStore:
         """The store of a model's annotations, by its name."""
         return cls(store_folder(name))
+
+    @property
+    def reader(self) -> str:
+        """Who writes; may be changed at any time."""
+        return self._directory.reader
+
+    @reader.setter
+    def reader(self, name: str) -> None:
+        self._directory.reader = " ".join(name.split())
 
     @property
     def folder(self) -> Path:
@@ -191,18 +167,23 @@ class AnnotationStore:
         case = self.annotated_case(scan)
         return () if case is None else case.annotated_slices or ()
 
-    def annotated_case(self, scan: Scan) -> Case | None:
+    def annotated_case(self, scan: Scan, reader: str | None = None) -> Case | None:
         """The case of a scan, with the newest of what was approved of it; None where nothing is.
 
         Parameters
         ----------
         scan
             Is not read again.
+        reader
+            Only what this reader has approved, as for a blind second reading; of all readers where None.
         """
         record = self._directory.find_case(scan)
         if record is None:
             return None
-        case = self._directory.case(record, self._directory.index.approvals_of(record.name), scan)
+        approvals = self._directory.index.approvals_of(record.name)
+        if reader is not None:
+            approvals = [approval for approval in approvals if approval.reader == reader]
+        case = self._directory.case(record, approvals, scan)
         return case if case.annotated_slices else None
 
     def approve(
@@ -267,10 +248,11 @@ class AnnotationStore:
                         parts=tuple(block for block, _ in blocks),
                         model=None if model is None else ModelVersion(*model),
                         edited=edited,
+                        reader=self.reader,
                         time=utc_now(),
                     )
                     lines: list[Record] = [ClassesRecord(classes=added_classes)] if added_classes else []
-                    number = directory.journal.append([*lines, *([case] if is_new else []), approval])
+                    number = directory.append([*lines, *([case] if is_new else []), approval])
                     directory.sync_nnunet_after(case.name)
         return Approval(number, approval)
 
@@ -292,7 +274,7 @@ class AnnotationStore:
                 )
             if revoked_by_id[number]:
                 raise BadInput("approval", f"number {number} was taken back before", "approve it again")
-            self._directory.journal.append([Revocation(approval=number, time=utc_now())])
+            self._directory.append([Revocation(approval=number, time=utc_now())])
             self._directory.sync_nnunet_after()
 
     def remove_class(self, label: int) -> None:
@@ -317,7 +299,7 @@ class AnnotationStore:
             if images := self._directory.count_uses(label):
                 why = f"is used in {counted(images, 'approved image')}"
                 raise BadInput(f"class {name!r}", why, "unlock what holds it first")
-            self._directory.journal.append([ClassRemoval(label=label)])
+            self._directory.append([ClassRemoval(label=label)])
             self._directory.sync_nnunet_after()
 
     def _checked_mask(

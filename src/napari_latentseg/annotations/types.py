@@ -57,6 +57,11 @@ class Approval:
         return self.record.edited
 
     @property
+    def reader(self) -> str:
+        """Who approved it; empty where nobody said."""
+        return self.record.reader
+
+    @property
     def time(self) -> str:
         """When it was approved, UTC, to the second."""
         return self.record.time

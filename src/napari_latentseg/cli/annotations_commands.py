@@ -44,13 +44,13 @@ def list_annotations(store: Store = None, as_json: JsonOutput = False) -> None:
             ]
         )
         return
-    rows = [("FOR", "NUMBER", "IMAGE", "SLICES", "FROM", "EDITED", "TIME")]
+    rows = [("FOR", "NUMBER", "IMAGE", "SLICES", "FROM", "EDITED", "READER", "TIME")]
     for name, annotation_store in opened_stores.items():
         for entry in annotation_store.approvals():
             version = f"{entry.model.name} {entry.model.version}" if entry.model else "-"
             rows.append(
                 (name, str(entry.id), entry.case, _slice_ranges(entry.planes), version,
-                 "yes" if entry.edited else "no", entry.time)
+                 "yes" if entry.edited else "no", entry.reader or "-", entry.time)
             )  # fmt: skip
     for name, annotation_store in opened_stores.items():
         for note in annotation_store.notes:
@@ -81,7 +81,8 @@ def _store_json(name: str, store: AnnotationStore) -> dict[str, Any]:
         ],
         "approvals": [
             {"number": e.id, "case": e.case, "planes": list(e.planes),
-             "model": e.model._asdict() if e.model else None, "edited": e.edited, "time": e.time,
+             "model": e.model._asdict() if e.model else None, "edited": e.edited, "reader": e.reader,
+             "time": e.time,
              "revoked": e.revoked}
             for e in store.approvals(revoked=True)
         ],

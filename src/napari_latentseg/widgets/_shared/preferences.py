@@ -6,6 +6,7 @@ versions the same fields can be set in `settings.json` in the default data folde
 
 from __future__ import annotations
 
+import json
 import os
 from functools import cache
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.atomic import atomic_path
 from napari_latentseg.utils.json_text import load_json
 from napari_latentseg.utils.paths import HOME_ENV_VAR, data_home
 from napari_latentseg.widgets._shared.plain_text import show_warning
 
-__all__ = ["Preferences", "preferences", "use_data_folder"]
+__all__ = ["Preferences", "keep_reader", "preferences", "use_data_folder"]
 
 _PLUGIN = "napari-latentseg"
 _PAGE = "general"  # the key of the manifest's `configurations`
@@ -43,6 +46,8 @@ class Preferences(FrozenModel):
         Whether exports leave out patient-identifying metadata.
     autosave_s
         Seconds between autosaves of a mask that is being edited.
+    reader
+        The name or initials under which masks are approved; empty where nobody said.
     """
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
@@ -53,6 +58,7 @@ class Preferences(FrozenModel):
     data_folder: str = ""
     deidentify: bool = True
     autosave_s: int = Field(5, ge=1, le=600)
+    reader: str = Field("", max_length=60)
 
 
 def use_data_folder() -> None:
@@ -67,6 +73,29 @@ def use_data_folder() -> None:
 def preferences() -> Preferences:
     """Read the preferences; an invalid value is replaced by its default, with one warning per session."""
     return _validated(_read_stored())
+
+
+def keep_reader(name: str) -> None:
+    """Keep the name of the reader for this and further sessions.
+
+    Raises
+    ------
+    BadInput
+        If the settings cannot be written.
+    """
+    page = _napari_page()
+    if page is not None and hasattr(page, "reader"):
+        page.reader = name
+        return
+    path = _settings_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(_read_stored() | {"reader": name}, indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise BadInput(
+            path, f"cannot be written ({error.strerror})", "ask for the right to write it"
+        ) from error
 
 
 def _settings_file() -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_latentseg.widgets._shared.blind_reading import blind_reader
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Approvals(QObject):
             if correction.family not in list_stores():
                 return {}, ()
             store = self._open_stores.store(correction.family)
-            case = store.annotated_case(correction.scan)
+            case = store.annotated_case(correction.scan, blind_reader(correction.image))
             if case is None:
                 return {}, store.classes
             mask = case.read_mask()

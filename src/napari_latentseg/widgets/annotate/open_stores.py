@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets._shared.preferences import preferences
 
 if TYPE_CHECKING:
     from napari_latentseg.annotations import AnnotationStore, Draft
@@ -33,6 +34,7 @@ class OpenStores:
         with self._lock:
             if family not in self._stores:
                 self._stores[family] = AnnotationStore.for_model(family)
+            self._stores[family].reader = preferences().reader
             return self._stores[family]
 
     def count_approved(self, family: str) -> tuple[int, int]:
