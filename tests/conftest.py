@@ -123,7 +123,7 @@ def tiny_codec_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def make_tiny_model(tiny_codec_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Writes the folder of a tiny GMS model with random weights; the fields of its card may be changed."""
+    """Writes the folder of a tiny model with random weights, GMS where the card's fields say nothing else."""
     import torch
 
     from napari_latentseg.methods.registry import build_method
@@ -135,7 +135,7 @@ def make_tiny_model(tiny_codec_folder: Path, tmp_path_factory: pytest.TempPathFa
         codec, spec = open_codec(tiny_codec_folder.name)
         with torch.random.fork_rng():
             torch.manual_seed(7)
-            method = build_method("gms", codec, changes.get("settings", {"width": 16}))
+            method = build_method(changes.get("method", "gms"), codec, changes.get("settings", {"width": 16}))
         fields: dict[str, Any] = {
             "name": name,
             "title": "A tiny model",
@@ -168,6 +168,18 @@ def tiny_tiles_folder(make_tiny_model: Callable[..., Path]) -> Path:
     """A tiny model that sees a plane through tiles."""
     tiles = {"mode": "tiles", "size": 64, "long_side": 160, "overlap": 16}
     return make_tiny_model("tiny-tiles", preprocess=tiles)
+
+
+@pytest.fixture(scope="session")
+def tiny_prompted_folder(make_tiny_model: Callable[..., Path]) -> Path:
+    """A tiny model that is pointed at."""
+    return make_tiny_model(
+        "tiny-prompted",
+        method="prompted",
+        settings={"width": 16, "prompt_channels": 16, "readings": 2},
+        classes=[{"label": 1, "name": "structure", "color": "#ff8c00"}],
+        sources=["readings"],
+    )
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ from .api.models import locate_model as locate_model
 from .api.models import needs_compiling as needs_compiling
 from .api.models import plan_install as plan_install
 from .api.models import remove_model as remove_model
+from .api.prompts import start_prompt_run as start_prompt_run
 from .api.readers import compare_readers as compare_readers
 from .api.readers import consensus as consensus
 from .api.reconstruction import evaluate_reconstruction as evaluate_reconstruction
@@ -48,6 +49,8 @@ from .core.classes import ClassInfo as ClassInfo
 from .core.fit import Fit as Fit
 from .core.geometry import Geometry as Geometry
 from .core.postprocess import PostProcess as PostProcess
+from .core.prompts import Prompts as Prompts
+from .core.prompts import read_prompts as read_prompts
 from .core.record import RunRecord as RunRecord
 from .core.scan import Scan as Scan
 from .core.segmentation import Segmentation as Segmentation
@@ -61,6 +64,7 @@ from .evaluation.reader_comparison import ReaderComparison as ReaderComparison
 from .evaluation.reader_pairs import ReaderPair as ReaderPair
 from .evaluation.report import EvaluationReport as EvaluationReport
 from .evaluation.report import ReconstructionReport as ReconstructionReport
+from .inference.prompt_run import PromptRun as PromptRun
 from .inference.run import Run as Run
 from .inference.settings import InferenceSettings as InferenceSettings
 from .io.dicomweb.query import ArchiveSeries as ArchiveSeries

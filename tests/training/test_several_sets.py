@@ -29,7 +29,8 @@ from napari_latentseg.training.dataset import (
 from napari_latentseg.training.dataset_config import SliceSamplingConfig
 from napari_latentseg.training.datasets import class_infos, find_datasets
 from napari_latentseg.training.events import TrainEpoch
-from napari_latentseg.training.job import TrainingJob, total_seconds
+from napari_latentseg.training.job import TrainingJob
+from napari_latentseg.training.job_records import total_seconds
 from napari_latentseg.training.named_classes import unannotated_classes, without_classes
 from napari_latentseg.training.provenance import combined_licence, training_data_records
 

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from napari_latentseg.api.batch_executor import choose_executor
 from napari_latentseg.api.case_run import keep_model, model_key, segment_case
-from napari_latentseg.api.chosen_model import check_codec_here, given_codec, locate_chosen_model
+from napari_latentseg.api.chosen_model import (
+    check_codec_here,
+    check_without_prompts,
+    given_codec,
+    locate_chosen_model,
+)
 from napari_latentseg.api.images import spacing_numbers
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import as_path, whole_number
@@ -170,6 +175,7 @@ cleanup, tolerance
     from napari_latentseg.models.codec_lookup import codec_folder
 
     located, output_folder = locate_chosen_model(model), as_path("out", out)
+    check_without_prompts(located.card)
     settings = InferenceSettings.for_model(
         located.card, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
         precision=precision, engine=engine, classes=classes, cleanup=cleanup, tolerance=tolerance,

@@ -5,14 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import as_path
 
 if TYPE_CHECKING:
     from napari_latentseg.inference.settings import InferenceSettings
+    from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.store import LocatedModel
 
-__all__ = ["check_codec_here", "given_codec", "load_chosen_model", "locate_chosen_model"]
+__all__ = [
+    "check_codec_here",
+    "check_without_prompts",
+    "given_codec",
+    "load_chosen_model",
+    "locate_chosen_model",
+]
 
 
 def locate_chosen_model(model: Model | LocatedModel | str | Path) -> Model | LocatedModel:
@@ -28,6 +36,19 @@ def locate_chosen_model(model: Model | LocatedModel | str | Path) -> Model | Loc
     # a loaded model is known by its card, since importing its class would load torch
     is_model = isinstance(model, LocatedModel) or hasattr(model, "method")
     return cast("Model | LocatedModel", model) if is_model else locate_model(cast("str | Path", model))
+
+
+def check_without_prompts(card: ModelCard) -> None:
+    """Refuse a model that is pointed at where nothing can point.
+
+    Raises
+    ------
+    BadInput
+        If it segments nothing without prompts.
+    """
+    if card.takes_prompts:
+        remedy = "point at it (segment --point Y,X), or choose another model"
+        raise BadInput(f"model {card.name!r}", "segments only what it is pointed at", remedy)
 
 
 def load_chosen_model(model: Model | LocatedModel, codec: str | Path | None = None) -> Model:

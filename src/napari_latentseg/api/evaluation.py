@@ -6,7 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
+from napari_latentseg.api.chosen_model import (
+    check_without_prompts,
+    load_chosen_model,
+    locate_chosen_model,
+)
 from napari_latentseg.api.evaluation_options import Options, Other, run_evaluation, sample_counts
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import as_path
@@ -166,6 +170,7 @@ def evaluate(
         precision=precision or ("auto" if chosen is None else "float32"),
         protocol=chosen,
     )
+    check_without_prompts(located_model.card)
     settings = options.settings(located_model.card)
     if worst_folder is not None:
         check_unused_folder(worst_folder)
@@ -328,6 +333,7 @@ def calibrate(
     from napari_latentseg.models.update_card import check_can_update_card, update_card
 
     located_model, output_folder = locate_chosen_model(model), None if out is None else as_path("out", out)
+    check_without_prompts(located_model.card)
     settings = InferenceSettings.for_model(
         located_model.card, samples=samples, source=source, seed=seed, device=device
     )

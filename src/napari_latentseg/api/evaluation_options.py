@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
+from napari_latentseg.api.chosen_model import (
+    check_without_prompts,
+    load_chosen_model,
+    locate_chosen_model,
+)
 from napari_latentseg.core.temperature import NO_TEMPERATURE
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import shown, whole_number
@@ -89,6 +93,7 @@ class Other:
             self.title = str(against)
             return
         self._model = locate_chosen_model(against)
+        check_without_prompts(self._model.card)
         self.title = str(against) if isinstance(against, str | Path) else self._model.card.name
         self._settings = options.settings(self._model.card)
         _, self._cases, self._split = annotated_images(

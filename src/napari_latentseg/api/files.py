@@ -8,14 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_latentseg.api.chosen_model import locate_chosen_model
+from napari_latentseg.api.chosen_model import check_without_prompts, locate_chosen_model
 from napari_latentseg.api.images import open_image
+from napari_latentseg.api.prompts import check_acquired, check_prompts, start_prompt_run
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import as_path
 
 if TYPE_CHECKING:
+    from napari_latentseg.core.prompts import Prompts
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
+    from napari_latentseg.inference.prompt_run import PromptRun
+    from napari_latentseg.inference.run import Run
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
@@ -71,6 +75,8 @@ def segment_files(
     codec: str | Path | None = None,
     case: str = "",
     skip_existing: bool = False,
+    prompts: Prompts | None = None,
+    through: bool = False,
     on_start: Callable[[int, int], None] = lambda number, total: None,
     progress: Callable[[float], None] = lambda done: None,
     **outputs: Any,
@@ -93,6 +99,8 @@ def segment_files(
         As for `write_result`; for a single file only.
     skip_existing
         Pass over files of which the folder has a complete result by this version of the model.
+    prompts, through
+        As for `segment`; for a single file only.
     on_start
         Called before each file with its number, from 1, and their count.
     progress
@@ -128,14 +136,26 @@ def segment_files(
     several = [scans] if isinstance(scans, str | Path) else scans
     found, _ = find_scans([as_path("scan", scan) for scan in several])
     if len(found) > 1:
+        if prompts is not None:
+            raise BadInput(
+                "prompts", f"are of one image, and there are {len(found)}", "give that image alone"
+            )
         if case or outputs.get("report") is not None:
             raise BadInput("case" if case else "report", f"is one for {len(found)} images", "leave it out")
         if not outputs.get("deidentify"):  # names come from the content there
             check_different_stems(scan for scan in found if not is_archive_address(scan))
     located = locate_chosen_model(model)
+    settings = settings or InferenceSettings.for_model(located.card)
+    if prompts is None:
+        check_without_prompts(located.card)
+        if through:
+            raise BadInput("through", "carries on what prompts point at, and there are none", "give prompts")
+    else:
+        check_prompts(located.card, prompts, settings)
+        check_acquired(plane)
     job = _Job(
-        located, as_path("out", out), settings or InferenceSettings.for_model(located.card), plane,
-        {"channel": channel, "spacing": spacing}, codec, case, skip_existing, outputs,
+        located, as_path("out", out), settings, plane,
+        {"channel": channel, "spacing": spacing}, codec, case, skip_existing, outputs, prompts, through,
     )  # fmt: skip
 
     def results() -> Iterator[FileResult]:
@@ -167,6 +187,8 @@ class _Job:
         case: str,
         skip_existing: bool,
         outputs: dict[str, Any],
+        prompts: Prompts | None,
+        through: bool,
     ) -> None:
         self.model = model
         self.card: ModelCard = model.card
@@ -178,6 +200,7 @@ class _Job:
         self.case = case
         self.skip_existing = skip_existing
         self.outputs = outputs
+        self.prompts, self.through = prompts, through
 
     def run(self, path: Path, series: int | None, progress: Callable[[float], None]) -> FileResult:
         """Segment one file, or one of the series in it.
@@ -187,7 +210,6 @@ class _Job:
         BadInput
             If it cannot be read, or its result cannot be written.
         """
-        from napari_latentseg.api.inference import start_run
         from napari_latentseg.api.results import check_result, write_result
         from napari_latentseg.io.registry import stem_of
 
@@ -204,7 +226,7 @@ class _Job:
             image, self.out, stem, classes=self.card.classes, input_sha256=partial(_input_sha256, image, box),
             is_box=box is not None, **checked,
         )  # fmt: skip
-        run = start_run(image, self.model, self.settings, plane=self.plane, codec=self.codec)
+        run = self._start(image)
         self.model = run.model
         segmentation = run.finish(progress)
         possible, left_out = possible_outputs(segmentation, self.card, options)
@@ -212,6 +234,15 @@ class _Job:
             segmentation, self.out, stem, case=self.case, scan=run.state.original, card=self.card, **possible
         )
         return FileResult(path, segmentation, tuple(written), left_out)
+
+    def _start(self, image: Scan) -> Run | PromptRun:
+        from napari_latentseg.api.inference import start_run
+
+        if self.prompts is None:
+            return start_run(image, self.model, self.settings, plane=self.plane, codec=self.codec)
+        return start_prompt_run(
+            image, self.model, self.prompts, self.settings, through=self.through, codec=self.codec
+        )
 
     def _has_result(self, image: Scan, stem: str) -> bool:
         """Whether the folder has a complete and unchanged result of this image by this model."""

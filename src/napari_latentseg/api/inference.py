@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
+from napari_latentseg.api.chosen_model import (
+    check_without_prompts,
+    load_chosen_model,
+    locate_chosen_model,
+)
 from napari_latentseg.api.images import ImageLike, open_image
+from napari_latentseg.api.prompts import check_acquired, start_prompt_run
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import shown
 from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from napari_latentseg.core.postprocess import PostProcess
+    from napari_latentseg.core.prompts import Prompts
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.inference.run import Run
     from napari_latentseg.inference.settings import InferenceSettings
@@ -45,6 +51,8 @@ def segment(
     classes: Sequence[str] | None = None,
     cleanup: PostProcess | None = None,
     tolerance: float | None = None,
+    prompts: Prompts | None = None,
+    through: bool = False,
     progress: Progress = no_progress,
 ) -> Segmentation:
     """Segment an image or a volume.
@@ -101,6 +109,12 @@ def segment(
     tolerance
         Stop before `samples` once two samples in a row change the mask by no more than this (1 - Dice), in
         (0, 1); draw all samples where not given.
+    prompts
+        Where the structure is, for a model that is pointed at, such as ``"any-structure"``; see `Prompts`.
+        Its samples are what the prompts may mean.
+    through
+        Whether what was pointed at on one slice of a volume is followed through its neighbours, outwards,
+        until it ends or the model is much less sure. The record says where and why it stopped.
     progress
         Called with the fraction done, in [0, 1].
 
@@ -145,6 +159,15 @@ def segment(
         precision=precision, engine=engine, slices=slices, box=box, classes=classes, cleanup=cleanup,
         tolerance=tolerance,
     )  # fmt: skip
+    if prompts is not None:
+        check_acquired(plane)
+        prompt_run = start_prompt_run(
+            scan, located_model, prompts, settings, through=through, series=series, channel=channel,
+            spacing=spacing, axes=axes, codec=codec,
+        )  # fmt: skip
+        return prompt_run.finish(progress)
+    if through:
+        raise BadInput("through", "carries on what prompts point at, and there are none", "give prompts")
     run = start_run(
         scan, located_model, settings, plane=plane, series=series, channel=channel, spacing=spacing,
         axes=axes, codec=codec,
@@ -206,6 +229,7 @@ def start_run(
     from napari_latentseg.inference.settings import InferenceSettings
 
     located_model = locate_chosen_model(model)
+    check_without_prompts(located_model.card)
     if settings is None:
         settings = InferenceSettings.for_model(located_model.card)
     if not isinstance(settings, InferenceSettings):

@@ -26,6 +26,14 @@ from napari_latentseg.cli.options import (
     parse_spacing,
     use_threads,
 )
+from napari_latentseg.cli.prompt_options import (
+    Boxes,
+    NotPoints,
+    Points,
+    PromptsFile,
+    Through,
+    parse_prompts,
+)
 from napari_latentseg.cli.segment_options import (
     Agreement,
     Band,
@@ -92,6 +100,11 @@ def segment(
         str | None,
         typer.Option(help="Segment only this box of each slice: TOP,LEFT,BOTTOM,RIGHT in pixels, from 0."),
     ] = None,
+    point: Points = None,
+    outside: NotPoints = None,
+    around: Boxes = None,
+    prompts: PromptsFile = None,
+    through: Through = False,
     classes: ClassNames = None,
     tolerance: Tolerance = None,
     min_size: MinSize = 0.0,
@@ -146,6 +159,7 @@ def segment(
         from napari_latentseg.report import check_report
 
         check_report(report)
+    pointed_at = parse_prompts(point, outside, around, prompts)
     use_threads(threads)
     model_found = api.locate_model(model)
     settings = InferenceSettings.for_model(
@@ -171,7 +185,7 @@ def segment(
             on_start=count_file, progress=lambda done: progress((position[0] - 1 + done) / position[1]),
             format=format, agreement=agreement, doubt=doubt, contours=contours, band=band, table=table,
             report=report, append_to=append_to, append_objects=append_objects, deidentify=deidentify,
-            overwrite=overwrite,
+            overwrite=overwrite, prompts=pointed_at, through=through,
         )  # fmt: skip
         for result in files:
             if result.error is not None:

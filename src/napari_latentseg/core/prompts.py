@@ -121,6 +121,23 @@ class Prompts(FrozenModel):
             boxes=tuple(boxes),
         )
 
+    def moved(self, rows: float, columns: float) -> Prompts:
+        """The same prompts in an image whose first voxel lies elsewhere, such as a crop box.
+
+        Parameters
+        ----------
+        rows, columns
+            What is added to y and x.
+        """
+        points = [
+            tuple((*p[:-2], p[-2] + rows, p[-1] + columns) for p in places)
+            for places in (self.positive, self.negative)
+        ]
+        boxes = tuple(
+            (*b[:-4], b[-4] + rows, b[-3] + columns, b[-2] + rows, b[-1] + columns) for b in self.boxes
+        )
+        return Prompts(positive=points[0], negative=points[1], boxes=boxes)
+
 
 def read_prompts(path: Path) -> Prompts:
     """Read prompts from a JSON file: an object with ``positive``, ``negative`` and ``boxes``.

@@ -16,6 +16,7 @@ from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
 __all__ = [
     "AUGMENTING_SOURCES",
     "MEMBER_SOURCES",
+    "PROMPT_SOURCE",
     "SAMPLING_SOURCES",
     "InputRecord",
     "MaskState",
@@ -27,7 +28,9 @@ __all__ = [
 MaskState = Literal["model", "corrected", "approved"]
 """Whose mask it is: the model's, one that a person has changed, or one that a person has approved."""
 
-SamplingSource = Literal["none", "augment", "members", "members-augment", "noise", "posterior", "dropout"]
+SamplingSource = Literal[
+    "none", "augment", "members", "members-augment", "noise", "posterior", "dropout", "readings"
+]
 
 SAMPLING_SOURCES: dict[str, str] = {
     "none": "one prediction, no samples",
@@ -37,6 +40,7 @@ SAMPLING_SOURCES: dict[str, str] = {
     "noise": "the random noise at the start of diffusion",
     "posterior": "samples of the encoder's posterior",
     "dropout": "dropout at inference",
+    "readings": "what the clicks may mean, each of the image turned and mirrored too",
 }
 """What makes the samples of each sampling source differ, in words for people."""
 
@@ -45,6 +49,9 @@ MEMBER_SOURCES = ("members", "members-augment")
 
 AUGMENTING_SOURCES = ("augment", "members-augment")
 """The sources whose samples see the image augmented, each in another way."""
+
+PROMPT_SOURCE: SamplingSource = "readings"
+"""The one source of a model that is pointed at: without prompts it has no samples."""
 
 
 class InputRecord(FrozenModel):

@@ -115,6 +115,8 @@ def is_compiled(card: ModelCard, precision: str) -> bool:
     precision
         As in `InferenceSettings`.
     """
+    if card.takes_prompts:  # computed by torch alone: an answer to a click is one small network
+        return True
     from napari_latentseg.engines.compiled_engine import find_plan
 
     known = _precision(card, precision)

@@ -158,6 +158,8 @@ class Method(nn.Module, ABC):
     predictor_parts
         Which of `trainable_modules` are the predictor, which works on what `encode` gives. Members of a model
         may share everything else. Empty where the predictor cannot be trained apart.
+    takes_prompts
+        Whether it segments what is pointed at, and nothing without prompts.
     config_class
         The pydantic model of its settings.
     """
@@ -167,6 +169,7 @@ class Method(nn.Module, ABC):
     paper: ClassVar[str]
     sampling_sources: ClassVar[tuple[str, ...]] = ()
     is_deterministic: ClassVar[bool] = True
+    takes_prompts: ClassVar[bool] = False
     needs_codec: ClassVar[bool] = True
     network_functions: ClassVar[tuple[str, ...]] = ()
     predictor_parts: ClassVar[tuple[str, ...]] = ()
@@ -205,6 +208,11 @@ class Method(nn.Module, ABC):
     def class_count(self) -> int:
         """Number of classes K that it segments, without background."""
         return 1
+
+    @property
+    def result_class_count(self) -> int:
+        """The number of classes of its results: one where it is pointed at, whatever it learned from."""
+        return 1 if self.takes_prompts else self.class_count
 
     @property
     @abstractmethod

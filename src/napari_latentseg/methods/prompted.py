@@ -8,6 +8,7 @@ decoder. This combination is this project's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +18,9 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.methods.base import Batch, Method, Stage
+from napari_latentseg.core.record import PROMPT_SOURCE
+from napari_latentseg.errors import BadInput
+from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Stage
 from napari_latentseg.methods.deviations import codec_deviation, join_deviations
 from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
 from napari_latentseg.methods.noise import Noise
@@ -88,6 +91,7 @@ class PromptedMapping(Method):
     )
     network_functions: ClassVar[tuple[str, ...]] = ("encode", "encode_prompt", "predict_masks")
     config_class: ClassVar[type[BaseModel]] = PromptedMappingConfig
+    takes_prompts: ClassVar[bool] = True
     config: PromptedMappingConfig
     codec: Codec
 
@@ -132,6 +136,16 @@ class PromptedMapping(Method):
     @property
     def class_count(self) -> int:
         return self.config.classes
+
+    def available_sources(
+        self, *, has_augmentation: bool = True, members: int = 1, collapsed: Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        return (PROMPT_SOURCE,)
+
+    def fine_tune_spec(self) -> FineTuneSpec:
+        raise BadInput(
+            "method", "prompted has no class to be taught", "teach it a new structure (teach-structure)"
+        )
 
     def stages(self) -> list[Stage]:
         return [Stage("", self.trainable_modules, self.loss, validate=self.answer_clicks)]

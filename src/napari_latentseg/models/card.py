@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.frozen import FrozenModel
-from napari_latentseg.core.record import MEMBER_SOURCES, SamplingSource
+from napari_latentseg.core.record import MEMBER_SOURCES, PROMPT_SOURCE, SamplingSource
 from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
 from napari_latentseg.data.augmentation_config import AugmentationConfig
 from napari_latentseg.data.label_map import LabelTarget
@@ -286,6 +286,11 @@ class ModelCard(FrozenModel):
     def raw_threshold(self) -> float:
         """The threshold of probabilities as the networks give them, before they are calibrated."""
         return (self.temperature or NO_TEMPERATURE).raw_threshold(self.threshold)
+
+    @property
+    def takes_prompts(self) -> bool:
+        """Whether it segments what a person points at, and nothing without that."""
+        return PROMPT_SOURCE in self.sources
 
     @property
     def headline_metrics(self) -> MetricRecord | None:

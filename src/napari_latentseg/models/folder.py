@@ -165,10 +165,10 @@ def load_model_folder(
             f"is {card.deviations_from_paper!r}, but its settings make it {variant!r}",
             _REMEDY,
         )
-    if len(card.classes) != method.class_count:
+    if len(card.classes) != method.result_class_count:
         raise BadInput(
             f"{folder / CARD}, classes",
-            f"has {len(card.classes)}, but the model segments {method.class_count}",
+            f"has {len(card.classes)}, but the model segments {method.result_class_count}",
             _REMEDY,
         )
     load_weights(method.trainable_modules, folder / WEIGHTS_FILE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import time
@@ -16,25 +15,26 @@ from pydantic import ValidationError
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.spec import CodecSpec
+from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.record import SamplingSource
 from napari_latentseg.errors import BadInput, Cancelled, first_validation_error
 from napari_latentseg.evaluation.sample_agreement import SampleAgreement
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import method_class
-from napari_latentseg.models.card import NAME_PATTERN, ModelCard, TrainingData, read_card
+from napari_latentseg.models.card import NAME_PATTERN, MetricRecord, ModelCard, TrainingData, read_card
 from napari_latentseg.models.folder import Model, check_member_parts, save_model_folder
 from napari_latentseg.models.layout import REPLAY_FILE, SPLIT_FILE, WEIGHTS_FILE
 from napari_latentseg.models.update_card import update_card
 from napari_latentseg.models.variant import variant_text
 from napari_latentseg.training.checkpoint import Checkpoint
+from napari_latentseg.training.click_judging import ClickJudging
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset, read_dataset
 from napari_latentseg.training.datasets import AnnotatedDataset, class_infos, find_datasets
 from napari_latentseg.training.duplicates import copies_kept_together
 from napari_latentseg.training.events import (
     TrainData,
-    TrainEpoch,
     TrainEvent,
     TrainMemory,
     TrainProgress,
@@ -42,6 +42,15 @@ from napari_latentseg.training.events import (
 )
 from napari_latentseg.training.first_member import card_with_members, kept_epoch
 from napari_latentseg.training.history import training_curve, training_log
+from napari_latentseg.training.job_records import (
+    as_json,
+    model_name_of,
+    name_and_version,
+    selection_note,
+    split_record,
+    total_seconds,
+    weighted_mean,
+)
 from napari_latentseg.training.judging import GRACE_S, Judging
 from napari_latentseg.training.members import MemberTraining, check_same_training
 from napari_latentseg.training.output_dir import (
@@ -219,23 +228,24 @@ class TrainingJob:
             card = card_with_members(self.first.card, card)
         extras = {
             # the codec by its name: its path on this machine does not belong into a model that is shared
-            TRAINING_FILE: _json(
+            TRAINING_FILE: as_json(
                 self.config.model_dump(mode="json")
                 | {"codec": self.spec.name if self.spec else None}
                 | {
                     "published_weights": Path(self.config.published_weights).name,
                     "pretrained_unet": Path(self.config.pretrained_unet).name,
-                    "split": self._split_record(),
+                    "split": split_record(self.config),
                     "perceptual": [Path(file).name for file in self.config.perceptual],
                     "run": self._run_record(members),
                 }
             ),
             "training_log.csv": training_log(members.events),
             "training_curve.png": training_curve(members.events),
-            SPLIT_FILE: _json(data.split().to_json()),
+            SPLIT_FILE: as_json(data.split().to_json()),
         }
         first_member, *other_members = members.trained_methods
-        if type(first_member).fine_tune_spec is not Method.fine_tune_spec:
+        can_be_taught = type(first_member).fine_tune_spec is not Method.fine_tune_spec
+        if can_be_taught and not first_member.takes_prompts:
             extras[REPLAY_FILE] = make_replay(first_member, card, data.train, data.validation, self.compute)
         save_model_folder(
             self.out, first_member, card, extras, other_members=other_members, replace=self._has_own_model()
@@ -248,16 +258,20 @@ class TrainingJob:
         card = read_card(self.out)
         first_member, *other_members = members.trained_methods
         deadline = time.monotonic() + GRACE_S
+        should_stop = (lambda: time.monotonic() > deadline) if members.stopped else self.should_stop
+        if card.takes_prompts:
+            yield from self._judge_by_clicks(members, card, data, datasets, should_stop)
+            return
         judging = Judging(
             Model(first_member, card, self.out, tuple(other_members)),
             self.compute,
             datasets,
             data.content_hashes(),
             self._evaluation_settings(members.trained_methods),
-            self._selection_note(members),
+            selection_note(self.config, members.best_epochs),
             self.config.judge_planes,
             self.config.card.images_are_crops,
-            (lambda: time.monotonic() > deadline) if members.stopped else self.should_stop,
+            should_stop,
             list(card.metrics),
             is_calibrated=card.reliability is not None,
         )
@@ -267,15 +281,49 @@ class TrainingJob:
         if judging.is_complete and not members.stopped:
             self.checkpoint.remove()
         first_records = judging.records[: len(datasets)]
+        yield self._saved(
+            members, first_records if len(first_records) == len(datasets) else [], judging.is_complete,
+            judging.notes,
+        )  # fmt: skip
+
+    def _judge_by_clicks(
+        self,
+        members: MemberTraining,
+        card: ModelCard,
+        data: Dataset,
+        datasets: Sequence[AnnotatedDataset],
+        should_stop: Callable[[], bool],
+    ) -> Iterator[TrainEvent]:
+        """As `_judge`, of a model that is pointed at."""
+        judging = ClickJudging(
+            Model(members.trained_methods[0], card, self.out), self.compute, datasets,
+            frozenset(data.content_hashes()["validation"]), card.default_samples,
+            selection_note(self.config, members.best_epochs), self.config.judge_planes, should_stop,
+        )  # fmt: skip
+        yield from judging.run()
+        unjudged = "" if judging.is_complete else _UNJUDGED
+        update_card(self.out, {"metrics": tuple(judging.records), "unjudged": unjudged})
+        if judging.is_complete and not members.stopped:
+            self.checkpoint.remove()
+        yield self._saved(members, judging.first_click_records, judging.is_complete)
+
+    def _saved(
+        self,
+        members: MemberTraining,
+        records: Sequence[MetricRecord],
+        is_judged: bool,
+        notes: Sequence[str] = (),
+    ) -> TrainSaved:
+        """The last event; with the mean over the first figures of all data sets, where they are known."""
         dsc = None
-        if len(first_records) == len(datasets):
-            dsc = _weighted_mean([m.values["dsc"] for m in first_records], [m.images for m in first_records])
-        yield TrainSaved(
+        if records:
+            dsc = weighted_mean([m.values["dsc"] for m in records], [m.images for m in records])
+        return TrainSaved(
             folder=str(self.out),
             dsc=None if dsc is None else round(dsc, 4),
             epochs=len(members.events),
-            stopped=members.stopped or not judging.is_complete,
-            notes=tuple(judging.notes),
+            stopped=members.stopped or not is_judged,
+            notes=tuple(notes),
         )
 
     def _build_card(
@@ -295,7 +343,7 @@ class TrainingJob:
             preprocess=config.preprocess,
             augment=config.augment,
             modality=card_config.modality,
-            classes=class_infos(config),
+            classes=self._classes(),
             sources=self._sources(members.trained_methods, agreements),
             sample_agreement=agreements,
             members=len(members.trained_methods),
@@ -308,6 +356,12 @@ class TrainingJob:
             limits=card_config.limits,
             unjudged=_UNJUDGED,
         )
+
+    def _classes(self) -> tuple[ClassInfo, ...]:
+        """The classes of the model; of one that is pointed at, one for whatever it is pointed at."""
+        if method_class(self.config.method).takes_prompts:
+            return (ClassInfo(label=1, name="structure", color=self.config.card.color),)
+        return class_infos(self.config)
 
     def _sources(
         self, methods: Sequence[Method], agreements: Sequence[SampleAgreement] = ()
@@ -352,22 +406,6 @@ class TrainingJob:
             settings.append(("members-augment", max(8, len(methods))))
         return settings
 
-    def _selection_note(self, members: MemberTraining) -> str:
-        """How the weights were selected, for the figures in the card."""
-        epochs = ", ".join(map(str, members.best_epochs))
-        note = (
-            "the weights are those of the last epoch, not selected on them"
-            if self.config.select == "last"
-            else f"the weights of epoch {epochs} were selected on them, which flatters the figure"
-        )
-        return f"they are the test list; {note}" if self.config.split.select_on == "test" else note
-
-    def _split_record(self) -> dict[str, Any]:
-        """How the images were split; lists by the name of their file, for they may hold names of patients."""
-        split = self.config.split
-        names = {"lists": [Path(file).name for file in split.lists], "of_model": Path(split.of_model).name}
-        return split.model_dump(mode="json") | names
-
     def _run_record(self, members: MemberTraining) -> dict[str, Any]:
         stopped = {"stopped": True} if members.stopped else {}
         return stopped | {
@@ -381,32 +419,8 @@ class TrainingJob:
             "precision": self.compute.precision,
             "threads": torch.get_num_threads(),
             **({"seeds": members.seeds} if len(members.trained_methods) > 1 else {}),
-            **({} if self.first is None else {"members_of": _name_and_version(self.first.card)}),
+            **({} if self.first is None else {"members_of": name_and_version(self.first.card)}),
             **({"processes": self.processes.count} if self.processes.count > 1 else {}),
             "torch": torch.__version__.split("+")[0],
             "python": platform.python_version(),
         }
-
-
-def _name_and_version(card: ModelCard) -> str:
-    return f"{card.name} {card.version}"
-
-
-def model_name_of(folder: Path) -> str:
-    """A valid model name, made from that of a folder."""
-    return re.sub(r"[^a-z0-9._-]+", "-", folder.absolute().name.lower()).strip("-._")
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()
-
-
-def _weighted_mean(values: Sequence[float], counts: Sequence[int]) -> float:
-    """The mean over all images, from the mean of each data set and its number of images."""
-    return sum(v * n for v, n in zip(values, counts, strict=True)) / sum(counts)
-
-
-def total_seconds(events: Sequence[TrainEpoch]) -> float:
-    """Seconds of the whole training; `TrainEpoch.seconds` starts at zero in every stage and member."""
-    last_seconds = {(event.member, event.stage): event.seconds for event in events}
-    return sum(last_seconds.values())

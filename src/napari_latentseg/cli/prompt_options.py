@@ -1,0 +1,88 @@
+"""The options of `segment` that point at a structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_latentseg.errors import BadInput
+
+if TYPE_CHECKING:
+    from napari_latentseg.core.prompts import Prompts
+
+__all__ = ["Boxes", "NotPoints", "Points", "PromptsFile", "Through", "parse_prompts"]
+
+Points = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--point",
+        help="A point inside the structure: Y,X in pixels from 0, and Z,Y,X in a volume. May be repeated.",
+    ),
+]
+NotPoints = Annotated[
+    list[str] | None, typer.Option("--not", help="A point outside the structure, as --point.")
+]
+Boxes = Annotated[
+    list[str] | None,
+    typer.Option("--around", help="A box around the structure: TOP,LEFT,BOTTOM,RIGHT, after Z in a volume."),
+]
+PromptsFile = Annotated[
+    Path | None,
+    typer.Option("--prompts", help='Points and boxes in a JSON file: {"positive": [[Y, X]], "boxes": []}.'),
+]
+Through = Annotated[
+    bool,
+    typer.Option(
+        "--through", help="Follow the structure through the slices of the volume, until it ends or is unsure."
+    ),
+]
+
+
+def parse_prompts(
+    points: Sequence[str] | None,
+    outside: Sequence[str] | None,
+    boxes: Sequence[str] | None,
+    file: Path | None,
+) -> Prompts | None:
+    """The prompts that the options give; None without any.
+
+    Raises
+    ------
+    BadInput
+        If one cannot be read, they contradict each other, or are given twice: in a file and as options.
+    """
+    from pydantic import ValidationError
+
+    from napari_latentseg.core.prompts import Prompts, read_prompts
+    from napari_latentseg.errors import first_validation_error
+
+    given = [*(points or ()), *(outside or ()), *(boxes or ())]
+    if file is not None:
+        if given:
+            raise BadInput("prompts", "are in a file and in options", "give either of them")
+        return read_prompts(file)
+    if not given:
+        return None
+    try:
+        return Prompts(
+            positive=tuple(_numbers("point", text, (2, 3)) for text in points or ()),
+            negative=tuple(_numbers("not", text, (2, 3)) for text in outside or ()),
+            boxes=tuple(_numbers("around", text, (4, 5)) for text in boxes or ()),
+        )
+    except ValidationError as error:
+        _, why = first_validation_error(error)
+        raise BadInput("prompts", why, "correct them") from error
+
+
+def _numbers(option: str, text: str, counts: tuple[int, int]) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in counts:
+        forms = {"around": "TOP,LEFT,BOTTOM,RIGHT, or Z,TOP,LEFT,BOTTOM,RIGHT"}
+        raise BadInput(option, f"{text!r} is none", f"write {forms.get(option, 'Y,X, or Z,Y,X in a volume')}")
+    return numbers

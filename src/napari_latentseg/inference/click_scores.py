@@ -1,0 +1,173 @@
+"""How well a model answers the clicks of a simulated person.
+
+The first click is at the deepest point of an object, each further one at the deepest point of the largest
+error of the last answer, as in Sofiiuk et al., "Reviving iterative training with mask guidance for
+interactive segmentation", ICIP 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_latentseg.core.prompts import Prompts
+from napari_latentseg.data.cases import Case
+from napari_latentseg.evaluation.bootstrap import Bootstrap, column_means
+from napari_latentseg.evaluation.metrics import dice
+from napari_latentseg.inference.prompt_session import PromptSession
+from napari_latentseg.methods.simulated_prompts import deepest_point
+from napari_latentseg.models.card import MetricRecord
+from napari_latentseg.models.folder import Model
+from napari_latentseg.utils.counts import count_text
+from napari_latentseg.utils.device import Compute
+
+__all__ = ["CLICKS", "Answer", "ClickScores", "click_scores", "objects_of", "scored_planes"]
+
+Mask = NDArray[np.bool_]
+Array = NDArray[np.float32]
+Answer = Callable[[Prompts, "Array | None"], Array]
+"""Gives the probability `(H, W)` for prompts, and the answer before them."""
+
+CLICKS = (1, 3, 5)
+"""After how many clicks the Dice is reported."""
+
+_SMALLEST = 20  # pixels of an object in the file; less is often a fault of the mask
+_MOST_OBJECTS = 3  # of a class in an image, the largest: an image of a hundred nuclei is no hundred images
+
+
+def objects_of(mask: Mask) -> Iterator[Mask]:
+    """The largest connected objects of a mask `(H, W)`, three at most."""
+    parts, _ = ndimage.label(mask, np.ones((3, 3)))
+    sizes = np.bincount(parts.ravel())[1:]
+    for number in np.argsort(-sizes, kind="stable")[:_MOST_OBJECTS]:
+        if sizes[number] >= _SMALLEST:
+            yield parts == number + 1
+
+
+def scored_planes(case: Case) -> Iterator[tuple[int, Mask]]:
+    """Index and mask of the slices of a case that are pointed at: for each label that of its largest area."""
+    mask = np.asarray(case.read_mask())
+    labels = mask.reshape(-1, *mask.shape[-2:])
+    for label in np.unique(labels[labels > 0]):
+        index = int((labels == label).sum((1, 2)).argmax())
+        yield index, labels[index] == label
+
+
+def click_scores(answer: Answer, mask: Mask, clicks: int = max(CLICKS)) -> list[float]:
+    """Dice after each click of the simulated person, in [0, 1].
+
+    Parameters
+    ----------
+    answer
+        What is asked.
+    mask
+        The object, `(H, W)`; not empty.
+    clicks
+        How many, at most; where nothing is wrong any more the last Dice is repeated.
+    """
+    positive: list[tuple[float, float]] = [deepest_point(mask)]
+    negative: list[tuple[float, float]] = []
+    previous = None
+    scores: list[float] = []
+    for _ in range(clicks):
+        previous = answer(Prompts(positive=tuple(positive), negative=tuple(negative)), previous)
+        predicted = previous > 0.5
+        scores.append(dice(predicted, mask))
+        errors, count = ndimage.label(predicted != mask)
+        if not count:
+            return scores + scores[-1:] * (clicks - len(scores))
+        sizes = np.bincount(errors.ravel())
+        sizes[0] = 0
+        point = deepest_point(errors == sizes.argmax())
+        points = positive if mask[point] else negative
+        if point not in points:
+            points.append(point)
+    return scores
+
+
+@dataclass
+class ClickScores:
+    """The scores of a model on the objects of some cases.
+
+    Parameters
+    ----------
+    model
+        One that takes prompts, on the device of `compute`.
+    compute
+        Device and arithmetic.
+    cases
+        Images with masks.
+    samples
+        Of each answer; the mask is that of their mean.
+
+    Attributes
+    ----------
+    images
+        For each object the name of its image.
+    scores
+        For each object the Dice after each click.
+    """
+
+    model: Model
+    compute: Compute
+    cases: Sequence[Case]
+    samples: int
+    images: list[str] = field(default_factory=list)
+    scores: list[list[float]] = field(default_factory=list)
+
+    def run(self) -> Iterator[float]:
+        """Score one object after the other; yields the fraction of the images that is done."""
+        for number, case in enumerate(self.cases):
+            planes = self.model.card.preprocess.planes(case.read_scan())
+            for index, mask in scored_planes(case):
+                image = np.ascontiguousarray(planes[index].transpose(2, 0, 1))
+                session = PromptSession(self.model, image, self.compute)
+                for object_mask in objects_of(mask):
+                    self.images.append(case.name)
+                    self.scores.append(click_scores(self._answer_of(session), object_mask))
+                    yield number / len(self.cases)
+
+    def records(self, data: str) -> list[MetricRecord]:
+        """The figures for a card, after 1, 3 and 5 clicks; none where there was no object.
+
+        Parameters
+        ----------
+        data
+            The images, in words.
+        """
+        if not self.scores:
+            return []
+        values = np.array(self.scores)
+        bootstrap = Bootstrap(self.images)  # the objects of an image are not independent
+        intervals = bootstrap.intervals(values, column_means) if bootstrap.is_possible else None
+        records = []
+        for clicks in CLICKS:
+            column = values[:, clicks - 1]
+            low, high = (round(v, 4) for v in intervals[clicks - 1]) if intervals else (None, None)
+            records.append(
+                MetricRecord(
+                    data=f"{data}; {count_text(len(values), 'object')}, {count_text(clicks, 'click')} each",
+                    images=bootstrap.unit_count,
+                    samples=self.samples,
+                    source="readings",
+                    values={"dsc": round(float(column.mean()), 4)},
+                    spread={"dsc": round(float(column.std()), 4)},
+                    intervals={"dsc": (low, high)} if low is not None and high is not None else {},
+                    conventions={
+                        "dsc": "mean over objects: in each image the three largest of a class, of a volume in"
+                        " the slice of its largest area",
+                        "clicks": "the first at the deepest point of the object, then of the largest error",
+                    },
+                )
+            )
+        return records
+
+    def _answer_of(self, session: PromptSession) -> Answer:
+        def answer(prompts: Prompts, previous: Array | None) -> Array:
+            return session.answer(prompts, self.samples, previous).mean
+
+        return answer

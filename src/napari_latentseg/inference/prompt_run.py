@@ -1,0 +1,165 @@
+"""A run of a model on what a person points at: one slice, or from there through a volume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.core.prompts import Prompts
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.carry_on import CarriedOn, doubt_inside, next_prompts, stop_reason
+from napari_latentseg.inference.prompt_session import MAX_ANSWER_SAMPLES, PromptAnswer, PromptSession
+from napari_latentseg.inference.result import build_segmentation
+from napari_latentseg.inference.run_progress import RunProgress
+from napari_latentseg.inference.run_state import RunState
+from napari_latentseg.inference.settings import InferenceSettings
+from napari_latentseg.models.folder import Model
+from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.progress import Progress, no_progress
+
+__all__ = ["PromptRun"]
+
+Array = NDArray[np.float32]
+
+# Voxels of a slice whose samples are held at full size; a larger image is segmented in a box around the
+# structure.
+_MAX_SLICE_VOXELS = 2**25
+
+
+class PromptRun:
+    """Segments what prompts point at. Iterate over it to compute; `result` gives the segmentation.
+
+    Parameters
+    ----------
+    model
+        One that takes prompts; its weights are moved to the device.
+    compute
+        Device and precision.
+    scan
+        An image or a volume.
+    prompts
+        In voxels of the scan; of a volume all on one acquired slice.
+    settings
+        Number of samples, threshold, crop box.
+    through
+        Whether the answer is carried on to the neighbouring slices of a volume, outwards from the slice of
+        the prompts, until it ends or is much less sure.
+
+    Attributes
+    ----------
+    model
+        As given.
+    state
+        Everything that has been computed so far.
+    carried_on
+        How far the answer was carried on; None before that is known, and where it was not asked for.
+
+    Raises
+    ------
+    BadInput
+        If the model takes no prompts, they do not fit the scan, or the scan is a time series.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        compute: Compute,
+        scan: Scan,
+        prompts: Prompts,
+        settings: InferenceSettings,
+        *,
+        through: bool = False,
+    ) -> None:
+        if len(scan.spatial_axes) > 3 or scan.spatial_axes.startswith("t"):
+            raise BadInput("prompts", "point at one image, and this is a time series", "extract a time point")
+        if settings.samples > MAX_ANSWER_SAMPLES:
+            raise BadInput("samples", f"are {settings.samples}", f"ask for 1 to {MAX_ANSWER_SAMPLES}")
+        model.to(compute)
+        self.model, self.compute = model, compute
+        self.state = RunState.create(model.card, compute, scan, settings)
+        self.carried_on: CarriedOn | None = None
+        self._through = through
+        flat = prompts.on_plane(scan.spatial_shape)
+        self._first = prompts.plane or 0
+        if through and len(self.state.planes) == 1:
+            raise BadInput("through", "needs a volume, and this is a single image", "leave it out")
+        height, width = self.state.planes.plane_shape
+        if height * width > _MAX_SLICE_VOXELS:
+            remedy = "give a box of a few thousand pixels around the structure (--roi)"
+            why = f"has {height} x {width} pixels, too many for samples at full size"
+            raise BadInput("image", why, remedy)
+        rows, columns = self.state.planes.crop_slices
+        self._prompts = flat.moved(-rows.start, -columns.start).on_plane((height, width))
+        self.state.plane_indices = range(self._first, self._first + 1)
+
+    def __iter__(self) -> Iterator[RunProgress]:
+        if self.state.seconds:
+            return
+        started = time.perf_counter()
+        *_, self.state.input_sha256 = self.state.scan.iter_sha256(self.state.settings.box)
+        answer = self._answer(self._first, self._prompts, None)
+        yield self._add(self._first, answer)
+        if self._through:
+            yield from self._carry_on(answer)
+        self.state.seconds = time.perf_counter() - started
+
+    def finish(self, progress: Progress = no_progress) -> Segmentation:
+        """Do all the work that is left, and return the result."""
+        for step in self:
+            progress(step.fraction)
+        result = self.result()
+        assert result is not None  # the first slice has an answer
+        return result
+
+    def result(self) -> Segmentation | None:
+        """The segmentation so far; None before the first answer. Slices without an answer are 0."""
+        return build_segmentation(self.state)
+
+    def _carry_on(self, first_answer: PromptAnswer) -> Iterator[RunProgress]:
+        """Segment the slices before and after the first one."""
+        first, count = self._first, len(self.state.planes)
+        before = yield from self._outwards(range(first - 1, -1, -1), first_answer)
+        after = yield from self._outwards(range(first + 1, count), first_answer)
+        self.carried_on = CarriedOn(before[0], after[0], (before[1], after[1]))
+        self.state.notes.append(self.carried_on.describe())
+
+    def _outwards(
+        self, planes: range, first_answer: PromptAnswer
+    ) -> Generator[RunProgress, None, tuple[int, str]]:
+        """Segment slice after slice; returns the last one with an answer, and why it is the last."""
+        threshold, prompts, last = self.state.settings.threshold, self._prompts, self._first
+        before = first_answer.mean > threshold
+        first_doubt = doubt_inside(first_answer.mean, before)
+        if not before.any():
+            return last, "nothing was found on the first slice"
+        for plane in planes:
+            prompts, shrunk = next_prompts(before, prompts)
+            answer = self._answer(plane, prompts, shrunk.astype(np.float32))
+            mask = answer.mean > threshold
+            if reason := stop_reason(answer, mask, before, first_doubt):
+                return last, reason
+            last, before = plane, mask
+            yield self._add(plane, answer)
+        return last, "the volume ends"
+
+    def _answer(self, plane: int, prompts: Prompts, previous: Array | None) -> PromptAnswer:
+        image = np.ascontiguousarray(self.state.planes[plane].transpose(2, 0, 1))
+        session = PromptSession(self.model, image, self.compute)
+        return session.answer(prompts, self.state.settings.samples, previous)
+
+    def _add(self, plane: int, answer: PromptAnswer) -> RunProgress:
+        """Add the samples of a slice to the ensemble."""
+        state = self.state
+        for sample in answer.samples:
+            state.ensemble.add_sample(plane, sample[None], state.settings.sample_threshold)
+        state.completed_samples[plane] = len(answer.samples)
+        first, last = state.plane_indices[0], state.plane_indices[-1]
+        state.plane_indices = range(min(first, plane), max(last, plane) + 1)
+        done = int((state.completed_samples > 0).sum())
+        fraction = done / len(state.planes) if self._through else 1.0
+        return RunProgress(fraction, plane, len(answer.samples) - 1, is_sample_complete=True)

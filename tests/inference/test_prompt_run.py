@@ -1,0 +1,175 @@
+"""Segmenting what was pointed at: one slice, or from there through a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.helpers.pointed import answer_bright_regions
+
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.prompts import Prompts
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.prompt_run import PromptRun
+from napari_latentseg.inference.settings import InferenceSettings
+from napari_latentseg.models.folder import Model
+from napari_latentseg.models.store import load_model
+from napari_latentseg.utils.device import resolve_compute
+
+
+@pytest.fixture(scope="module")
+def model(tiny_prompted_folder: Path) -> Model:
+    return load_model(tiny_prompted_folder)
+
+
+def volume(radii: list[int], brightness: dict[int, int] | None = None) -> Scan:
+    """Discs around (20, 30), one a slice, and one square in the corner of each slice."""
+    rows, columns = np.mgrid[:48, :64]
+    array = np.zeros((len(radii), 48, 64), np.uint8)
+    for z, radius in enumerate(radii):
+        array[z, 40:46, 2:8] = 255
+        if radius:
+            disc = (rows - 20) ** 2 + (columns - 30) ** 2 <= radius**2
+            array[z][disc] = (brightness or {}).get(z, 255)
+    return Scan(array, "zyx", Geometry.from_spacing("zyx", (2.0, 1.0, 1.0)))
+
+
+def start(model: Model, scan: Scan, prompts: Prompts, *, through: bool = False, **settings: Any) -> PromptRun:
+    return PromptRun(
+        model, resolve_compute("cpu", "float32"), scan, prompts,
+        InferenceSettings.for_model(model.card, **settings), through=through,
+    )  # fmt: skip
+
+
+def test_one_slice_is_answered_and_the_rest_is_not_known(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_bright_regions(monkeypatch)
+    scan = volume([8, 9, 10, 9])
+    result = start(model, scan, Prompts(positive=[(2, 20, 30)]), samples=4).finish()
+    expected = np.zeros(scan.array.shape, bool)
+    expected[2, :36] = scan.array[2, :36] > 0
+    np.testing.assert_array_equal(result.mask > 0, expected)
+    record = result.record
+    assert (record.source, record.samples, record.planes_done, record.complete) == ("readings", 4, 1, True)
+    assert record.segmented_slices == ((2, 2),)
+    assert result.variance is not None
+    assert result.geometry == scan.geometry
+    assert record.volumes["structure"] == pytest.approx([2.0 * expected.sum()] * 4)
+
+
+def test_it_is_carried_on_until_the_structure_ends(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answer_bright_regions(monkeypatch)
+    scan = volume([0, 5, 8, 9, 8, 6, 0, 7])
+    run = start(model, scan, Prompts(positive=[(3, 20, 30)]), through=True)
+    result = run.finish()
+    np.testing.assert_array_equal(result.mask[1:6, :36] > 0, scan.array[1:6, :36] > 0)
+    assert not result.mask[[0, 6, 7]].any()
+    assert run.carried_on is not None
+    assert (run.carried_on.first, run.carried_on.last) == (1, 5)
+    assert run.carried_on.reasons == ("the structure ends", "the structure ends")
+    assert any("carried on to slices 2 to 6" in note for note in result.record.input.notes)
+    assert result.record.segmented_slices == ((1, 5),)
+    assert result.record.complete
+    assert len(asked) == 7  # five that are kept, and one beyond each end
+
+
+def test_the_ends_of_the_volume_end_it(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_bright_regions(monkeypatch)
+    run = start(model, volume([8, 8, 8]), Prompts(positive=[(0, 20, 30)]), through=True)
+    run.finish()
+    assert run.carried_on is not None
+    assert (run.carried_on.first, run.carried_on.last) == (0, 2)
+    assert run.carried_on.reasons == ("the volume ends", "the volume ends")
+
+
+@pytest.mark.parametrize(
+    ("radii", "brightness", "reason"),
+    [
+        ([8, 8, 2], {}, "the answer moves away from the one before"),
+        ([8, 8, 8], {2: 140}, "the model is much less sure than on the first slice"),
+    ],
+)
+def test_it_stops_where_it_cannot_be_trusted(
+    model: Model,
+    radii: list[int],
+    brightness: dict[int, int],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer_bright_regions(monkeypatch)
+    run = start(model, volume(radii, brightness), Prompts(positive=[(0, 20, 30)]), through=True)
+    assert not run.finish().mask[2].any()
+    assert run.carried_on is not None
+    assert run.carried_on.reasons[1] == reason
+
+
+def test_points_outside_stay_outside_in_the_next_slice(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answer_bright_regions(monkeypatch)
+    prompts = Prompts(positive=[(0, 20, 30)], negative=[(0, 43, 5)])
+    start(model, volume([8, 8]), prompts, through=True).finish()
+    assert asked[1].negative == ((43.0, 5.0),)
+
+
+def test_in_a_crop_box_points_stay_where_they_are_in_the_image(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = answer_bright_regions(monkeypatch)
+    result = start(model, volume([8]), Prompts(positive=[(0, 20, 30)]), box=(4, 10, 36, 50)).finish()
+    assert asked[0].positive == ((16.0, 20.0),)
+    assert result.mask[0, 20, 30]
+    assert result.mask.shape == (1, 48, 64)
+
+
+def test_random_weights_give_probabilities_of_the_image_s_shape(model: Model) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
+    scan = Scan(image, "yxc", Geometry.from_spacing("yx", (0.5, 0.5)))
+    result = start(model, scan, Prompts(positive=[(20, 30)]), samples=5).finish()
+    assert result.mean.shape == (1, 50, 70)
+    assert 0 <= result.mean.min() <= result.mean.max() <= 1
+    assert len(result.record.volumes["structure"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "message"),
+    [
+        (Prompts(positive=[(20, 30)]), {}, "a volume, and need a slice"),
+        (Prompts(positive=[(9, 20, 30)]), {}, "slice 9, and the volume has slices 0 to 1"),
+        (Prompts(positive=[(0, 20, 300)]), {}, "outside the image"),
+        (Prompts(positive=[(0, 20, 30)]), {"samples": 65}, "1 to 64"),
+        (Prompts(positive=[(0, 2, 2)]), {"box": (4, 10, 36, 50)}, "outside the image"),
+    ],
+)
+def test_prompts_that_do_not_fit_are_refused(
+    model: Model, prompts: Prompts, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        start(model, volume([8, 8]), prompts, **options)
+
+
+def test_a_single_image_cannot_be_carried_on(model: Model) -> None:
+    scan = Scan(np.zeros((48, 64), np.uint8), "yx", Geometry.from_spacing("yx"))
+    with pytest.raises(BadInput, match="needs a volume"):
+        start(model, scan, Prompts(positive=[(20, 30)]), through=True)
+
+
+def test_a_time_series_is_refused(model: Model) -> None:
+    scan = Scan(np.zeros((3, 48, 64), np.uint8), "tyx", Geometry.from_spacing("tyx"))
+    with pytest.raises(BadInput, match="time series"):
+        start(model, scan, Prompts(positive=[(0, 20, 30)]))
+
+
+def test_a_model_that_learned_from_several_classes_answers_with_one(
+    make_tiny_model: Callable[..., Path],
+) -> None:
+    folder = make_tiny_model(
+        "tiny-prompted-3",
+        method="prompted",
+        settings={"width": 16, "prompt_channels": 16, "classes": 3},
+        sources=["readings"],
+    )
+    assert load_model(folder).card.takes_prompts
