@@ -27,6 +27,7 @@ from napari.settings import get_settings
 from PIL import Image
 from qtpy.QtWidgets import QScrollArea, QWidget
 from scipy import ndimage
+from screenshot_cases import cases
 from screenshot_evaluation import evaluation
 from screenshot_helpers import Shots, dock, settle, wait_until
 
@@ -42,7 +43,7 @@ from napari_latentseg.sample_data import (
 )
 from napari_latentseg.widgets.segment.samples import layer_data_of
 
-_WIDGETS = ("Segment", "Review", "Annotate", "Train", "Models")
+_WIDGETS = ("Segment", "Review", "Annotate", "Train", "Models", "Cases")
 _FIVE_CLASSES = Path(__file__).parents[1] / "docs" / "trainings" / "hippocampus-heart-guided"
 _LONG_NAME = "cardiac_cine_short_axis_follow_up_2026_patient_0071_end_diastole"
 
@@ -365,6 +366,7 @@ SCENES: dict[str, Callable[[Any], Shots]] = {
     "edge_contours": edge_contours,
     "folder": folder,
     "teach": teach,
+    "cases": cases,
     "evaluation": evaluation,
     "refused_slices": refused_slices,
     "crowded": crowded,

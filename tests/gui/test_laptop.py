@@ -1,4 +1,4 @@
-"""The five widgets as tabs in a window of 1366x768, with five classes and a long name."""
+"""The widgets as tabs in a window of 1366x768, with five classes and a long name."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tests.helpers.five_classes import CLASSES, show_five_classes_in
 from napari_latentseg.widgets._shared.controls import WrappedLabel
 
 _LONG_NAME = "cardiac_cine_short_axis_follow_up_2026_patient_0071_end_diastole"
-_WIDGETS = ("Segment", "Review", "Annotate", "Train", "Models")
+_WIDGETS = ("Segment", "Review", "Annotate", "Train", "Models", "Cases")
 
 
 @pytest.fixture
 def widgets(viewer, qtbot):
-    """The five widgets by name, at the size of a small laptop, with a finished result."""
+    """The widgets by name, at the size of a small laptop, with a finished result."""
     viewer.window._qt_window.resize(1366, 768)
     viewer.window._qt_window.show()
     show_five_classes_in(viewer, name=_LONG_NAME)

@@ -15,7 +15,7 @@ _PLUGIN = "napari-latentseg"
 def tabs(viewer):
     """All widgets as tabs of one place, as the plugin's menu puts them; the last is in front."""
     two_cases(viewer)
-    names = ("Review", "Train", "Models", "Annotate", "Segment")
+    names = ("Review", "Train", "Models", "Cases", "Annotate", "Segment")
     return {name: viewer.window.add_plugin_dock_widget(_PLUGIN, name, tabify=True)[1] for name in names}
 
 
@@ -39,7 +39,7 @@ def test_review_without_a_result_to_segment(tabs, viewer, qtbot):
     qtbot.waitUntil(lambda: is_in_front(tabs["Segment"]))
 
 
-@pytest.mark.parametrize("name", ["Segment", "Annotate", "Train", "Models"])
+@pytest.mark.parametrize("name", ["Segment", "Annotate", "Train", "Models", "Cases"])
 def test_the_keys_for_what_is_shown_work_in_every_widget(viewer, show_ball, name):
     shown = show_ball((6, 40, 48))
     (variance,) = shown.result.layers.layers_of("variance")

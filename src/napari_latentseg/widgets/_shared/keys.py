@@ -6,7 +6,7 @@ A key of the active layer takes precedence; these are not used by Image and Labe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ class _Action:
 
 
 ACTIONS: dict[str, _Action] = {
-    "segment": _Action("Ctrl+Enter", "segment with the current settings"),
+    "segment": _Action("Ctrl+Enter", "segment with the current settings, or approve the open case of a list"),
     "threshold_down": _Action(",", "threshold down by 0.05", is_repeatable=True),
     "threshold_up": _Action(".", "threshold up by 0.05", is_repeatable=True),
     "next": _Action("N", "next region in the review queue", is_repeatable=True),
@@ -51,7 +51,12 @@ _registered: set[str] = set()
 _open_counts: dict[str, int] = {}
 
 
-def bind_keys(viewer: ViewerModel, widget: QWidget, actions: dict[str, Callable[[], Any]]) -> None:
+def bind_keys(
+    viewer: ViewerModel,
+    widget: QWidget,
+    actions: Mapping[str, Callable[[], Any]],
+    asked_first: Mapping[str, Callable[[], bool]] | None = None,
+) -> None:
     """Bind the keys of some actions while a widget is open.
 
     Parameters
@@ -63,10 +68,17 @@ def bind_keys(viewer: ViewerModel, widget: QWidget, actions: dict[str, Callable[
     actions
         Names of `ACTIONS`, and the functions to call in this viewer. Of several open widgets the one that was
         opened last is asked.
+    asked_first
+        Functions that are called before those of other widgets, whichever was opened last; they say whether
+        they have used the key.
     """
-    handlers = session_of(viewer).handlers
+    first = dict(asked_first or {})
+    handlers, first_handlers = session_of(viewer).handlers, session_of(viewer).first_handlers
     for name, function in actions.items():
         handlers.setdefault(name, []).append(function)
+    for name, uses_key in first.items():
+        first_handlers.setdefault(name, []).append(uses_key)
+    for name in (*actions, *first):
         _register(name)
         _open_counts[name] = _open_counts.get(name, 0) + 1
         if _open_counts[name] == 1:
@@ -78,6 +90,9 @@ def bind_keys(viewer: ViewerModel, widget: QWidget, actions: dict[str, Callable[
             handlers[name].remove(function)
             if not handlers[name]:
                 del handlers[name]
+        for name, uses_key in first.items():
+            first_handlers[name].remove(uses_key)
+        for name in (*actions, *first):
             _open_counts[name] -= 1
             if not _open_counts[name]:
                 action_manager.unbind_shortcut(_action_id(name))
@@ -111,7 +126,10 @@ def _register(name: str) -> None:
     _registered.add(name)
 
     def call_handler(viewer: Any) -> None:
-        handlers = session_of(viewer).handlers.get(name)
+        session = session_of(viewer)
+        if any(uses_key() for uses_key in reversed(session.first_handlers.get(name, []))):
+            return
+        handlers = session.handlers.get(name)
         if handlers:
             handlers[-1]()
 

@@ -79,6 +79,8 @@ class ViewerSession(QObject):
         The values in the Segment widget, for when it is opened again.
     handlers
         The functions of each key's action, that of the widget opened last at the end; see `keys`.
+    first_handlers
+        Functions that are asked before these, and say whether they have used the key.
     """
 
     started = Signal(object)
@@ -101,6 +103,7 @@ class ViewerSession(QObject):
         self.choices: dict[str, Any] = {}
         self.timings = RunTimings()
         self.handlers: dict[str, list[Callable[[], Any]]] = {}
+        self.first_handlers: dict[str, list[Callable[[], bool]]] = {}
         self.runner = Runner(self)
         self.runner.progressed.connect(self._on_progress)
         self.runner.finished.connect(self._on_finished)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -44,13 +44,22 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-__all__ = ["open_case", "open_mask"]
+__all__ = [
+    "SavedCase",
+    "add_images",
+    "label_map_of",
+    "open_case",
+    "open_mask",
+    "read_case",
+    "read_image",
+    "show_case",
+]
 
 _RESULT_KEY = "latentseg result"  # in the metadata of a mask that was opened without its maps
 
 
 @dataclass(frozen=True)
-class _SavedCase:
+class SavedCase:
     """What is read in a worker: the layers of the image, and the result with all that is shown of it."""
 
     layers: list[LayerData]
@@ -95,24 +104,43 @@ def open_case(
             session.select_result(result)
             on_done(result)
             return None
+    return run_in_thread(
+        lambda: read_case(row, images), lambda saved: show_case(viewer, row, saved, on_done), on_error
+    )
 
-    def show(saved: _SavedCase) -> None:
-        image = _add_images(viewer, saved.layers)
-        job = RunJob(scan_from_layer(image), saved.card.name, saved.settings, saved.view)
-        result = RunResult(ResultLayers(viewer, image, saved.segmentation.classes), job, saved.card)
-        result.segmentation, result.sizes, result.saved_at = saved.segmentation, saved.sizes, path
-        result.seconds = saved.segmentation.record.seconds
-        steps = result.layers.show_all(saved.segmentation, saved.display)
-        _add_layers(steps, lambda: finish(result))
 
-    def finish(result: RunResult) -> None:
+def show_case(
+    viewer: ViewerModel,
+    row: CaseRow,
+    saved: SavedCase,
+    on_done: Callable[[RunResult], Any],
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Add the layers of a case that was read, one after another, so that the window draws in between.
+
+    Parameters
+    ----------
+    viewer, row, on_done
+        As for `open_case`.
+    saved
+        What `read_case` read.
+    metadata
+        Further metadata of the layer of the image.
+    """
+    image = add_images(viewer, saved.layers, metadata)
+    job = RunJob(scan_from_layer(image), saved.card.name, saved.settings, saved.view)
+    result = RunResult(ResultLayers(viewer, image, saved.segmentation.classes), job, saved.card)
+    result.segmentation, result.sizes, result.saved_at = saved.segmentation, saved.sizes, Path(row.result)
+    result.seconds = saved.segmentation.record.seconds
+
+    def finish() -> None:
         if result.is_in_viewer:  # its layers may have been removed as they came
-            session.add_result(result)
+            session_of(viewer).add_result(result)
             if index := _doubtful_index(row.doubtful_slice, result.layers.image.ndim):
                 navigate_to(viewer, result.layers.image, index)
             on_done(result)
 
-    return run_in_thread(lambda: _read(_with_path(row, images)), show, on_error)
+    _add_layers(result.layers.show_all(saved.segmentation, saved.display), finish)
 
 
 def open_mask(
@@ -152,7 +180,7 @@ def open_mask(
         path, located_row = Path(row.result), _with_path(row, images)
         content = load_json(path.read_text("utf-8"))
         record = RunRecord.model_validate(content.get("RunRecord", content))
-        scan, mask = _read_scan(located_row), read_scan(_label_map_of(path))
+        scan, mask = read_image(located_row), read_scan(label_map_of(path))
         _check_same_image(located_row, scan, record)
         return (
             layers_of_scan(scan, row.case),
@@ -162,7 +190,7 @@ def open_mask(
 
     def show(saved: tuple[list[LayerData], NDArray[Any], tuple[ClassInfo, ...]]) -> None:
         layers, mask, classes = saved
-        image = _add_images(viewer, layers)
+        image = add_images(viewer, layers)
         metadata = {_RESULT_KEY: row.result}
         viewer.add_labels(
             mask,
@@ -176,7 +204,7 @@ def open_mask(
     return run_in_thread(read, show, on_error)
 
 
-def _label_map_of(record: Path) -> Path:
+def label_map_of(record: Path) -> Path:
     """The label map beside its record, which has the same name but for the suffix.
 
     Raises
@@ -191,9 +219,14 @@ def _label_map_of(record: Path) -> Path:
     return path
 
 
-def _add_images(viewer: ViewerModel, layers: list[LayerData]) -> Image:
+def add_images(
+    viewer: ViewerModel, layers: list[LayerData], metadata: Mapping[str, Any] | None = None
+) -> Image:
     """Add the layers of an image, which are several where it has channels; the first is the case."""
-    images: list[Image] = [viewer.add_image(data, **arguments) for data, arguments, _ in layers]
+    images: list[Image] = []
+    for data, arguments, _ in layers:
+        further = {"metadata": {**arguments.get("metadata", {}), **(metadata or {})}}
+        images.append(viewer.add_image(data, **(arguments | further)))
     return images[0]
 
 
@@ -205,22 +238,28 @@ def _add_layers(steps: Iterator[None], on_done: Callable[[], Any]) -> None:
         on_done()
 
 
-def _read(row: CaseRow) -> _SavedCase:
-    """Read the image and the result of a case.
+def read_case(row: CaseRow, images: Path | None = None) -> SavedCase:
+    """Read the image and the result of a case; best called in a worker.
+
+    Parameters
+    ----------
+    row, images
+        As for `open_case`.
 
     Raises
     ------
     BadInput
         If one of them is missing or was changed since, or the model is no longer installed.
     """
+    row = _with_path(row, images)
     segmentation = read_segmentation(Path(row.result))
     record = segmentation.record
     card = _card_of(record.model.name, record.model.version)
-    scan = _read_scan(row)
+    scan = read_image(row)
     _check_same_image(row, scan, record)
     order = reorient(scan, record.plane)[1]
     is_reoriented = order != tuple(range(len(order)))
-    return _SavedCase(
+    return SavedCase(
         layers_of_scan(scan, row.case),
         segmentation,
         card,
@@ -264,7 +303,7 @@ def _cases_by_name(images: Path) -> dict[str, BatchCase]:
     return {table_name(case.name): case for case in find_cases(images, deidentify=True).cases}
 
 
-def _read_scan(row: CaseRow) -> Scan:
+def read_image(row: CaseRow) -> Scan:
     """Read the image of a case."""
     path = Path(row.path)
     series: Any = row.series or None

@@ -1,0 +1,405 @@
+"""The list of a viewer: what is open, what is written, and what is read ahead. Files only in workers."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_latentseg import api
+from napari_latentseg.caselist.case_list import CaseList
+from napari_latentseg.caselist.decisions import Action, check_reader
+from napari_latentseg.caselist.listed_case import ListedCase
+from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets._shared.destroyed import call_when_destroyed
+from napari_latentseg.widgets._shared.dock_widget import open_widget
+from napari_latentseg.widgets._shared.per_viewer import per_viewer
+from napari_latentseg.widgets._shared.plain_text import show_warning
+from napari_latentseg.widgets._shared.preferences import preferences
+from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets.annotate.corrections import corrections_of
+from napari_latentseg.widgets.cases.opened_case import OpenedCase, show_read_case
+from napari_latentseg.widgets.cases.read_case import ReadAhead, ReadCase, read_listed_case
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_latentseg.evaluation.reader_comparison import ReaderComparison
+
+__all__ = ["CaseWork", "case_work_of"]
+
+_REFRESH_MS = 10_000  # how soon a decision of another reader is shown
+_POLL_MS = 50  # while the layers of a case wait for what is written of it
+
+
+class CaseWork(QObject):
+    """Works through a list in a viewer; outlives the widget, so that a case stays open when that is closed.
+
+    Signals
+    -------
+    rows_changed
+        `rows` are others than before.
+    changed
+        A case was opened or closed, or a list is being read.
+    opened_case
+        The `OpenedCase` whose layers are there.
+    said
+        One line for the reader.
+
+    Attributes
+    ----------
+    cases
+        The list; None before one was opened.
+    rows
+        Its cases, those where looking is worth most first.
+    opened
+        The case that is open; None where none is.
+    """
+
+    rows_changed = Signal()
+    changed = Signal()
+    opened_case = Signal(object)
+    said = Signal(str)
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer = weakref.ref(viewer)
+        self.cases: CaseList | None = None
+        self.rows: list[ListedCase] = []
+        self.opened: OpenedCase | None = None
+        self.is_opening = False
+        self.writes_in_progress = 0
+        self._ahead: ReadAhead | None = None
+        self._leftovers: dict[str, OpenedCase] = {}  # closed without a decision; their layers are there still
+        self._held: list[CaseList] = []  # to be let go when the viewer goes
+        held = self._held
+        call_when_destroyed(self, lambda: _release_all(held))
+        weakref.finalize(viewer, _release_all, held)
+        self._timer = QTimer(self)
+        self._timer.setInterval(_REFRESH_MS)
+        self._timer.timeout.connect(self.refresh)
+
+    @property
+    def reader(self) -> str:
+        """Who reads, as in the preferences; empty where nobody said."""
+        return preferences().reader.strip()
+
+    def open_list(self, source: Path, results: Path | None) -> Any:
+        """Read a list, and show it.
+
+        Returns
+        -------
+        worker
+            Reads the names of its files.
+        """
+        if self.opened is not None:
+            self.close_case()
+
+        def read() -> tuple[CaseList, list[ListedCase]]:
+            cases = CaseList(source, results)
+            return cases, cases.rows()
+
+        def show(found: tuple[CaseList, list[ListedCase]]) -> None:
+            self.is_opening = False
+            self.cases, self.rows = found
+            self._held.append(self.cases)
+            self._ahead, self._leftovers = None, {}
+            self._timer.start()
+            if damaged := self.cases.damaged_lines:
+                show_warning(f"{len(damaged)} decisions in the journal of this list cannot be read.")
+            self.rows_changed.emit()
+            self.changed.emit()
+
+        self.is_opening = True
+        self.changed.emit()
+        return run_in_thread(read, show, self._fail_opening, owner=self)
+
+    def refresh(self) -> Any:
+        """Read what other readers have decided."""
+        cases = self.cases
+        if cases is None or self.is_opening:
+            return None
+
+        def show(rows: list[ListedCase]) -> None:
+            if cases is self.cases and rows != self.rows:
+                self.rows = rows
+                self.rows_changed.emit()
+
+        return run_in_thread(cases.rows, show, owner=self)
+
+    def open(self, name: str, following: Sequence[str] = ()) -> Any:
+        """Open a case, and read the first of the following ones ahead; another case that is open is closed.
+
+        Returns
+        -------
+        worker
+            Reads it; None where a line was said instead.
+        """
+        cases, reader = self.cases, self.reader
+        if cases is None:
+            return None
+        return self._open(lambda: cases.hold(name, reader), following)
+
+    def open_next(self, names: Sequence[str], *, raises_review: bool = True) -> Any:
+        """Open the first of some cases that nobody has decided on or has open, as `open` does.
+
+        Parameters
+        ----------
+        names
+            Of the cases, in the order in which they are tried.
+        raises_review
+            Bring Review to the front; else the widget stays in front that the reader works in.
+        """
+        cases, reader = self.cases, self.reader
+        if cases is None:
+            return None
+        return self._open(lambda: cases.hold_next(names, reader), names, raises_review=raises_review)
+
+    def _open(
+        self,
+        choose: Callable[[], ListedCase | None],
+        following: Sequence[str],
+        *,
+        raises_review: bool = True,
+    ) -> Any:
+        cases, reader, ahead = self.cases, self.reader, self._ahead
+        viewer = self._viewer()
+        if cases is None or viewer is None or self.is_opening:
+            return None
+        try:
+            check_reader(reader)
+        except BadInput as error:
+            self.said.emit(f"{error.what.capitalize()}: enter your name or initials above first.")
+            return None
+        if self.opened is not None:
+            self.close_case()
+        leftovers = {
+            name: opened for name, opened in self._leftovers.items() if opened.image in viewer.layers
+        }
+
+        def read() -> tuple[ListedCase, ReadCase] | None:
+            case = choose()
+            if case is None:
+                return None
+            if case.name in leftovers:
+                return case, leftovers[case.name].read
+            try:
+                fits = ahead is not None and ahead.fits(case, reader)
+                return case, ahead.wait() if fits and ahead else read_listed_case(cases, case, reader)
+            except BaseException:
+                cases.release(case.name, reader)
+                raise
+
+        def show(found: tuple[ListedCase, ReadCase] | None) -> None:
+            living = self._viewer()
+            if found is None or living is None:
+                self.is_opening = False
+                self.said.emit("No case is left: the cases shown are decided, or open at other readers.")
+                self.changed.emit()
+                self.refresh()
+                return
+            case, files = found
+            if files.is_changed:
+                show_warning(f"{case.name}: its image has other values than when it was read before.")
+            left = self._leftovers.pop(case.name, None)
+            if left is not None and left.image in living.layers:
+                session_of(living).set_image(left.image)
+                left.restart(case)
+                done(left)
+            else:
+                show_read_case(living, case, files, reader, done)
+
+        def done(opened: OpenedCase) -> None:
+            self.is_opening, self.opened = False, opened
+            self.changed.emit()
+            self.opened_case.emit(opened)
+            living = self._viewer()
+            if raises_review and living is not None and opened.read.saved is not None:
+                open_widget(living, "Review")
+            self.refresh()
+            self._read_ahead(following, opened.name)
+
+        self.is_opening = True
+        self.changed.emit()
+        return run_in_thread(read, show, self._fail_opening, owner=self)
+
+    def _fail_opening(self, error: BaseException) -> None:
+        self.is_opening = False
+        show_exception(error)
+        self.changed.emit()
+        self.refresh()
+
+    def _read_ahead(self, names: Sequence[str], opened: str) -> None:
+        """Read the case that `open_next` would open, as far as is known now."""
+        cases, reader = self.cases, self.reader
+        by_name = {row.name: row for row in self.rows}
+        following = (by_name[name] for name in names if name != opened and name in by_name)
+        case = next(
+            (
+                row
+                for row in following
+                if not (row.is_decided or row.problem)
+                and not (row.state == "second reading" and row.first_reader == reader)
+            ),
+            None,
+        )
+        self._ahead = None if cases is None or case is None else ReadAhead(cases, case, reader)
+
+    def approve(self, following: Sequence[str]) -> Any:
+        """Approve the mask of the open case, and open the next.
+
+        Returns
+        -------
+        worker
+            Writes the decision; None where a line was said instead.
+        """
+        return self._decide("approve", following)
+
+    def reject(self, following: Sequence[str]) -> Any:
+        """Reject the open case, and open the next."""
+        return self._decide("reject", following, with_mask=False)
+
+    def ask_second_reader(self, following: Sequence[str], *, blind: bool) -> Any:
+        """Approve the mask of the open case, ask for another reader, and open the next."""
+        return self._decide("second reading", following, blind=blind)
+
+    def _decide(
+        self, action: Action, following: Sequence[str], *, with_mask: bool = True, blind: bool = False
+    ) -> Any:
+        opened, cases, viewer, reader = self.opened, self.cases, self._viewer(), self.reader
+        if opened is None or cases is None or viewer is None or self.is_opening:
+            self.said.emit("Open a case first.")
+            return None
+        try:
+            mask = opened.mask(viewer) if with_mask else None
+            stored = self._store_approval(opened) if with_mask else None
+        except BadInput as error:
+            show_exception(error)
+            return None
+        name, layers = opened.name, opened.layers(viewer)
+        rating, comment, seconds = opened.rating or 0, opened.comment, opened.seconds
+
+        def write() -> None:
+            try:
+                cases.decide(
+                    name,
+                    reader,
+                    action,
+                    mask=mask,
+                    blind=blind,
+                    image_sha256=opened.read.sha256,
+                    rating=rating,
+                    comment=comment,
+                    seconds=seconds,
+                )
+            finally:
+                cases.release(name, reader)
+
+        def written(_: None) -> None:
+            self.writes_in_progress -= 1
+            self._remove_layers(layers, stored)
+            self.refresh()
+            if action == "approve" and opened.case.state == "second reading":
+                self.compare(name)
+
+        def fail(error: BaseException) -> None:
+            self.writes_in_progress -= 1
+            self._leftovers[name] = opened
+            show_exception(error)
+            self.refresh()
+
+        self.writes_in_progress += 1
+        self.opened = None
+        self.changed.emit()
+        worker = run_in_thread(write, written, fail, owner=self)
+        self.open_next([other for other in following if other != name], raises_review=False)
+        return worker
+
+    def _store_approval(self, opened: OpenedCase) -> Any:
+        """Approve the slices in the annotations of the model, too, from which it learns.
+
+        Returns
+        -------
+        Approvals or None
+            What writes them; None where there is no result, or all of them are approved already.
+
+        Raises
+        ------
+        BadInput
+            If slices were not segmented, or the mask is not on screen.
+        """
+        viewer = self._viewer()
+        result = opened.result(viewer) if viewer is not None else None
+        if viewer is None or result is None:
+            return None
+        corrections = corrections_of(viewer)
+        correction = corrections.correction_of(result)
+        if len(correction.approved) < correction.plane_count:
+            corrections.approve_planes(correction, None)
+        return corrections.approvals
+
+    def _remove_layers(self, layers: Sequence[Layer], stored: Any) -> None:
+        """Take the layers of a case out of the viewer once its approval is on disk."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        if stored is not None and stored.writes_in_progress:
+            QTimer.singleShot(_POLL_MS, lambda: self._remove_layers(layers, stored))
+            return
+        for layer in reversed(layers):
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)
+
+    def close_case(self) -> Any:
+        """Close the open case without a decision; its layers stay, and another reader may have it."""
+        opened, cases, reader = self.opened, self.cases, self.reader
+        if opened is None or cases is None:
+            return None
+        self.opened = None
+        self._leftovers[opened.name] = opened
+        seconds, rating, comment = opened.seconds, opened.rating, opened.comment
+        has_note = (rating, comment) != (opened.case.rating, opened.case.comment)
+
+        def write() -> None:
+            try:
+                if has_note:
+                    cases.decide(opened.name, reader, "note", rating=rating or 0, comment=comment)
+            finally:
+                cases.release(opened.name, reader, seconds)
+
+        self.changed.emit()
+        return run_in_thread(write, lambda _: self.refresh(), owner=self)
+
+    def compare(self, name: str) -> Any:
+        """Say what changed between the readings of a case."""
+        cases = self.cases
+        if cases is None:
+            return None
+
+        def compare() -> ReaderComparison:
+            return api.compare_readings(cases.source, name, cases.results)
+
+        def say(comparison: ReaderComparison) -> None:
+            lines = [
+                f"{pair.first} and {pair.second}, {pair.name}: DSC {pair.dsc:.3f}"
+                for pair in comparison.pairs
+            ]
+            self.said.emit(f"{name}: {'; '.join(lines)}.")
+
+        return run_in_thread(compare, say, owner=self)
+
+
+def _release_all(held: list[CaseList]) -> None:
+    for cases in held:
+        cases.close()
+
+
+@per_viewer
+def case_work_of(viewer: ViewerModel) -> CaseWork:
+    """The work on lists of cases in a viewer."""
+    return CaseWork(viewer)

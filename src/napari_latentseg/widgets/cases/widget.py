@@ -1,0 +1,383 @@
+"""The Cases widget: a list of cases, opened one after another, approved, rejected or read a second time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QMenu,
+    QPushButton,
+    QToolButton,
+    QWidget,
+)
+
+from napari_latentseg.caselist.decisions import MAX_RATING, STATES, check_reader
+from napari_latentseg.caselist.listed_case import ListedCase
+from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.counts import count_text
+from napari_latentseg.widgets._shared.controls import WrappedLabel, separator
+from napari_latentseg.widgets._shared.dock_widget import DockWidget
+from napari_latentseg.widgets._shared.keys import bind_keys
+from napari_latentseg.widgets._shared.plain_text import PlainLabel
+from napari_latentseg.widgets._shared.preferences import keep_reader
+from napari_latentseg.widgets._shared.threads import show_exception
+from napari_latentseg.widgets.cases.case_list_table import CaseListTable
+from napari_latentseg.widgets.cases.case_work import case_work_of
+from napari_latentseg.widgets.cases.opened_case import OpenedCase
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["CasesWidget"]
+
+_RATING_TEXTS = ("unusable", "large changes needed", "small changes needed", "no change needed")
+_NO_CASE = "Open a case first"
+
+
+class CasesWidget(DockWidget):
+    """A list of cases for readers.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer in which cases are opened.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__(napari_viewer)
+        self.work = case_work_of(napari_viewer)
+        self._make_fields()
+        self._lay_out()
+        self._connect()
+        self._show_list()
+        self._show_rows()
+        self._refresh()
+
+    def _make_fields(self) -> None:
+        self.source = QLineEdit()
+        self.source.setPlaceholderText("a folder, a CSV file, or the results of a batch")
+        self.source.setToolTip(
+            "Images with results or masks beside them or without; a CSV file with the columns case and path;"
+            " or the folder that Segment a folder has written"
+        )
+        self.source.setAccessibleName("List")
+        self.results = QLineEdit()
+        self.results.setPlaceholderText("where they lie elsewhere")
+        self.results.setToolTip(
+            "A folder of results, or of masks that are called like the images. Decisions are kept there too"
+        )
+        self.results.setAccessibleName("Results")
+        self.source_button, self.results_button = QToolButton(), QToolButton()
+        self.reader = QLineEdit()
+        self.reader.setPlaceholderText("your name or initials")
+        self.reader.setToolTip("Kept with every decision, and in Preferences > LatentSeg")
+        self.reader.setAccessibleName("Reader")
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("Search…")
+        self.search.setClearButtonEnabled(True)
+        self.search.setToolTip("In the names of cases and readers, and in comments")
+        self.state_box = QComboBox()
+        for title, state in (("all cases", ""), ("undecided", "undecided"), *((s, s) for s in STATES)):
+            self.state_box.addItem(title, state)
+        self.state_box.setToolTip("Which cases are shown, and opened one after another")
+        self.table = CaseListTable()
+        self.counts = WrappedLabel()
+        self.open_button, self.next_button = QPushButton("Open"), QPushButton("Open next")
+        self.compare_button = QPushButton("Compare readings")
+        self.message = WrappedLabel()
+        self.opened_label = PlainLabel()
+        self.rating_buttons = QButtonGroup(self)
+        self.rating_buttons.setExclusive(False)
+        self.comment = QLineEdit()
+        self.comment.setPlaceholderText("Comment")
+        self.comment.setAccessibleName("Comment")
+        self.approve_button, self.reject_button = QPushButton("Approve, next"), QPushButton("Reject, next")
+        self.second_button = QPushButton("Second reading")
+        self.close_button = QPushButton("Close case")
+
+    def _lay_out(self) -> None:
+        for button, menu_entries in (
+            (self.source_button, {"Folder…": self._browse_folder, "CSV file…": self._browse_list}),
+            (self.results_button, {"Folder…": self._browse_results}),
+        ):
+            button.setText("…")
+            button.setToolTip("Browse")
+            button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+            menu = QMenu(button)
+            for text, action in menu_entries.items():
+                menu.addAction(text, action)
+            button.setMenu(menu)
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("List", _row(self.source, self.source_button))
+        form.addRow("Results", _row(self.results, self.results_button))
+        form.addRow("Reader", self.reader)
+        menu = QMenu(self.second_button)
+        self.open_action = menu.addAction("open: the first mask is shown")
+        self.blind_action = menu.addAction("blind: the first mask is not shown")
+        self.second_button.setMenu(menu)
+        rating_row = QHBoxLayout()
+        rating_row.addWidget(PlainLabel("Rating"))
+        for rating, text in enumerate(_RATING_TEXTS, 1):
+            button = QToolButton()
+            button.setText(str(rating))
+            button.setToolTip(text)
+            button.setCheckable(True)
+            self.rating_buttons.addButton(button, rating)
+            rating_row.addWidget(button)
+        rating_row.addWidget(self.comment, 1)
+        self.body.addLayout(form)
+        self.body.addWidget(_row(self.search, self.state_box))
+        self.body.addWidget(self.table, 1)
+        self.body.addWidget(self.counts)
+        self.body.addWidget(_row(self.open_button, self.next_button, self.compare_button))
+        self.body.addWidget(separator())
+        self.body.addWidget(self.opened_label)
+        self.body.addLayout(rating_row)
+        self.body.addWidget(_row(self.approve_button, self.reject_button))
+        self.body.addWidget(_row(self.second_button, self.close_button))
+        self.body.addWidget(self.message)
+        self.table.setMinimumHeight(8 * (self.fontMetrics().height() + 8))
+        QWidget.setTabOrder(self.table, self.open_button)
+
+    def _connect(self) -> None:
+        work = self.work
+        work.rows_changed.connect(self._show_rows)
+        work.changed.connect(self._refresh)
+        work.opened_case.connect(self._show_opened)
+        work.said.connect(self.message.setText)
+        self.source.returnPressed.connect(self.open_list)
+        self.results.returnPressed.connect(self.open_list)
+        self.reader.editingFinished.connect(self._keep_reader)
+        self.search.textChanged.connect(self._filter)
+        self.state_box.currentIndexChanged.connect(self._filter)
+        self.table.case_chosen.connect(self.open_case)
+        selection = self.table.selectionModel()
+        if selection is not None:
+            selection.currentChanged.connect(self._refresh)
+        self.open_button.clicked.connect(self._open_selected)
+        self.next_button.clicked.connect(self.open_next)
+        self.compare_button.clicked.connect(self._compare)
+        self.approve_button.clicked.connect(self.approve)
+        self.reject_button.clicked.connect(self.reject)
+        self.close_button.clicked.connect(self.close_case)
+        assert self.open_action is not None
+        assert self.blind_action is not None
+        self.open_action.triggered.connect(partial(self.ask_second_reader, blind=False))
+        self.blind_action.triggered.connect(partial(self.ask_second_reader, blind=True))
+        self.rating_buttons.idClicked.connect(self._rate)
+        self.comment.textEdited.connect(self._write_comment)
+        # these would take Ctrl+Enter for Enter; from elsewhere it reaches napari as the key of Segment
+        for taker in (self.table, self.comment, self.search):
+            taker.installEventFilter(self)
+        bind_keys(self.viewer, self, {}, asked_first={"segment": self._approve_open_case})
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Approve at Ctrl+Enter in the table or a field."""
+        if (
+            isinstance(event, QKeyEvent)
+            and event.type() == QEvent.Type.KeyPress
+            and (
+                event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+                and event.modifiers() & Qt.KeyboardModifier.ControlModifier
+            )
+        ):
+            self.approve()
+            return True
+        return super().eventFilter(watched, event)
+
+    def open_list(self) -> Any:
+        """Read the list that the fields name.
+
+        Returns
+        -------
+        worker
+            Reads it; None where no list is named.
+        """
+        source, results = self.source.text().strip(), self.results.text().strip()
+        self.message.setText("")
+        if not source:
+            self.message.setText("Choose a folder or a list first.")
+            return None
+        return self.work.open_list(Path(source).absolute(), Path(results).absolute() if results else None)
+
+    def open_case(self, case: ListedCase) -> Any:
+        """Open a case; the next that is shown is read ahead."""
+        self.message.setText("")
+        return self.work.open(case.name, self.table.shown_names())
+
+    def open_next(self) -> Any:
+        """Open the first case that is shown and that nobody has decided on or has open."""
+        self.message.setText("")
+        opened = self.work.opened
+        names = [name for name in self.table.shown_names() if opened is None or name != opened.name]
+        return self.work.open_next(names)
+
+    def approve(self) -> Any:
+        """Approve the mask of the open case, and open the next."""
+        return self._decide(self.work.approve)
+
+    def _approve_open_case(self) -> bool:
+        """What the key of Segment does while a case is open; says whether one is."""
+        if self.work.opened is None:
+            return self.work.is_opening  # pressed again before the next case is there
+        self.approve()
+        return True
+
+    def reject(self) -> Any:
+        """Reject the open case, and open the next."""
+        return self._decide(self.work.reject)
+
+    def ask_second_reader(self, _: bool = False, *, blind: bool) -> Any:
+        """Approve the mask of the open case, ask for another reader, and open the next."""
+        return self._decide(partial(self.work.ask_second_reader, blind=blind))
+
+    def _decide(self, decide: Callable[[list[str]], Any]) -> Any:
+        self.message.setText("")
+        return decide(self.table.shown_names())
+
+    def close_case(self) -> Any:
+        """Close the open case without a decision."""
+        return self.work.close_case()
+
+    def _open_selected(self) -> None:
+        case = self.table.selected_case
+        if case is not None:
+            self.open_case(case)
+
+    def _compare(self) -> None:
+        case = self.table.selected_case
+        if case is not None:
+            self.work.compare(case.name)
+
+    def _browse_folder(self) -> None:
+        self._set_path(self.source, QFileDialog.getExistingDirectory(self, "List", self.source.text()))
+
+    def _browse_list(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "List", self.source.text(), "CSV (*.csv *.tsv)")
+        self._set_path(self.source, path)
+
+    def _browse_results(self) -> None:
+        self._set_path(self.results, QFileDialog.getExistingDirectory(self, "Results", self.results.text()))
+
+    def _set_path(self, field: QLineEdit, path: str) -> None:
+        if path:
+            field.setText(path)
+            self.open_list()
+
+    def _keep_reader(self) -> None:
+        name = self.reader.text()
+        if not name.strip() or name.strip() == self.work.reader:
+            return
+        try:
+            keep_reader(check_reader(name))
+        except BadInput as error:
+            show_exception(error)
+        self.message.setText("")
+        self._refresh()
+
+    def _rate(self, rating: int) -> None:
+        opened = self.work.opened
+        if opened is not None:
+            opened.rating = None if opened.rating == rating else rating
+            self._show_rating(opened)
+
+    def _write_comment(self, text: str) -> None:
+        if self.work.opened is not None:
+            self.work.opened.comment = text
+
+    def _show_list(self) -> None:
+        """Fill in the list and reader of the viewer, when the widget is opened again."""
+        self.reader.setText(self.work.reader)
+        cases = self.work.cases
+        if cases is not None:
+            self.source.setText(str(cases.source))
+            self.results.setText("" if cases.results is None else str(cases.results))
+        if self.work.opened is not None:
+            self._show_opened(self.work.opened)
+
+    def _show_opened(self, opened: OpenedCase) -> None:
+        self.comment.setText(opened.comment)
+        self.table.select(opened.name)
+        self._show_rating(opened)
+
+    def _show_rating(self, opened: OpenedCase | None) -> None:
+        for rating in range(1, MAX_RATING + 1):
+            button = self.rating_buttons.button(rating)
+            if button is not None:
+                button.setChecked(opened is not None and opened.rating == rating)
+
+    def _show_rows(self) -> None:
+        self.table.show_rows(self.work.rows)
+        self._refresh()
+
+    def _filter(self) -> None:
+        self.table.filter.show_only(self.search.text(), str(self.state_box.currentData()))
+        self._refresh()
+
+    def _refresh(self, *_: Any) -> None:
+        work, selected = self.work, self.table.selected_case
+        busy = work.is_opening
+        decided = sum(row.is_decided for row in work.rows)
+        shown = self.table.filter.rowCount()
+        of_all = "" if shown == len(work.rows) else f"{shown} shown; "
+        self.counts.setText(
+            f"{of_all}{count_text(len(work.rows), 'case')}, {decided} decided." if work.rows else ""
+        )
+        opened = work.opened
+        self.opened_label.setText(
+            "Reading…" if busy else "No case is open." if opened is None else _title(opened)
+        )
+        for widget in (self.approve_button, self.reject_button, self.second_button, self.close_button,
+                       self.comment, *self.rating_buttons.buttons()):  # fmt: skip
+            widget.setEnabled(opened is not None and not busy)
+        if opened is None:
+            self.comment.clear()
+            self._show_rating(None)
+        key = "Ctrl+Enter"
+        for button, text in (
+            (self.approve_button, f"Approve the mask on screen, and open the next case ({key})"),
+            (self.reject_button, "The image or its mask is of no use; open the next case"),
+            (self.second_button, "Approve the mask on screen, and ask another reader to read the case, too"),
+            (self.close_button, "Close it without a decision: another reader may have it"),
+        ):
+            button.setToolTip(_NO_CASE if opened is None else text)
+        self.open_button.setEnabled(selected is not None and not busy)
+        self.open_button.setToolTip("Open the selected case (Enter)" if selected else "Choose a list first")
+        self.next_button.setEnabled(bool(shown) and not busy)
+        self.next_button.setToolTip("Open the first case shown that nobody has decided on or has open")
+        has_readings = selected is not None and len(selected.readings) > 1
+        self.compare_button.setEnabled(has_readings)
+        self.compare_button.setToolTip(
+            "What changed between the masks of its readers" if has_readings else "The case has one reading"
+        )
+
+
+def _title(opened: OpenedCase) -> str:
+    """Which case is open, and how it is read."""
+    if opened.case.state != "second reading":
+        return opened.name
+    how = "blind" if opened.case.is_blind else f"after {opened.case.first_reader}"
+    return f"{opened.name}, second reading, {how}"
+
+
+def _row(*widgets: QWidget) -> QWidget:
+    """Widgets in a row, of which the first takes the space that is left."""
+    row = QWidget()
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(4)
+    for number, widget in enumerate(widgets):
+        layout.addWidget(widget, 0 if number else 1)
+    return row

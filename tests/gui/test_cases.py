@@ -1,0 +1,325 @@
+"""Readers work through a list in a real viewer: opened, corrected, approved, read a second time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QToolButton
+from tests.helpers.canvas import press_key
+
+from napari_latentseg import CaseList, batch, list_cases
+from napari_latentseg.annotations import AnnotationStore
+from napari_latentseg.io import read_scan
+from napari_latentseg.widgets._shared.preferences import preferences
+from napari_latentseg.widgets.annotate.corrections import corrections_of
+from napari_latentseg.widgets.cases.case_work import case_work_of
+from napari_latentseg.widgets.cases.widget import CasesWidget
+
+MODEL = "tiny-taught"
+PATIENCE = 60_000  # ms, on a machine under load
+CONTROL, NO_MODIFIER = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.NoModifier
+
+
+@pytest.fixture
+def viewer(own_home, viewer):
+    """The viewer, with a home of the test's own."""
+    return viewer
+
+
+@pytest.fixture
+def images(tmp_path, write_ellipses):
+    return write_ellipses(tmp_path / "set", 4)
+
+
+@pytest.fixture
+def segmented(own_home, images, tmp_path):
+    """The results of a batch of four images."""
+    batch(images / "images", MODEL, tmp_path / "out", samples=3)
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def cases(viewer):
+    """The widget, as the menu of the plugin opens it."""
+    _, widget = viewer.window.add_plugin_dock_widget("napari-latentseg", "Cases", tabify=True)
+    return widget
+
+
+class Reader:
+    """What a person does in the widget."""
+
+    def __init__(self, viewer, qtbot, widget: CasesWidget):
+        self.viewer, self.qtbot, self.widget, self.work = viewer, qtbot, widget, widget.work
+
+    def wait(self, condition):
+        self.qtbot.waitUntil(condition, timeout=PATIENCE)
+
+    def be(self, name):
+        self.widget.reader.clear()
+        self.qtbot.keyClicks(self.widget.reader, name)
+        self.qtbot.keyClick(self.widget.reader, Qt.Key.Key_Return)
+        assert preferences().reader == name
+
+    def open_list(self, source, results=None):
+        for field, path in ((self.widget.source, source), (self.widget.results, results)):
+            field.clear()
+            self.qtbot.keyClicks(field, "" if path is None else str(path))
+        self.qtbot.keyClick(self.widget.source, Qt.Key.Key_Return)
+        self.wait(lambda: self.work.cases is not None and not self.work.is_opening)
+
+    def enter(self, name=None):
+        """Press Enter on a case, or on the one that is selected; returns it once its layers are there."""
+        if name is not None:
+            self.select(name)
+        self.qtbot.keyClick(self.widget.table, Qt.Key.Key_Return)
+        return self.opened()
+
+    def select(self, name):
+        row = self.widget.table.shown_names().index(name)
+        table = self.widget.table
+        table.scrollTo(table.model().index(row, 0))
+        point = table.visualRect(table.model().index(row, 0)).center()
+        self.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=point)
+        assert table.selected_case.name == name
+
+    def opened(self):
+        self.wait(lambda: not self.work.is_opening and self.work.opened is not None)
+        return self.work.opened
+
+    def approve(self, where="image"):
+        """Ctrl+Enter; returns the name of the case that was approved, once that is on disk."""
+        name = self.work.opened.name
+        if where == "image":
+            press_key(self.viewer, Qt.Key.Key_Return, CONTROL)
+        else:
+            self.widget.open_widget("Cases")
+            self.wait(where.isVisible)
+            self.qtbot.keyClick(where, Qt.Key.Key_Return, CONTROL)
+        self.written()
+        return name
+
+    def written(self):
+        self.wait(lambda: not (self.work.writes_in_progress or self.work.is_opening))
+        self.wait(lambda: not corrections_of(self.viewer).approvals.writes_in_progress)
+
+    def click(self, button):
+        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    def state(self, name):
+        return next(row.state for row in self.work.rows if row.name == name)
+
+
+@pytest.fixture
+def reader(viewer, qtbot, cases):
+    return Reader(viewer, qtbot, cases)
+
+
+def messages():
+    return [str(n.message) for n in notification_manager.records]
+
+
+def test_without_a_reader_nothing_is_opened(reader, segmented):
+    reader.open_list(segmented)
+    reader.qtbot.keyClick(reader.widget.table, Qt.Key.Key_Return)
+    assert reader.widget.message.text() == "Reader: enter your name or initials above first."
+    assert not (segmented / ".cases").exists()
+
+
+def test_a_list_is_walked_from_the_first_to_the_last(reader, viewer, segmented, own_home):
+    reader.open_list(segmented)
+    reader.be("Anna")
+    order = [row.name for row in list_cases(segmented)]
+    assert reader.widget.table.shown_names() == order
+    assert reader.widget.counts.text() == "4 cases, 0 decided."
+
+    first = reader.enter()
+    assert first.name == order[0]
+    result = reader.work.opened.result(viewer)
+    assert result is reader.widget.session.current
+    assert [row.state for row in CaseList(segmented).rows()].count("in review") == 1
+
+    layer = corrections_of(viewer).edit(result)
+    layer.brush_size = 5
+    layer.paint((3, 3), 1)
+    corrected = layer.data.copy()
+    reader.widget.open_widget("Cases")  # Review is in front
+    reader.click(reader.widget.rating_buttons.button(3))
+    reader.qtbot.keyClicks(reader.widget.comment, "rim")
+    assert reader.approve(reader.widget.comment) == order[0]
+
+    second = reader.opened()
+    assert second.name == order[1]
+    reader.wait(lambda: not any(order[0] in layer.name for layer in viewer.layers))
+    with CaseList(segmented) as listed:
+        case = listed.case(order[0])
+        assert (case.state, case.reader, case.rating, case.comment) == ("approved", "Anna", 3, "rim")
+        assert np.array_equal(read_scan(listed.reading_paths(order[0])["Anna"]).array, corrected)
+    (approval,) = AnnotationStore.for_model(MODEL).approvals()
+    assert (approval.reader, approval.edited) == ("Anna", True)
+    assert reader.widget.comment.text() == ""
+
+    assert reader.approve() == order[1]  # with the image in focus
+    assert reader.opened().name == order[2]
+    reader.click(reader.widget.reject_button)
+    reader.written()
+    assert reader.opened().name == order[3]
+    reader.approve()
+    reader.wait(lambda: "No case is left" in reader.widget.message.text())
+    reader.wait(lambda: reader.widget.counts.text() == "4 cases, 4 decided.")
+    assert [reader.state(name) for name in order] == ["approved", "approved", "rejected", "approved"]
+    reader.wait(lambda: not viewer.layers)
+
+
+@pytest.mark.parametrize("blind", [True, False], ids=["blind", "open"])
+def test_a_second_reader(reader, viewer, segmented, blind):
+    reader.open_list(segmented)
+    reader.be("Anna")
+    name = reader.enter().name
+    layer = corrections_of(viewer).edit(reader.work.opened.result(viewer))
+    layer.brush_size = 9
+    layer.paint((30, 40), 1)
+    action = reader.widget.blind_action if blind else reader.widget.open_action
+    action.trigger()
+    reader.written()
+    reader.wait(lambda: reader.state(name) == "second reading")
+    reader.click(reader.widget.close_button)
+    notification_manager.records.clear()
+    reader.select(name)
+    reader.click(reader.widget.open_button)
+    reader.wait(lambda: any("you were the first" in text for text in messages()))
+
+    reader.be("Ben")
+    opened = reader.enter(name)
+    how = "blind" if blind else "after Anna"
+    assert reader.widget.opened_label.text() == f"{name}, second reading, {how}"
+    reader.wait(lambda: bool(corrections_of(viewer).corrections))
+    reader.qtbot.wait(300)  # approvals are read in a worker
+    result = opened.result(viewer)
+    shown = result.shown_mask()
+    assert (f"{name} mask of Anna" in [layer.name for layer in viewer.layers]) is not blind
+    assert not shown.comparison.approved_slices  # those of Anna
+    assert np.array_equal(shown.data, result.segmentation.mask) is blind
+    reader.approve(reader.widget.table)
+    reader.wait(lambda: reader.state(name) == "approved")
+    reader.wait(lambda: f"{name}: Anna and Ben, " in reader.widget.message.text())
+    assert ("DSC 1.000" in reader.widget.message.text()) is not blind
+    case = next(row for row in reader.work.rows if row.name == name)
+    assert case.readers == ("Anna", "Ben")
+
+
+def test_masks_without_a_model(reader, viewer, images):
+    reader.open_list(images)
+    reader.be("Anna")
+    name = reader.enter("images_case_2").name
+    labels = viewer.layers[f"{name} mask"]
+    before = labels.data.copy()
+    labels.brush_size = 3
+    labels.paint((2, 2), 1)
+    reader.approve()
+    with CaseList(images) as listed:
+        kept = read_scan(listed.reading_paths(name)["Anna"]).array
+    assert np.array_equal(np.asarray(kept) != 0, labels.data != 0)
+    assert not np.array_equal(kept, before)
+    reader.opened()
+    again = reader.enter(name)  # what was approved is shown
+    assert np.array_equal(viewer.layers[f"{name} mask"].data, kept)
+    assert again.case.state == "approved"
+
+
+def test_an_image_without_a_mask_is_approved_once_one_is_drawn(reader, viewer, images):
+    reader.open_list(images / "images")
+    reader.be("Anna")
+    reader.widget.work.rows  # noqa: B018
+    opened = reader.enter()
+    if opened.labels is not None:
+        viewer.layers.remove(opened.labels)
+    notification_manager.records.clear()
+    press_key(viewer, Qt.Key.Key_Return, CONTROL)
+    assert any("has no mask; segment it, or draw one" in text for text in messages())
+    drawn = viewer.add_labels(np.zeros(opened.image.data.shape[:2], np.uint8), name="mine")
+    drawn.paint((5, 5), 1)
+    assert reader.approve() == opened.name
+    assert np.count_nonzero(read_scan(CaseList(images / "images").reading_paths(opened.name)["Anna"]).array)
+
+
+def test_filter_and_search(reader, segmented):
+    with CaseList(segmented) as listed:
+        listed.decide("case_2", "Ben", "reject", comment="motion")
+    reader.open_list(segmented)
+    reader.qtbot.keyClicks(reader.widget.search, "MOTION")
+    assert reader.widget.table.shown_names() == ["case_2"]
+    assert reader.widget.counts.text() == "1 shown; 4 cases, 1 decided."
+    reader.widget.search.clear()
+    box = reader.widget.state_box
+    box.setFocus()
+    reader.qtbot.keyClicks(box, "undecided")
+    assert box.currentText() == "undecided"
+    assert "case_2" not in reader.widget.table.shown_names()
+    assert len(reader.widget.table.shown_names()) == 3
+
+
+def test_a_case_of_another_reader_is_refused_in_one_line(reader, segmented):
+    other = CaseList(segmented)
+    name = other.rows()[0].name
+    other.hold(name, "Ben")
+    reader.open_list(segmented)
+    reader.be("Anna")
+    notification_manager.records.clear()
+    reader.qtbot.keyClick(reader.widget.table, Qt.Key.Key_Return)
+    reader.wait(lambda: any(f"{name}: is being read by Ben" in text for text in messages()))
+    reader.click(reader.widget.next_button)
+    assert reader.opened().name == other.rows()[1].name or reader.opened().name != name
+    other.close()
+
+
+def test_a_closed_case_can_be_had_by_another_and_keeps_its_layers(reader, viewer, segmented):
+    reader.open_list(segmented)
+    reader.be("Anna")
+    name = reader.enter().name
+    layer = corrections_of(viewer).edit(reader.work.opened.result(viewer))
+    layer.paint((3, 3), 1)
+    reader.click(reader.widget.close_button)
+    reader.wait(lambda: reader.work.opened is None)
+    other = CaseList(segmented)
+    reader.wait(lambda: not (segmented / "x").exists() and _can_hold(other, name))
+    other.close()
+    reader.enter(name)
+    assert layer in viewer.layers
+    assert len([shown for shown in viewer.layers if shown.name == name]) == 1
+
+
+def _can_hold(cases, name):
+    try:
+        cases.hold(name, "Ben")
+    except ValueError:
+        return False
+    return True
+
+
+def test_what_is_not_a_list_is_said_in_one_line(reader, tmp_path):
+    notification_manager.records.clear()
+    reader.click(reader.widget.open_button)
+    for field_text, said in (("", "Choose a folder or a list first."), (str(tmp_path / "none"), "")):
+        reader.widget.source.setText(field_text)
+        reader.qtbot.keyClick(reader.widget.source, Qt.Key.Key_Return)
+        reader.wait(lambda: not reader.work.is_opening)
+        assert reader.widget.message.text() == said
+    assert any("no such file or folder" in text for text in messages())
+
+
+def test_the_case_stays_open_when_the_widget_is_closed(reader, viewer, segmented, qtbot):
+    reader.open_list(segmented)
+    reader.be("Anna")
+    name = reader.enter().name
+    viewer.window.remove_dock_widget(reader.widget)
+    reader.widget.deleteLater()
+    qtbot.wait(50)
+    _, again = viewer.window.add_plugin_dock_widget("napari-latentseg", "Cases", tabify=True)
+    assert case_work_of(viewer).opened.name == name
+    assert again.opened_label.text() == name
+    assert again.source.text() == str(segmented)
+    assert len(again.findChildren(QToolButton)) > 4
+    other = Reader(viewer, qtbot, again)
+    assert other.approve() == name
