@@ -116,6 +116,19 @@ def test_other_models_take_no_prompts(
     assert "--through" not in said
 
 
+def test_a_result_of_other_points_is_not_passed_over(
+    picture: Path, tiny_prompted_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_bright_regions(monkeypatch)
+    for point, is_skipped in [((30, 40), False), ((30, 40), True), ((52, 10), False)]:
+        prompts = Prompts(positive=[point])
+        (result,) = segment_files(
+            picture, tiny_prompted_folder, tmp_path / "out", prompts=prompts, skip_existing=True
+        )
+        assert result.error is None
+        assert result.is_skipped == is_skipped
+
+
 def test_from_python(picture: Path, tiny_prompted_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer_bright_regions(monkeypatch)
     result = segment(picture, tiny_prompted_folder, prompts=Prompts(positive=[(30, 40)]), samples=2)

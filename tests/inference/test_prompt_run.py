@@ -57,6 +57,8 @@ def test_one_slice_is_answered_and_the_rest_is_not_known(
     record = result.record
     assert (record.source, record.samples, record.planes_done, record.complete) == ("readings", 4, 1, True)
     assert record.segmented_slices == ((2, 2),)
+    assert record.prompts == Prompts(positive=[(2, 20, 30)])
+    assert not record.through
     assert result.variance is not None
     assert result.geometry == scan.geometry
     assert record.volumes["structure"] == pytest.approx([2.0 * expected.sum()] * 4)

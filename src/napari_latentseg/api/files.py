@@ -254,6 +254,8 @@ class _Job:
         if record is None or earlier.changed or not record.complete:
             return False
         is_same_model = (record.model.name, record.model.version) == (self.card.name, self.card.version)
+        if (record.prompts, record.through) != (self.prompts, self.through):
+            return False
         return is_same_model and record.input.sha256 == _input_sha256(image, self.settings.box)
 
 

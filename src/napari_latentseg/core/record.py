@@ -11,6 +11,7 @@ from napari_latentseg.core.dice_estimate import DiceEstimate
 from napari_latentseg.core.fit import Fit
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.postprocess import PostProcess
+from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
 
 __all__ = [
@@ -176,6 +177,9 @@ class RunRecord(FrozenModel):
         SHA-256 of each file that was written with this record, by its name without the stem
         (``"mask.nii.gz"``), since the stem may name a patient; a folder's (OME-Zarr) is that of the names and
         hashes of its files. Empty in records of version 0.1.0.
+    prompts, through
+        What was pointed at, in voxels of the image, and whether it was carried on through the slices; None
+        and False of a model that is not pointed at.
     volumes, volume_unit
         For each class, by name, the area or volume in each sample, in this unit (``"mm3"``, ``"pixel"``).
     purpose, meaning
@@ -230,6 +234,8 @@ class RunRecord(FrozenModel):
     case: str = ""
     expected_dice: dict[str, DiceEstimate] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
+    prompts: Prompts | None = None
+    through: bool = False
     volumes: dict[str, list[float]]
     volume_unit: str
     versions: dict[str, str]

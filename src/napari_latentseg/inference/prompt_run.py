@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,7 @@ class PromptRun:
         self.model, self.compute = model, compute
         self.state = RunState.create(model.card, compute, scan, settings)
         self.carried_on: CarriedOn | None = None
-        self._through = through
+        self._given, self._through = prompts, through
         flat = prompts.on_plane(scan.spatial_shape)
         self._first = prompts.plane or 0
         if through and len(self.state.planes) == 1:
@@ -118,7 +119,11 @@ class PromptRun:
 
     def result(self) -> Segmentation | None:
         """The segmentation so far; None before the first answer. Slices without an answer are 0."""
-        return build_segmentation(self.state)
+        result = build_segmentation(self.state)
+        if result is None:
+            return None
+        record = result.record.replace(prompts=self._given, through=self._through)
+        return replace(result, record=record)
 
     def _carry_on(self, first_answer: PromptAnswer) -> Iterator[RunProgress]:
         """Segment the slices before and after the first one."""
