@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import highdicom
 import numpy as np
 import pydicom
 import pytest
+from pydicom.sr.codedict import codes
 from pydicom.uid import JPEG2000Lossless, RLELossless
 from tests.helpers.dicom import SECRET, positions, series
+from tests.helpers.made import classes_of, made
 from tests.helpers.orthanc import PASSWORD, USER, missing_part, running_orthanc
 
-from napari_latentseg import read_scan
+from napari_latentseg import find_in_archive, read_scan, store_in_archive, write_result
+from napari_latentseg.api import retrieve_from_archive
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.dicomweb.address import parse_address
 from napari_latentseg.io.dicomweb.query import find_series
 from napari_latentseg.io.dicomweb.store import store_files
+from napari_latentseg.measure import class_sizes
 
 pytestmark = pytest.mark.skipif(bool(missing_part()), reason=missing_part() or "Orthanc is installed")
 
@@ -100,3 +106,39 @@ def test_a_wrong_password_and_a_series_that_is_not_there(
     monkeypatch.delenv("LATENTSEG_ARCHIVE_USER")
     with pytest.raises(BadInput, match="asks who you are"):
         find_series(parse_address(server))
+
+
+@pytest.mark.parametrize("format", ["dicom-seg", "dicom-labelmap"])
+def test_a_result_is_stored_and_read_back(server: str, tmp_path: Path, format: str) -> None:
+    scan = read_scan(f"{server}?modality=CT")
+    samples = np.random.default_rng(2).random((5, 2, *scan.spatial_shape))
+    result = replace(
+        made(samples, scan.geometry, classes=classes_of("tumour", "liver")),
+        format=scan.format, properties=scan.properties, source=scan.source,
+    )  # fmt: skip
+    files = write_result(result, tmp_path, "a", format=format, table=True)
+    written = {path.stem.removeprefix("a_"): path for path in files if path.suffix == ".dcm"}
+    assert list(written) == ["mask", "mean", "variance-tumour", "variance-liver", "sizes"]
+    assert store_in_archive(written.values(), server) == 5
+    folders = [retrieve_from_archive(one.address) for one in find_in_archive(server, patient=SECRET)]
+    instances = [pydicom.dcmread(path) for folder in folders for path in folder.iterdir()]
+    by_uid = {instance.SOPInstanceUID: instance for instance in instances}
+    returned = {}
+    for name, path in written.items():
+        stored = pydicom.dcmread(path)
+        returned[name] = by_uid[stored.SOPInstanceUID]
+        assert returned[name].StudyInstanceUID == "1.2.826.0.1.5"
+        for keyword in ("PixelData", "FloatPixelData"):
+            assert returned[name].get(keyword) == stored.get(keyword)
+    mask = highdicom.seg.Segmentation.from_dataset(returned["mask"])
+    labels = mask.get_volume(combine_segments=True, segment_numbers=[1, 2]).array
+    ours = np.asarray(result.mask)
+    assert np.array_equal(labels, ours) or np.array_equal(labels[::-1], ours)
+    mean = highdicom.seg.Segmentation.from_dataset(returned["mean"]).get_volume().array
+    if not np.array_equal(labels, ours):
+        mean = mean[::-1]
+    np.testing.assert_allclose(np.moveaxis(mean, -1, 0), result.mean, atol=0.5 / 255 + 1e-6)
+    report = highdicom.sr.Comprehensive3DSR.from_dataset(returned["sizes"]).content
+    groups = report.get_volumetric_roi_measurement_groups()
+    volumes = [group.get_measurements(name=codes.SCT.Volume)[0].value for group in groups]
+    assert volumes == pytest.approx([row.value / 1000 for row in class_sizes(result)], abs=1e-6)

@@ -20,6 +20,7 @@ __all__ = ["check_result", "write_result"]
 
 _TABLE_NAME = "measurements.csv"
 _REPORT_NAME = "report.html"
+_MM3_PER_ML = 1000  # a scan of which DICOM-SEG is written has its spacing in mm
 
 
 def write_result(
@@ -63,7 +64,7 @@ def write_result(
         The card of the model: its calibrated intervals go into the table and the report.
     format
         ``"nifti"``, ``"ome-tiff"``, ``"nrrd"``, ``"metaimage"``, ``"ome-zarr"``, ``"png"`` or
-        ``"dicom-seg"``; that of the scan where not given.
+        ``"dicom-seg"`` or ``"dicom-labelmap"``; that of the scan where not given.
     agreement
         Also write how many samples assign each voxel to a class (STEM_agreement; for several classes one file
         each): 0 to `record.samples`. It needs 3 samples that were kept.
@@ -77,7 +78,8 @@ def write_result(
         masks (STEM_inner, STEM_outer; in DICOM-SEG two segments for each class, STEM_band), and among the
         outlines. The card must promise them, and for a result like this one.
     table
-        Also write a table of areas or volumes, as CSV (STEM_measurements.csv).
+        Also write a table of areas or volumes, as CSV (STEM_measurements.csv); with a format of DICOM a
+        structured report of the volumes and their intervals too (STEM_sizes.dcm, TID 1500).
     report
         The HTML file of a report on one page; none where not given.
     append_to
@@ -113,8 +115,9 @@ def write_result(
     ['phantom-1_mask.tif', 'phantom-1_mean.tif', 'phantom-1_measurements.csv', 'phantom-1_run.json',
      'phantom-1_variance.tif']
     """
+    from napari_latentseg.io.dicom.structured_report import REPORT_NAME
     from napari_latentseg.io.result_format import check_format
-    from napari_latentseg.io.result_names import name_prefix
+    from napari_latentseg.io.result_names import DICOM_FORMATS, name_prefix
     from napari_latentseg.io.write_results import write_segmentation
 
     folder, report_path = Path(folder), None if report is None else Path(report)
@@ -138,6 +141,8 @@ def write_result(
         measurements = measure(result, scan, card=card)
         if table:
             extra_files[_TABLE_NAME] = partial(write_csv, measurements=measurements)
+            if format in DICOM_FORMATS:
+                extra_files[REPORT_NAME] = partial(_write_structured_report, measurements=measurements)
     is_report_inside = report_path is not None and _is_inside(report_path, folder, name_prefix(stem))
     if report_path is not None:
         write_page = partial(make_report, result, scan, card, measurements=measurements)
@@ -208,11 +213,13 @@ def check_result(
     BadInput
         As `write_result`.
     """
-    from napari_latentseg.io.result_names import name_prefix
+    from napari_latentseg.io.dicom.structured_report import REPORT_NAME
+    from napari_latentseg.io.result_names import DICOM_FORMATS, name_prefix
     from napari_latentseg.io.write_results import CONTOURS_NAME, check_target
 
     folder, stem = Path(folder), _stem(stem, case)
     names = [CONTOURS_NAME] * contours + [_TABLE_NAME] * table
+    names += [REPORT_NAME] * (table and format in DICOM_FORMATS)
     if report is not None:
         from napari_latentseg.io.earlier_results import check_not_of_result
         from napari_latentseg.report import check_report, check_report_replaceable
@@ -229,6 +236,27 @@ def check_result(
         image, folder, stem, classes, format=format, input_sha256=input_sha256, is_box=is_box,
         agreement=agreement, doubt=doubt, band=band, extra_names=names, overwrite=overwrite,
     )  # fmt: skip
+
+
+def _write_structured_report(path: Path, measurements: Sequence[Measurement]) -> None:
+    """The volumes of the classes, beside the mask of the same result."""
+    from napari_latentseg.io.dicom.structured_report import (
+        REPORT_NAME,
+        ReportedVolume,
+        write_structured_report,
+    )
+    from napari_latentseg.measure import INTERVAL_LEVEL
+
+    volumes = []
+    for row in measurements:
+        if row.object_number:
+            continue
+        low, high = (None if end is None else end / _MM3_PER_ML for end in (row.low, row.high))
+        kind = "calibrated" if row.interval_source == "calibrated" else f"of {row.samples} samples"
+        basis = f"{INTERVAL_LEVEL:.0%} interval, {kind}".replace("%", " %") if low is not None else ""
+        volumes.append(ReportedVolume(row.name, row.value / _MM3_PER_ML, low, high, basis))
+    mask = path.with_name(f"{path.name.removesuffix(REPORT_NAME)}mask.dcm")
+    write_structured_report(path, mask, volumes)
 
 
 def _edge_contours(result: Segmentation, card: ModelCard | None) -> Contours:

@@ -67,13 +67,20 @@ Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
 ResultFormat = Annotated[
     str | None,
     typer.Option(
-        help="nifti, ome-tiff, nrrd, metaimage, ome-zarr, png or dicom-seg; as the scan where not given."
+        help="nifti, ome-tiff, nrrd, metaimage, ome-zarr, png, dicom-seg or dicom-labelmap; as the scan where"
+        " not given."
     ),
 ]
 SlicePlane = Annotated[
     str, typer.Option(help="Orientation of the slices: acquired, axial, coronal or sagittal.")
 ]
-Table = Annotated[bool, typer.Option("--table", help="Also write a table of areas or volumes, as CSV.")]
+Table = Annotated[
+    bool,
+    typer.Option(
+        "--table",
+        help="Also write a table of areas or volumes, as CSV; with DICOM-SEG, as a structured report too.",
+    ),
+]
 Tolerance = Annotated[
     float | None,
     typer.Option(help="Stop early once samples change the mask by no more than this (1 - Dice): 0.01."),

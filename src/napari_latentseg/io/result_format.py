@@ -13,7 +13,12 @@ from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segment
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.image_header import ImageHeader
 from napari_latentseg.io.registry import format_for
-from napari_latentseg.io.result_names import AGREEMENT_NAME, DICOM_SEG, MAX_FRACTIONAL_VALUE, RESULT_SUFFIXES
+from napari_latentseg.io.result_names import (
+    AGREEMENT_NAME,
+    DICOM_FORMATS,
+    MAX_FRACTIONAL_VALUE,
+    RESULT_SUFFIXES,
+)
 
 __all__ = ["check_agreement", "check_format", "impossible_formats", "result_suffix"]
 
@@ -26,7 +31,7 @@ def check_format(format: str | None, image: Scan | Segmentation | None = None) -
     Parameters
     ----------
     format
-        One of `RESULT_SUFFIXES`, ``"dicom-seg"``, or None for the format of the image.
+        One of `RESULT_SUFFIXES`, ``"dicom-seg"``, ``"dicom-labelmap"``, or None for the format of the image.
     image
         The image, of which only the header is used; None to test the name of the format alone.
 
@@ -36,14 +41,14 @@ def check_format(format: str | None, image: Scan | Segmentation | None = None) -
         If the format is unknown (the message lists the known ones), or cannot hold the geometry of the image;
         for DICOM-SEG, if the image is no DICOM series, or its files have moved.
     """
-    if format not in (None, DICOM_SEG, *RESULT_SUFFIXES):
+    if format not in (None, *DICOM_FORMATS, *RESULT_SUFFIXES):
         raise BadInput(
-            "format", f"{format!r} is not known", f"use {', '.join((*RESULT_SUFFIXES, DICOM_SEG))}"
+            "format", f"{format!r} is not known", f"use {', '.join((*RESULT_SUFFIXES, *DICOM_FORMATS))}"
         )
     if image is None:
         return
     header = ImageHeader.of(image)
-    if format == DICOM_SEG:
+    if format in DICOM_FORMATS:
         from napari_latentseg.io.dicom.source import find_source
 
         find_source(header)
@@ -71,7 +76,7 @@ def check_agreement(samples: int, source: str, format: str | None) -> None:
     elif samples < MIN_SAMPLES_FOR_VARIANCE:
         why = f"needs {MIN_SAMPLES_FOR_VARIANCE} samples or more, and there are {samples}"
         remedy = "segment with more samples"
-    elif format == DICOM_SEG and samples > MAX_FRACTIONAL_VALUE:
+    elif format in DICOM_FORMATS and samples > MAX_FRACTIONAL_VALUE:
         why = f"of {samples} samples: DICOM-SEG can count {MAX_FRACTIONAL_VALUE}"
         remedy = "choose another format, or fewer samples"
     else:
@@ -93,7 +98,7 @@ def impossible_formats(image: Scan | Segmentation) -> dict[str | None, str]:
         By format; None stands for that of the image. Formats that can hold the results are left out.
     """
     reasons: dict[str | None, str] = {}
-    for format in (None, *RESULT_SUFFIXES, DICOM_SEG):
+    for format in (None, *RESULT_SUFFIXES, *DICOM_FORMATS):
         try:
             check_format(format, image)
         except BadInput as error:
@@ -112,7 +117,7 @@ def result_suffix(format: str | None, image: ImageHeader) -> str:
         The header of the image.
     """
     if format is not None:
-        return ".dcm" if format == DICOM_SEG else RESULT_SUFFIXES[format]
+        return ".dcm" if format in DICOM_FORMATS else RESULT_SUFFIXES[format]
     source_format: Any = format_for(_source_format(image))
     suffix: str = source_format.RESULT_SUFFIX
     return suffix

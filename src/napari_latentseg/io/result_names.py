@@ -16,6 +16,8 @@ from napari_latentseg.errors import BadInput
 __all__ = [
     "AGREEMENT_NAME",
     "BAND_NAME",
+    "DICOM_FORMATS",
+    "DICOM_LABELMAP",
     "DICOM_SEG",
     "DOUBT_NAME",
     "MAX_FRACTIONAL_VALUE",
@@ -42,6 +44,12 @@ RECORD_NAME = "run.json"
 
 DICOM_SEG = "dicom-seg"
 """The format of results that only a DICOM series can have."""
+
+DICOM_LABELMAP = "dicom-labelmap"
+"""As `DICOM_SEG`, with the mask as one label map, which newer readers know, and not a layer a class."""
+
+DICOM_FORMATS = (DICOM_SEG, DICOM_LABELMAP)
+"""The formats of results that only a DICOM series can have."""
 
 MAX_FRACTIONAL_VALUE = 255
 """Steps of a probability in DICOM-SEG: the most that the standard allows."""

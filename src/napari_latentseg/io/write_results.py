@@ -32,7 +32,8 @@ from napari_latentseg.io.registry import format_for
 from napari_latentseg.io.result_format import check_agreement, check_format, result_suffix
 from napari_latentseg.io.result_names import (
     AGREEMENT_NAME,
-    DICOM_SEG,
+    DICOM_FORMATS,
+    DICOM_LABELMAP,
     DOUBT_NAME,
     RECORD_NAME,
     array_names,
@@ -155,9 +156,9 @@ def write_segmentation(
         `STEM_run.json`. With several classes there is one mean and one variance file for each,
         `STEM_mean-NAME`. The record names every file with its hash.
     format
-        One of `napari_latentseg.io.result_names.RESULT_SUFFIXES`, or ``"dicom-seg"`` where a DICOM series was
-        segmented (see `napari_latentseg.io.dicom.seg.write_dicom_results`). None: the `RESULT_SUFFIX` of the
-        scan's format.
+        One of `napari_latentseg.io.result_names.RESULT_SUFFIXES`, or ``"dicom-seg"`` or ``"dicom-labelmap"``
+        where a DICOM series was segmented (see `napari_latentseg.io.dicom.seg.write_dicom_results`). None:
+        the `RESULT_SUFFIX` of the scan's format.
     deidentify
         Leave out what names patient, study or institution. Only DICOM-SEG holds such attributes.
     agreement
@@ -258,7 +259,7 @@ def _write_arrays(
 ) -> list[Path]:
     """Write mask, means, variances, agreement, doubt and contours."""
     class_names = class_suffixes(segmentation.classes)
-    if format == DICOM_SEG:
+    if format in DICOM_FORMATS:
         from napari_latentseg.io.dicom import seg
 
         return seg.write_dicom_results(
@@ -270,6 +271,7 @@ def _write_arrays(
             band=band,
             doubt=doubt,
             deidentify=deidentify,
+            labelmap=format == DICOM_LABELMAP,
         )
     arrays: dict[str, NDArray[np.generic]] = {"mask": segmentation.mask}
     for kind, per_class in (

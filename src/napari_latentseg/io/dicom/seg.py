@@ -56,6 +56,7 @@ def write_dicom_results(
     band: Contours | None = None,
     doubt: bool = False,
     deidentify: bool = False,
+    labelmap: bool = False,
 ) -> list[Path]:
     """Write a result as DICOM objects that refer to the segmented series.
 
@@ -86,6 +87,8 @@ def write_dicom_results(
         Write `Segmentation.doubt` as the variance is.
     deidentify
         Write new UIDs, and nothing that names patient, study or institution.
+    labelmap
+        Write the mask as a label map segmentation: one value a voxel, and not one frame a segment.
 
     Returns
     -------
@@ -100,7 +103,10 @@ def write_dicom_results(
     with silence_dicom_loggers():
         source = find_source(ImageHeader.of(segmentation))
         objects = _DicomObjects(
-            segmentation, source, deidentified(source.datasets) if deidentify else source.datasets
+            segmentation,
+            source,
+            deidentified(source.datasets) if deidentify else source.datasets,
+            "LABELMAP" if labelmap else "BINARY",
         )
         builders: dict[str, Callable[[], Any]] = {
             "mask": partial(objects.mask, 1),
@@ -154,6 +160,7 @@ class _DicomObjects:
     segmentation: Segmentation
     source: DicomSource
     source_headers: Sequence[Dataset]
+    mask_type: str = "BINARY"
 
     def mask(self, number: int) -> Any:
         """The classes as segments, numbered from 1 without gaps, as the standard requires."""
@@ -163,7 +170,7 @@ class _DicomObjects:
         mask = np.asarray(self.segmentation.mask)  # a large mask is a dask array
         if not set(np.unique(mask)) <= {0, *(info.label for info in classes)}:
             raise BadInput("mask", "holds labels that are no class of the model", "paint with its classes")
-        return self._segmentation(number, labels[mask], "BINARY", "MASK", self._mask_descriptions())
+        return self._segmentation(number, labels[mask], self.mask_type, "MASK", self._mask_descriptions())
 
     def mean(self, number: int) -> Any:
         """The mean probability of each class as a segment."""

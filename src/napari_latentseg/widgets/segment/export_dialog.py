@@ -46,6 +46,7 @@ _FORMATS = {
     "same as the image": None,
     "NIfTI": "nifti",
     "DICOM-SEG": "dicom-seg",
+    "DICOM-SEG (label map)": "dicom-labelmap",
     "OME-TIFF": "ome-tiff",
     "OME-Zarr": "ome-zarr",
     "NRRD": "nrrd",
