@@ -447,21 +447,3 @@ def test_the_name_is_kept_in_the_character_sets_of_any_hospital(made, tmp_path, 
     assert str(ds.PatientName) == name
     kept = isinstance(character_set, str) and character_set in ("ISO_IR 100", "GB18030")
     assert ds.SpecificCharacterSet == (character_set if kept else "ISO_IR 192")
-
-
-def test_a_label_map_says_what_the_binary_segments_say(made, tmp_path):
-    scan = read_scan(source(made, tmp_path / "in", "along the normal"))
-    result = segmentation(scan, TARGET, TUMOUR, LIVER)
-    binary, *_ = write_segmentation(result, tmp_path, "binary", format="dicom-seg")
-    labelmap, *others = write_segmentation(result, tmp_path, "labelmap", format="dicom-labelmap")
-    assert [path.name for path in others if "variance" in path.name]
-    first, second = highdicom.seg.segread(binary), highdicom.seg.segread(labelmap)
-    assert second.SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.7"
-    assert second.segmentation_type.value == "LABELMAP"
-    assert [item.SegmentLabel for item in second.SegmentSequence][-3:] == ["target", "tumour", "liver"]
-    ends = [seg.get_volume(combine_segments=True, segment_numbers=[1, 2, 3]) for seg in (first, second)]
-    np.testing.assert_array_equal(ends[0].array, ends[1].array)
-    np.testing.assert_array_equal(ends[0].affine, ends[1].affine)
-    assert ends[0].array.any()
-    names = [path.name for path in write_segmentation(result, tmp_path, "binary", format="dicom-labelmap")]
-    assert "binary_mask.dcm" in names

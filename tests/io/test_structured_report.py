@@ -1,4 +1,4 @@
-"""Volumes and their intervals as a structured report, read back by highdicom and pydicom."""
+"""Volumes with intervals as a structured report, and masks as label maps, read back by two libraries."""
 
 from __future__ import annotations
 
@@ -102,3 +102,19 @@ def test_a_mask_outside_the_interval_of_the_model_has_its_ends_alone(result: Any
     write_structured_report(tmp_path / "r.dcm", tmp_path / "a_mask.dcm", volumes)
     for group in content(tmp_path / "r.dcm").get_volumetric_roi_measurement_groups():
         assert [measurement.value for measurement in group.get_measurements()] == [9.0, 1.0, 2.0]
+
+
+def test_a_label_map_says_what_the_binary_segments_say(result: Any, tmp_path: Path) -> None:
+    write_result(result, tmp_path, "binary", format="dicom-seg")
+    names = [path.name for path in write_result(result, tmp_path, "labelmap", format="dicom-labelmap")]
+    assert "labelmap_mean.dcm" in names
+    assert "labelmap_variance-liver.dcm" in names
+    first = highdicom.seg.segread(tmp_path / "binary_mask.dcm")
+    second = highdicom.seg.segread(tmp_path / "labelmap_mask.dcm")
+    assert second.SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.7"
+    assert second.SegmentationType == "LABELMAP"
+    assert [item.SegmentLabel for item in second.SegmentSequence][-2:] == ["tumour", "liver"]
+    ends = [seg.get_volume(combine_segments=True, segment_numbers=[1, 2]) for seg in (first, second)]
+    np.testing.assert_array_equal(ends[0].array, ends[1].array)
+    np.testing.assert_array_equal(ends[0].affine, ends[1].affine)
+    assert set(np.unique(ends[0].array)) == {0, 1, 2}

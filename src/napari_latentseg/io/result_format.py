@@ -16,6 +16,8 @@ from napari_latentseg.io.registry import format_for
 from napari_latentseg.io.result_names import (
     AGREEMENT_NAME,
     DICOM_FORMATS,
+    DICOM_LABELMAP,
+    DICOM_SEG,
     MAX_FRACTIONAL_VALUE,
     RESULT_SUFFIXES,
 )
@@ -98,11 +100,13 @@ def impossible_formats(image: Scan | Segmentation) -> dict[str | None, str]:
         By format; None stands for that of the image. Formats that can hold the results are left out.
     """
     reasons: dict[str | None, str] = {}
-    for format in (None, *RESULT_SUFFIXES, *DICOM_FORMATS):
+    for format in (None, *RESULT_SUFFIXES, DICOM_SEG):  # which stands for both of DICOM: it reads all headers
         try:
             check_format(format, image)
         except BadInput as error:
             reasons[format] = f"{error.why}; {error.remedy}" if error.remedy else error.why
+    if DICOM_SEG in reasons:
+        reasons[DICOM_LABELMAP] = reasons[DICOM_SEG]
     return reasons
 
 

@@ -94,6 +94,10 @@ class ArchiveAddress:
         filters = {key: getattr(self, key) for key in _FILTERS if getattr(self, key)}
         return text + (f"?{urlencode(filters, quote_via=quote)}" if filters else "")
 
+    def without_query(self) -> ArchiveAddress:
+        """The address of the archive alone."""
+        return ArchiveAddress(self.protocol, self.host, self.port, self.path)
+
     def of_series(self, study: str, series: str) -> ArchiveAddress:
         """The address of one series of this archive."""
         return ArchiveAddress(self.protocol, self.host, self.port, self.path, study=study, series=series)

@@ -1,0 +1,239 @@
+"""The window that finds series in an archive by DICOMweb and opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import napari.viewer
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QHeaderView,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_latentseg import api
+from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.io._progress import report_progress_to
+from napari_latentseg.utils.counts import count_text
+from napari_latentseg.widgets._shared.plain_text import PlainLabel
+from napari_latentseg.widgets.opening.archive_server import ArchiveServerField
+from napari_latentseg.widgets.opening.reader_thread import BackgroundTask
+from napari_latentseg.widgets.opening.readers import open_in_thread
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+    from napari_latentseg.io.dicomweb.query import ArchiveSeries
+
+__all__ = ["ArchiveDialog", "open_from_archive"]
+
+_COLUMNS = ("Patient", "Name", "Date", "Modality", "Images", "Description")
+_WIDTH, _HEIGHT = 720, 480  # pixels; a laptop of 1366 x 768 shows the viewer beside it
+
+
+class ArchiveDialog(QDialog):
+    """Finds series in an archive and opens them; does not block the viewer.
+
+    The archive is asked when the person presses Search or Open, and not before.
+
+    Parameters
+    ----------
+    viewer
+        The viewer in which series are opened.
+    parent
+        Its window.
+    """
+
+    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setObjectName("archive")
+        self.setWindowTitle("Open from archive")
+        self.viewer = viewer
+        self._found: list[ArchiveSeries] = []
+        self._task: BackgroundTask | None = None
+        self._make_fields()
+        self._lay_out()
+        self._connect()
+        self._refresh()
+
+    def _make_fields(self) -> None:
+        self.server = ArchiveServerField()
+        self.patient = _line("Patient ID", "* stands for any characters")
+        self.name = _line("Name", "Family name first: Doe*, or Doe Jane")
+        self.date = _line("Date", "A day, or a range of days", "2026-11-02, or 2026-11-01..2026-11-30")
+        self.modality = _line("Modality", "Such as MR or CT", "MR")
+        self.search = QPushButton("Search")
+        self.search.setDefault(True)
+        self.table = QTableWidget(0, len(_COLUMNS))
+        self.table.setHorizontalHeaderLabels(_COLUMNS)
+        self.table.setAccessibleName("Series")
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setTabKeyNavigation(False)
+        numbers, header = self.table.verticalHeader(), self.table.horizontalHeader()
+        assert numbers is not None
+        assert header is not None
+        numbers.setVisible(False)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        header.setStretchLastSection(True)
+        self.status = PlainLabel("Nothing is asked of the archive before you press Search")
+        self.status.setWordWrap(True)
+        self.progress = QProgressBar()
+        self.progress.setVisible(False)
+        self.open_button = QPushButton("Open")
+        self.cancel = QPushButton("Cancel")
+        self.close_button = QPushButton("Close")
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.addRow("Archive", self.server)
+        for first, second in (
+            ((("Patient ID"), self.patient), (("Name"), self.name)),
+            ((("Date"), self.date), (("Modality"), self.modality)),
+        ):
+            row = QHBoxLayout()
+            row.addWidget(first[1], 1)
+            row.addWidget(PlainLabel(second[0]))
+            row.addWidget(second[1], 1)
+            form.addRow(first[0], row)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.search)
+        buttons.addStretch(1)
+        for button in (self.open_button, self.cancel, self.close_button):
+            buttons.addWidget(button)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self.status)
+        layout.addWidget(self.progress)
+        layout.addLayout(buttons)
+        self.resize(_WIDTH, _HEIGHT)
+
+    def _connect(self) -> None:
+        self.server.changed.connect(self._refresh)
+        self.search.clicked.connect(self._search)
+        self.table.itemSelectionChanged.connect(self._refresh)
+        self.table.itemDoubleClicked.connect(lambda _: self._open())
+        self.open_button.clicked.connect(self._open)
+        self.cancel.clicked.connect(self._cancel)
+        self.close_button.clicked.connect(self.close)
+
+    @property
+    def _selected(self) -> ArchiveSeries | None:
+        row = self.table.currentRow() if self.table.selectedItems() else -1
+        return self._found[row] if row >= 0 else None
+
+    def _refresh(self) -> None:
+        """Enable what can be used, and say of the rest why it cannot."""
+        busy = "Wait until the archive has answered, or press Cancel" if self._task is not None else ""
+        _enable(self.search, busy or self.server.problem)
+        no_row = "" if self._selected is not None else "Choose a series of the list first"
+        _enable(self.open_button, busy or no_row)
+        _enable(self.cancel, "" if busy else "Nothing is under way")
+
+    def _search(self) -> None:
+        address = self.server.address
+        fields = {"patient": self.patient, "name": self.name, "date": self.date, "modality": self.modality}
+        filters = {key: field.text().strip() or None for key, field in fields.items()}
+        self.table.setRowCount(0)
+        self._found = []
+        self._start("Asking the archive", lambda: api.find_in_archive(address, **filters), self._show_found)
+
+    def _show_found(self, found: list[ArchiveSeries]) -> None:
+        self._found = found
+        self.table.setRowCount(len(found))
+        for row, series in enumerate(found):
+            images = "?" if series.images is None else str(series.images)
+            texts = (series.patient_id, series.patient_name, series.date, series.modality, images)
+            for column, text in enumerate((*texts, series.description)):
+                self.table.setItem(row, column, QTableWidgetItem(text))
+        self.table.resizeColumnsToContents()
+        self._finish(f"{len(found)} series" if found else "No series matches")
+        if len(found) == 1:
+            self.table.selectRow(0)
+
+    def _open(self) -> None:
+        series = self._selected
+        if series is None or self._task is not None:
+            return
+
+        def opened(folder: Any) -> None:
+            self._finish("Retrieved; it opens in the viewer")
+            open_in_thread(self.viewer, folder)
+
+        self._start("Retrieving", lambda: api.retrieve_from_archive(series.address), opened)
+
+    def _start(self, doing: str, function: Callable[[], Any], on_done: Callable[[Any], None]) -> None:
+        """Work in a thread, which may wait for the archive as long as it likes."""
+
+        def work(task: BackgroundTask) -> Any:
+            with report_progress_to(task.report_progress):
+                return function()
+
+        self._task = BackgroundTask(self, work, on_done, self._fail, self._show_progress)
+        self.status.setText(f"{doing} ...")
+        self.progress.setRange(0, 0)
+        self.progress.setVisible(True)
+        self._task.start()
+        self._refresh()
+
+    def _show_progress(self, done: int, total: int) -> None:
+        if total:
+            self.progress.setRange(0, total)
+            self.progress.setValue(done)
+            self.status.setText(f"Retrieving: {done} of {count_text(total, 'image')}")
+
+    def _fail(self, error: BaseException) -> None:
+        # another error than ours may quote what the archive has sent
+        is_known = isinstance(error, BadInput | Cancelled)
+        text = str(error) if is_known else f"The archive could not be used ({type(error).__name__})"
+        self._finish(text)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.stop()
+            self._finish("Cancelled; nothing is kept")
+
+    def _finish(self, text: str) -> None:
+        self._task = None
+        self.progress.setVisible(False)
+        self.status.setText(text)
+        self._refresh()
+
+
+def _line(name: str, tip: str, placeholder: str = "") -> QLineEdit:
+    line = QLineEdit()
+    line.setAccessibleName(name)
+    line.setToolTip(tip)
+    line.setPlaceholderText(placeholder)
+    return line
+
+
+def _enable(button: QPushButton, problem: str) -> None:
+    button.setEnabled(not problem)
+    button.setToolTip(problem)
+
+
+def open_from_archive(viewer: napari.viewer.Viewer) -> None:
+    """Show the window that opens series of an archive; napari calls this from its menu."""
+    unwrapped = getattr(viewer, "__wrapped__", viewer)
+    window = unwrapped.window._qt_window
+    dialog = window.findChild(ArchiveDialog)
+    if dialog is None:
+        dialog = ArchiveDialog(unwrapped, window)
+    dialog.show()
+    dialog.raise_()
+    dialog.activateWindow()
