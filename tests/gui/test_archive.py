@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog
+from qtpy.QtWidgets import QDialog, QFileDialog
 from tests.helpers.dicom import NAME, SECRET, positions, series
 from tests.helpers.dicomweb_server import StubArchive, running
 
@@ -15,6 +15,7 @@ from napari_latentseg.io import read_scan
 from napari_latentseg.io.dicomweb.saved_servers import saved_servers
 from napari_latentseg.utils.paths import data_home
 from napari_latentseg.widgets.opening.archive_dialog import ArchiveDialog
+from napari_latentseg.widgets.opening.archive_store_dialog import StoreDialog
 
 PATIENCE = 30_000  # ms
 MR, CT = "1.2.826.0.1.27", "1.2.826.0.1.28"
@@ -38,19 +39,27 @@ def archive(folder, monkeypatch):
 
 
 @pytest.fixture
-def dialog(own_home, viewer, qtbot):
-    """The window, opened by the entry of napari's menu."""
+def from_menu(own_home, viewer, qtbot):
+    """Opens a window by the entry of napari's menu."""
     window = viewer.window._qt_window
-    file_menu = viewer.window.file_menu
-    file_menu.aboutToShow.emit()
-    submenu = next(action.menu() for action in file_menu.actions() if "IO Utilities" in action.text())
-    submenu.aboutToShow.emit()
-    next(action for action in submenu.actions() if "Open from archive" in action.text()).trigger()
-    qtbot.waitUntil(lambda: window.findChild(ArchiveDialog) is not None)
-    dialog = window.findChild(ArchiveDialog)
-    yield dialog
+
+    def open_window(text, kind):
+        file_menu = viewer.window.file_menu
+        file_menu.aboutToShow.emit()
+        submenu = next(action.menu() for action in file_menu.actions() if "IO Utilities" in action.text())
+        submenu.aboutToShow.emit()
+        next(action for action in submenu.actions() if text in action.text()).trigger()
+        qtbot.waitUntil(lambda: window.findChild(kind) is not None)
+        return window.findChild(kind)
+
+    yield open_window
     for each in window.findChildren(QDialog):
         each.close()
+
+
+@pytest.fixture
+def dialog(from_menu):
+    return from_menu("Open from archive", ArchiveDialog)
 
 
 def search(dialog, qtbot, archive, **fields):
@@ -152,3 +161,24 @@ def test_a_password_in_the_address_is_refused(dialog, qtbot):
     assert not dialog.search.isEnabled()
     assert "user or password" in dialog.search.toolTip()
     assert not dialog.server.remember.isEnabled()
+
+
+def test_exported_files_are_stored_and_a_refusal_says_how_many(
+    from_menu, archive, folder, qtbot, monkeypatch
+):
+    files = sorted((folder / "ct").iterdir())
+    dialog = from_menu("Store in archive", StoreDialog)
+    assert dialog.store.toolTip() == "Choose the files first"
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: ([str(path) for path in files], ""))
+    qtbot.mouseClick(dialog.choose, Qt.MouseButton.LeftButton)
+    assert dialog.list.count() == 3
+    assert dialog.store.toolTip() == "Give the address of the archive first"
+    qtbot.keyClicks(dialog.server.line, archive.address)
+    before = len(archive.instances)
+    archive.fault = "refuses to store"
+    qtbot.mouseClick(dialog.store, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: "it took 0 of 3 files" in dialog.task.status.text(), timeout=PATIENCE)
+    archive.fault = ""
+    qtbot.mouseClick(dialog.store, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: dialog.task.status.text() == "Stored 3 files", timeout=PATIENCE)
+    assert len(archive.instances) == before + 3

@@ -45,6 +45,7 @@ def find(
 ) -> None:
     """List the series that match; other commands take their numbers with --series."""
     from napari_latentseg import api
+    from napari_latentseg.io.dicomweb.query import MAX_SERIES
 
     found = api.find_in_archive(address, patient=patient, name=name, date=date, modality=modality)
     if as_json:
@@ -64,6 +65,8 @@ def find(
             for series in found
         ]  # fmt: skip
         print_table([heading, *rows])
+        if len(found) >= MAX_SERIES:
+            print_line(f"only the first {MAX_SERIES:,} are listed; say more of what you look for")
 
 
 @archive.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import napari.viewer
@@ -14,7 +13,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QLineEdit,
-    QProgressBar,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
@@ -23,12 +21,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_latentseg import api
-from napari_latentseg.errors import BadInput, Cancelled
-from napari_latentseg.io._progress import report_progress_to
-from napari_latentseg.utils.counts import count_text
+from napari_latentseg.io.dicomweb.query import MAX_SERIES
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets.opening.archive_server import ArchiveServerField
-from napari_latentseg.widgets.opening.reader_thread import BackgroundTask
+from napari_latentseg.widgets.opening.archive_task import ArchiveTask, enable
 from napari_latentseg.widgets.opening.readers import open_in_thread
 
 if TYPE_CHECKING:
@@ -62,7 +58,6 @@ class ArchiveDialog(QDialog):
         self.setWindowTitle("Open from archive")
         self.viewer = viewer
         self._found: list[ArchiveSeries] = []
-        self._task: BackgroundTask | None = None
         self._make_fields()
         self._lay_out()
         self._connect()
@@ -89,12 +84,9 @@ class ArchiveDialog(QDialog):
         numbers.setVisible(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setStretchLastSection(True)
-        self.status = PlainLabel("Nothing is asked of the archive before you press Search")
-        self.status.setWordWrap(True)
-        self.progress = QProgressBar()
-        self.progress.setVisible(False)
+        self.task = ArchiveTask("Nothing is asked of the archive before you press Search")
+        self.status, self.cancel = self.task.status, self.task.cancel
         self.open_button = QPushButton("Open")
-        self.cancel = QPushButton("Cancel")
         self.close_button = QPushButton("Close")
 
     def _lay_out(self) -> None:
@@ -117,8 +109,7 @@ class ArchiveDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         layout.addWidget(self.table, 1)
-        layout.addWidget(self.status)
-        layout.addWidget(self.progress)
+        layout.addWidget(self.task)
         layout.addLayout(buttons)
         self.resize(_WIDTH, _HEIGHT)
 
@@ -128,7 +119,7 @@ class ArchiveDialog(QDialog):
         self.table.itemSelectionChanged.connect(self._refresh)
         self.table.itemDoubleClicked.connect(lambda _: self._open())
         self.open_button.clicked.connect(self._open)
-        self.cancel.clicked.connect(self._cancel)
+        self.task.changed.connect(self._refresh)
         self.close_button.clicked.connect(self.close)
 
     @property
@@ -138,11 +129,10 @@ class ArchiveDialog(QDialog):
 
     def _refresh(self) -> None:
         """Enable what can be used, and say of the rest why it cannot."""
-        busy = "Wait until the archive has answered, or press Cancel" if self._task is not None else ""
-        _enable(self.search, busy or self.server.problem)
+        busy = self.task.busy_reason
+        enable(self.search, busy or self.server.problem)
         no_row = "" if self._selected is not None else "Choose a series of the list first"
-        _enable(self.open_button, busy or no_row)
-        _enable(self.cancel, "" if busy else "Nothing is under way")
+        enable(self.open_button, busy or no_row)
 
     def _search(self) -> None:
         address = self.server.address
@@ -150,7 +140,9 @@ class ArchiveDialog(QDialog):
         filters = {key: field.text().strip() or None for key, field in fields.items()}
         self.table.setRowCount(0)
         self._found = []
-        self._start("Asking the archive", lambda: api.find_in_archive(address, **filters), self._show_found)
+        self.task.start(
+            "Asking the archive", lambda: api.find_in_archive(address, **filters), self._show_found
+        )
 
     def _show_found(self, found: list[ArchiveSeries]) -> None:
         self._found = found
@@ -161,57 +153,26 @@ class ArchiveDialog(QDialog):
             for column, text in enumerate((*texts, series.description)):
                 self.table.setItem(row, column, QTableWidgetItem(text))
         self.table.resizeColumnsToContents()
-        self._finish(f"{len(found)} series" if found else "No series matches")
+        self.task.finish(_count(len(found)))
         if len(found) == 1:
             self.table.selectRow(0)
 
     def _open(self) -> None:
         series = self._selected
-        if series is None or self._task is not None:
+        if series is None or self.task.busy_reason:
             return
 
         def opened(folder: Any) -> None:
-            self._finish("Retrieved; it opens in the viewer")
+            self.task.finish("Retrieved; it opens in the viewer")
             open_in_thread(self.viewer, folder)
 
-        self._start("Retrieving", lambda: api.retrieve_from_archive(series.address), opened)
+        self.task.start("Retrieving", lambda: api.retrieve_from_archive(series.address), opened)
 
-    def _start(self, doing: str, function: Callable[[], Any], on_done: Callable[[Any], None]) -> None:
-        """Work in a thread, which may wait for the archive as long as it likes."""
 
-        def work(task: BackgroundTask) -> Any:
-            with report_progress_to(task.report_progress):
-                return function()
-
-        self._task = BackgroundTask(self, work, on_done, self._fail, self._show_progress)
-        self.status.setText(f"{doing} ...")
-        self.progress.setRange(0, 0)
-        self.progress.setVisible(True)
-        self._task.start()
-        self._refresh()
-
-    def _show_progress(self, done: int, total: int) -> None:
-        if total:
-            self.progress.setRange(0, total)
-            self.progress.setValue(done)
-            self.status.setText(f"Retrieving: {done} of {count_text(total, 'image')}")
-
-    def _fail(self, error: BaseException) -> None:
-        # another error than ours may quote what the archive has sent
-        is_known = isinstance(error, BadInput | Cancelled)
-        text = str(error) if is_known else f"The archive could not be used ({type(error).__name__})"
-        self._finish(text)
-
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.stop()
-            self._finish("Cancelled; nothing is kept")
-
-    def _finish(self, text: str) -> None:
-        self._task = None
-        self.progress.setVisible(False)
-        self.status.setText(text)
-        self._refresh()
+def _count(number: int) -> str:
+    if number >= MAX_SERIES:
+        return f"The first {number:,} series; say more of what you look for"
+    return f"{number} series" if number else "No series matches"
 
 
 def _line(name: str, tip: str, placeholder: str = "") -> QLineEdit:
@@ -220,11 +181,6 @@ def _line(name: str, tip: str, placeholder: str = "") -> QLineEdit:
     line.setToolTip(tip)
     line.setPlaceholderText(placeholder)
     return line
-
-
-def _enable(button: QPushButton, problem: str) -> None:
-    button.setEnabled(not problem)
-    button.setToolTip(problem)
 
 
 def open_from_archive(viewer: napari.viewer.Viewer) -> None:
