@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QToolButton
 from tests.helpers.canvas import press_key
 
 from napari_latentseg import CaseList, batch, list_cases
@@ -228,20 +229,18 @@ def test_masks_without_a_model(reader, viewer, images):
     assert again.case.state == "approved"
 
 
-def test_an_image_without_a_mask_is_approved_once_one_is_drawn(reader, viewer, images):
-    reader.open_list(images / "images")
+def test_an_image_without_a_mask_is_approved_once_one_is_drawn(reader, viewer, images, tmp_path):
+    alone = shutil.copytree(images / "images", tmp_path / "alone")
+    reader.open_list(alone)
     reader.be("Anna")
-    reader.widget.work.rows  # noqa: B018
     opened = reader.enter()
-    if opened.labels is not None:
-        viewer.layers.remove(opened.labels)
     notification_manager.records.clear()
     press_key(viewer, Qt.Key.Key_Return, CONTROL)
     assert any("has no mask; segment it, or draw one" in text for text in messages())
     drawn = viewer.add_labels(np.zeros(opened.image.data.shape[:2], np.uint8), name="mine")
     drawn.paint((5, 5), 1)
     assert reader.approve() == opened.name
-    assert np.count_nonzero(read_scan(CaseList(images / "images").reading_paths(opened.name)["Anna"]).array)
+    assert np.count_nonzero(read_scan(CaseList(alone).reading_paths(opened.name)["Anna"]).array)
 
 
 def test_filter_and_search(reader, segmented):
@@ -270,7 +269,7 @@ def test_a_case_of_another_reader_is_refused_in_one_line(reader, segmented):
     reader.qtbot.keyClick(reader.widget.table, Qt.Key.Key_Return)
     reader.wait(lambda: any(f"{name}: is being read by Ben" in text for text in messages()))
     reader.click(reader.widget.next_button)
-    assert reader.opened().name == other.rows()[1].name or reader.opened().name != name
+    assert reader.opened().name == other.rows()[1].name
     other.close()
 
 
@@ -283,7 +282,7 @@ def test_a_closed_case_can_be_had_by_another_and_keeps_its_layers(reader, viewer
     reader.click(reader.widget.close_button)
     reader.wait(lambda: reader.work.opened is None)
     other = CaseList(segmented)
-    reader.wait(lambda: not (segmented / "x").exists() and _can_hold(other, name))
+    reader.wait(lambda: _can_hold(other, name))
     other.close()
     reader.enter(name)
     assert layer in viewer.layers
@@ -320,6 +319,5 @@ def test_the_case_stays_open_when_the_widget_is_closed(reader, viewer, segmented
     assert case_work_of(viewer).opened.name == name
     assert again.opened_label.text() == name
     assert again.source.text() == str(segmented)
-    assert len(again.findChildren(QToolButton)) > 4
     other = Reader(viewer, qtbot, again)
     assert other.approve() == name

@@ -70,8 +70,8 @@ class ResultIndex:
         return index
 
     def _add_folder(self, folder: Path, files: list[str], *, are_masks: bool) -> None:
-        prefixes = [name.removesuffix(RECORD_NAME) for name in files if name.endswith(f"_{RECORD_NAME}")]
-        for prefix in prefixes:
+        prefixes = {name.removesuffix(RECORD_NAME) for name in files if name.endswith(f"_{RECORD_NAME}")}
+        for prefix in sorted(prefixes):
             self.records.setdefault(prefix.removesuffix("_").lower(), folder / f"{prefix}{RECORD_NAME}")
         stems = {stem_of(Path(name)).lower() for name in files}
         for name in files:
@@ -80,7 +80,7 @@ class ResultIndex:
             match = _MASK_STEM.fullmatch(stem)
             image = match.group(1) if match is not None else stem
             is_mask = are_masks or (match is not None and image.lower() in stems)
-            if is_mask and not any(name.startswith(prefix) for prefix in prefixes) and is_image_file(path):
+            if is_mask and not _is_of_result(name, prefixes) and is_image_file(path):
                 self.masks.setdefault(stem.lower() if are_masks else image.lower(), path)
                 if are_masks and match is not None:
                     self.masks.setdefault(image.lower(), path)
@@ -93,6 +93,11 @@ class ResultIndex:
         """The mask of a case that has no record."""
         masks = (self.masks.get(key) for key in _keys(case))
         return next((mask for mask in masks if mask is not None and mask.absolute() != case.path), None)
+
+
+def _is_of_result(name: str, prefixes: set[str]) -> bool:
+    """Whether a file is called as those of a result are: a prefix that ends in an underscore, and a kind."""
+    return any(name[: place + 1] in prefixes for place, letter in enumerate(name) if letter == "_")
 
 
 def _keys(case: BatchCase) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterProxyModel, Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
+from napari_latentseg.caselist.decisions import STATES
 from napari_latentseg.caselist.listed_case import ListedCase
 from napari_latentseg.widgets._shared.plain_text import plain_text
 
@@ -28,6 +29,7 @@ _COLUMNS = {
     "Comment": "Of the last reader who wrote one",
 }
 _FIT_TEXTS = {"fits": "fits", "unusual": "unusual", "foreign": "not made for it"}
+_MARGIN = 12  # pixels, on both sides of a text
 _MAX_COLUMN_WIDTH = 130  # pixels, so that a long name leaves room for state and doubt
 
 
@@ -165,6 +167,8 @@ class CaseListTable(QTableView):
         for column in range(self.cases.columnCount() - 1):
             self.resizeColumnToContents(column)
             self.setColumnWidth(column, min(self.columnWidth(column), _MAX_COLUMN_WIDTH))
+        longest_state = self.fontMetrics().horizontalAdvance(max(STATES, key=len))
+        self.setColumnWidth(list(_COLUMNS).index("State"), longest_state + _MARGIN)
 
 
 def _cell(row: ListedCase, column: int) -> tuple[str, Any]:

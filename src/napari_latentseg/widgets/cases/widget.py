@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QMenu,
     QPushButton,
-    QToolButton,
     QWidget,
 )
 
@@ -43,6 +42,7 @@ __all__ = ["CasesWidget"]
 
 _RATING_TEXTS = ("unusable", "large changes needed", "small changes needed", "no change needed")
 _NO_CASE = "Open a case first"
+_RATING_WIDTH = 28  # pixels: four beside a comment
 
 
 class CasesWidget(DockWidget):
@@ -78,7 +78,7 @@ class CasesWidget(DockWidget):
             "A folder of results, or of masks that are called like the images. Decisions are kept there too"
         )
         self.results.setAccessibleName("Results")
-        self.source_button, self.results_button = QToolButton(), QToolButton()
+        self.source_button, self.results_button = QPushButton("Browse"), QPushButton("Browse")
         self.reader = QLineEdit()
         self.reader.setPlaceholderText("your name or initials")
         self.reader.setToolTip("Kept with every decision, and in Preferences > LatentSeg")
@@ -107,17 +107,10 @@ class CasesWidget(DockWidget):
         self.close_button = QPushButton("Close case")
 
     def _lay_out(self) -> None:
-        for button, menu_entries in (
-            (self.source_button, {"Folder…": self._browse_folder, "CSV file…": self._browse_list}),
-            (self.results_button, {"Folder…": self._browse_results}),
-        ):
-            button.setText("…")
-            button.setToolTip("Browse")
-            button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-            menu = QMenu(button)
-            for text, action in menu_entries.items():
-                menu.addAction(text, action)
-            button.setMenu(menu)
+        browse_menu = QMenu(self.source_button)
+        browse_menu.addAction("a folder…", self._browse_folder)
+        browse_menu.addAction("a CSV file…", self._browse_list)
+        self.source_button.setMenu(browse_menu)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("List", _row(self.source, self.source_button))
@@ -130,10 +123,10 @@ class CasesWidget(DockWidget):
         rating_row = QHBoxLayout()
         rating_row.addWidget(PlainLabel("Rating"))
         for rating, text in enumerate(_RATING_TEXTS, 1):
-            button = QToolButton()
-            button.setText(str(rating))
+            button = QPushButton(str(rating))
             button.setToolTip(text)
             button.setCheckable(True)
+            button.setFixedWidth(_RATING_WIDTH)
             self.rating_buttons.addButton(button, rating)
             rating_row.addWidget(button)
         rating_row.addWidget(self.comment, 1)
@@ -168,6 +161,7 @@ class CasesWidget(DockWidget):
             selection.currentChanged.connect(self._refresh)
         self.open_button.clicked.connect(self._open_selected)
         self.next_button.clicked.connect(self.open_next)
+        self.results_button.clicked.connect(self._browse_results)
         self.compare_button.clicked.connect(self._compare)
         self.approve_button.clicked.connect(self.approve)
         self.reject_button.clicked.connect(self.reject)
