@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.comparison import Comparison
+from napari_latentseg.models.install import install_folder
 from napari_latentseg.models.versions import list_candidates, list_versions
 from napari_latentseg.training.events import FineTuneData, PreviewCase
 from napari_latentseg.widgets.train.comparison import ComparisonPanel, metric_rows
@@ -152,6 +153,30 @@ def test_from_a_folder_to_a_decision(viewer, widget, qtbot, images):
     assert not list_candidates()
     assert widget.train_button.isEnabled()
     assert [v.version for v in list_versions(MODEL)] == ["1"]
+
+
+def test_a_new_structure_becomes_a_model_of_its_own(viewer, widget, qtbot, images, tiny_prompted_folder):
+    install_folder(tiny_prompted_folder)
+    assert not widget.structure.isVisible()
+    widget.reload_models()
+    widget.model.setCurrentIndex(widget.model.findData("tiny-prompted"))
+    widget._on_choice()
+    assert widget.structure.isVisible()
+    from_folder(widget, images, minutes=0.05)
+    assert not widget.train_button.isEnabled()
+    assert "Name the new structure" in widget.hint.text()
+    qtbot.keyClicks(widget.structure, "Left cyst")
+    assert widget.train_button.isEnabled()
+    qtbot.mouseClick(widget.train_button, Qt.MouseButton.LeftButton)
+    finish(widget, qtbot)
+    assert widget.training.state == "done", widget.training.error + widget.training.details
+    assert widget.comparison.use_button.text() == "Use"
+    assert not widget.comparison.keep_both_button.isVisible()
+    qtbot.mouseClick(widget.comparison.use_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: widget.training.state == "idle", timeout=60_000)
+    assert widget.session.choices["model"] == "left-cyst"
+    assert [v.version for v in list_versions("left-cyst")] == ["1"]
+    assert [v.version for v in list_versions("tiny-prompted")] == ["1"]
 
 
 def test_the_training_continues_when_the_widget_is_closed(viewer, widget, qtbot, images):

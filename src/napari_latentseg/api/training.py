@@ -231,6 +231,7 @@ def finetune(
     resume: bool = False,
     labels: LabelsOption | None = None,
     reader: str | None = None,
+    structure: str | None = None,
     on_event: Callable[[FineTuneEvent], None] = lambda event: None,
     on_note: Callable[[str], None] = lambda text: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -268,6 +269,9 @@ def finetune(
     reader
         Where several readers annotated one image, each in a file of its own: a part of the names of the files
         whose masks are used. Where not given, and for images without such a file, the first by name is used.
+    structure
+        Of a base that is pointed at, such as ``"any-structure"``: the name of what the masks show. The new
+        model segments it without being pointed at, and is always kept beside its base.
     on_event
         Called with every event, see `napari_latentseg.training.events`.
     on_note
@@ -315,7 +319,7 @@ def finetune(
     job = FineTuneJob(
         base_folder, folders, None if out is None else as_path("out", out), minutes=minutes, name=name,
         device=device, seed=seed, should_stop=should_stop, resume=resume, codec=codec,
-        label_names=label_names, reader=reader, on_progress=on_event,
+        label_names=label_names, reader=reader, structure=structure, on_progress=on_event,
     )  # fmt: skip
     _keep_codec(codec, job.model.card.codec, on_note)
     verdict, is_stopped = "", False

@@ -60,6 +60,14 @@ def finetune(
             " first by name where not given.",
         ),
     ] = None,
+    structure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of a model that is pointed at (any-structure): what the masks show. The new model finds it"
+            " without being pointed at.",
+        ),
+    ] = None,
     codec: CodecOption = None,
     resume: Resume = False,
     device: Device = "auto",
@@ -100,7 +108,7 @@ def finetune(
 
         api.finetune(
             base_model, data, out, minutes=minutes, name=name, codec=codec, device=device, seed=seed,
-            labels=labels, reader=reader, resume=resume, on_event=report,
+            labels=labels, reader=reader, structure=structure, resume=resume, on_event=report,
             on_note=lambda text: print_line(text, quiet=quiet or events),
             should_stop=stop_requested.is_set,
         )  # fmt: skip

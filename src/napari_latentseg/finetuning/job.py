@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,19 @@ from napari_latentseg.finetuning.comparison import compare_models
 from napari_latentseg.finetuning.config import FineTuneConfig, ValidationResult
 from napari_latentseg.finetuning.copies import copy_notes, second_mask_notes
 from napari_latentseg.finetuning.loop import Tuner
+from napari_latentseg.finetuning.new_structure import (
+    STRUCTURE_CONFIG,
+    add_prompt,
+    model_name_of_structure,
+    promptless_model,
+    structure_prompt,
+)
 from napari_latentseg.finetuning.thumbnails import thumbnails
 from napari_latentseg.finetuning.unknown_classes import unknown_classes_note
 from napari_latentseg.finetuning.writer import Candidate, write_candidate
 from napari_latentseg.methods.base import FineTuneSpec, Method
+from napari_latentseg.methods.gms import GMS
+from napari_latentseg.methods.prompted import PromptedMapping
 from napari_latentseg.models.card import NAME_PATTERN
 from napari_latentseg.models.comparison import VersionName
 from napari_latentseg.models.layout import WEIGHTS_FILE
@@ -87,6 +96,8 @@ class FineTuneJob:
         What the labels of the masks mean; None for what the folders or the model say.
     reader
         Whose mask of an image that was given several times is used, see `collect_cases`.
+    structure
+        Of a base that is pointed at: what the masks show, for a model of that structure.
 
     Raises
     ------
@@ -112,6 +123,7 @@ class FineTuneJob:
         checkpoint_every: float = 20.0,
         label_names: LabelNames | None = None,
         reader: str | None = None,
+        structure: str | None = None,
         on_progress: Callable[[FineTuneProgress], None] = lambda event: None,
     ) -> None:
         self._start_time = time.perf_counter()
@@ -128,11 +140,17 @@ class FineTuneJob:
             # the others would no longer differ from it by what they were trained on alone
             self._notes.append(f"the first of {len(model.members)} members is fine-tuned, and is kept alone")
         self.model = model.first_alone()
+        self._prompted: PromptedMapping | None = None
+        if isinstance(model.method, PromptedMapping):
+            self._prompted, self.model = model.method, promptless_model(model, structure or "")
+        elif structure is not None:
+            remedy = "leave it out, or begin with a model that is pointed at, such as any-structure"
+            raise BadInput("structure", f"{model.card.name} has its own classes", remedy)
         if resume and name is None and out is not None:
             name = str(read_state(checkpoint_folder(Path(out))).get("identity", {}).get("name")) or None
         self._has_own_name = bool(name)
         self._has_own_folder = out is not None
-        self.name = name.lower() if name else free_name(self.model.card.name)
+        self.name = name.lower() if name else self._free_name()
         if not re.fullmatch(NAME_PATTERN, self.name):
             raise BadInput("name", f"{self.name!r} is no model's", "use letters, digits, dots and dashes")
         if self.name in model_folders():
@@ -140,7 +158,7 @@ class FineTuneJob:
         self.out = candidate_folder(self.name) if out is None else Path(out)
         check_output_dir(self.out, resume=resume)
         self.minutes, self.seed, self.steps = minutes, seed, steps
-        self.config = config or FineTuneConfig()
+        self.config = config or (FineTuneConfig() if self._prompted is None else STRUCTURE_CONFIG)
         self.compute = resolve_compute(device, "auto", is_bfloat16_allowed=True)
         self.should_stop, self.resume = should_stop, resume
         self.on_progress = on_progress
@@ -182,27 +200,38 @@ class FineTuneJob:
                 why = f"another fine-tuning is writing {self.name!r}"
                 raise BadInput(subject, why, "wait for it, or give another name")
             tried.add(self.name)
-            self.name = free_name(self.model.card.name, tried)
+            self.name = self._free_name(tried)
             self.out = candidate_folder(self.name)
             self.checkpoint.folder = checkpoint_folder(self.out)
+
+    def _free_name(self, tried: Set[str] = frozenset()) -> str:
+        """That of the base with a suffix, or that of the structure that is taught."""
+        if self._prompted is None:
+            return free_name(self.model.card.name, tried)
+        return free_name(model_name_of_structure(self.model.card.classes[0].name), tried, suffix="")
 
     def _run(self) -> Iterator[FineTuneEvent]:
         start_time = self._start_time
         card, method = self.model.card, self.method
         torch.manual_seed(self.seed)
         method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
-        spec = method.fine_tune_spec()
+        if self.config.whole_mapper and isinstance(method, GMS):
+            spec = method.whole_mapper_spec()
+        else:
+            spec = method.fine_tune_spec()
         slices = self._read_slices()
         known = lineage_split(self.model.folder, card)
         parts = [known.part_of(case) for case in self.cases]
         split = split_cases(
             [case.split_key for case in self.cases], slices, self.seed, card.preprocess, parts
         )
+        if self._prompted is not None:
+            add_prompt(self.model, self._prompted, structure_prompt(self._prompted, split.train))
         replay = read_replay(self.model.folder, card, spec, self.compute)
         notes = [split.note] if split.note else []
         if text := unknown_classes_note(self.cases):
             notes.append(text)
-        if replay is None:
+        if replay is None and self._prompted is None:
             notes.append("the model has no replay of its own training, so it may forget")
         notes += copy_notes(self.cases, has_reader=self._has_reader)
         yield FineTuneData(
@@ -343,7 +372,8 @@ class FineTuneJob:
     def new_version(self) -> str:
         """The version number that the candidate gets when it is adopted."""
         name = self.model.card.name
-        return next_version(name) if name in model_folders() else "1"
+        has_versions = self._prompted is None and name in model_folders()
+        return next_version(name) if has_versions else "1"
 
 
 def _epoch_event(

@@ -7,6 +7,8 @@ pass without noise, so it is deterministic.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -196,12 +198,26 @@ class GMS(Method):
     def fine_tune_spec(self) -> FineTuneSpec:
         """The mapper's last block is trained on the features before it."""
         mapper = self.mapper
+        return self._spec(mapper.last_block, mapper.encode_features, mapper.decode_features)
+
+    def whole_mapper_spec(self) -> FineTuneSpec:
+        """As `fine_tune_spec`, but the whole mapper is trained, on image latents."""
+        return self._spec(
+            nn.ModuleDict({"mapper": self.mapper}), lambda latents: latents, lambda z: self.mapper(z)["out"]
+        )
+
+    def _spec(
+        self,
+        trainable: nn.ModuleDict,
+        cache_features: Callable[[Tensor], Tensor],
+        map_features: Callable[[Tensor], Tensor],
+    ) -> FineTuneSpec:
         return FineTuneSpec(
-            mapper.last_block,
-            mapper.encode_features,
+            trainable,
+            cache_features,
             self._mask_latents,
-            self._fine_tune_loss,
-            self._fine_tune_sample,
+            partial(self._fine_tune_loss, map_features),
+            partial(self._fine_tune_sample, map_features),
         )
 
     def _mask_latents(self, masks: Tensor) -> Tensor:
@@ -211,6 +227,7 @@ class GMS(Method):
 
     def _fine_tune_loss(
         self,
+        map_features: Callable[[Tensor], Tensor],
         features: Tensor,
         target: Tensor,
         masks: Tensor,
@@ -219,7 +236,7 @@ class GMS(Method):
         decoded_count: int,
     ) -> dict[str, Tensor]:
         rows = slice(None) if annotated is None else annotated.flatten()
-        predicted = {"out": self._split_classes(self.mapper.decode_features(features))[rows]}
+        predicted = {"out": self._split_classes(map_features(features))[rows]}
         target_latents, class_masks = self._split_classes(target)[rows], masks.flatten(0, 1)[:, None][rows]
         return matching_losses(
             self.config,
@@ -230,8 +247,13 @@ class GMS(Method):
             decoded_count * self.config.classes,
         )
 
-    def _fine_tune_sample(self, features: Tensor, noise: Noise | None = None) -> Tensor:
-        masks = self.codec.decode_mask(self._split_classes(self.mapper.decode_features(features)))
+    def _fine_tune_sample(
+        self,
+        map_features: Callable[[Tensor], Tensor],
+        features: Tensor,
+        noise: Noise | None = None,
+    ) -> Tensor:
+        masks = self.codec.decode_mask(self._split_classes(map_features(features)))
         return masks.reshape(len(features), self.config.classes, *masks.shape[-2:])
 
     def _split_classes(self, latents: Tensor) -> Tensor:

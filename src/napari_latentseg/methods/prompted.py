@@ -144,7 +144,7 @@ class PromptedMapping(Method):
 
     def fine_tune_spec(self) -> FineTuneSpec:
         raise BadInput(
-            "method", "prompted has no class to be taught", "teach it a new structure (teach-structure)"
+            "method", "prompted has no class to be taught", "name the structure (finetune --structure NAME)"
         )
 
     def stages(self) -> list[Stage]:

@@ -118,8 +118,8 @@ def list_candidates() -> dict[str, Path]:
     return {p.name: p for p in subfolders(root) if (p / CARD).is_file()}
 
 
-def free_name(base: str, used: Iterable[str] = ()) -> str:
-    """A free name for a candidate: that of its base model with "-tuned", and a number if needed.
+def free_name(base: str, used: Iterable[str] = (), suffix: str = "-tuned") -> str:
+    """A free name for a candidate: that of its base model with a suffix, and a number if needed.
 
     Parameters
     ----------
@@ -127,12 +127,14 @@ def free_name(base: str, used: Iterable[str] = ()) -> str:
         Name of the base model.
     used
         Names that are not free, beside those of models, candidates and stopped trainings.
+    suffix
+        What tells it from the base.
     """
     used_names = {*model_folders(), *list_candidates(), *used}
     base_stem = re.sub(r"-tuned(-\d+)?$", "", base)
     number = 1
     while True:
-        name = f"{base_stem}-tuned" if number == 1 else f"{base_stem}-tuned-{number}"
+        name = f"{base_stem}{suffix}" if number == 1 else f"{base_stem}{suffix}-{number}"
         folder = candidate_folder(name)
         if (
             name not in used_names
@@ -226,7 +228,7 @@ def adopt(candidate: str | Path, *, keep_both: bool = False) -> Path:
     """
     source = _find_candidate(candidate)
     card = read_card(source)
-    if keep_both:
+    if keep_both or _has_another_method(card):
         # install_folder loads the model once, as a test
         target = install_folder(source)
     else:
@@ -237,6 +239,13 @@ def adopt(candidate: str | Path, *, keep_both: bool = False) -> Path:
     if source.parent == data_home() / "candidates":
         _remove_candidate(source)
     return target
+
+
+def _has_another_method(card: ModelCard) -> bool:
+    """Whether a candidate cannot replace its base: a model of one structure, from one that is pointed at."""
+    base = card.parent.rpartition(" ")[0]
+    folder = model_folders().get(base)
+    return folder is not None and read_card(folder).method != card.method
 
 
 def revert(name: str, version: str | None = None) -> Path:

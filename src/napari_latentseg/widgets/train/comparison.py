@@ -110,7 +110,8 @@ class ComparisonPanel(QWidget):
         layout.addWidget(self.pictures)
         layout.addWidget(self.notes)
         layout.addLayout(buttons)
-        self.use_button.clicked.connect(lambda: self.adopted.emit(False))
+        self._is_new_model = False
+        self.use_button.clicked.connect(lambda: self.adopted.emit(self._is_new_model))
         self.keep_both_button.clicked.connect(lambda: self.adopted.emit(True))
         self.discard_button.clicked.connect(self.discarded)
 
@@ -149,14 +150,17 @@ class ComparisonPanel(QWidget):
         ]
         self.notes.setText("\n".join(notes))
         self.notes.setVisible(bool(notes))
-        self.use_button.setText(f"Use v{new.version}")
-        self.use_button.setToolTip(
-            plain_text(
-                f"Segment will use the new version of {base.name};"
-                f" v{base.version} is kept: revert to it in Models"
-            )
+        # a first version is no version of the base: a structure that a model was taught to find by itself
+        self._is_new_model = new.version == "1"
+        beside = plain_text(f"Install it next to the base model, as {new.name}")
+        replacing = (
+            f"Segment will use the new version of {base.name};"
+            f" v{base.version} is kept: revert to it in Models"
         )
-        self.keep_both_button.setToolTip(plain_text(f"Install it next to the base model, as {new.name}"))
+        self.use_button.setText("Use" if self._is_new_model else f"Use v{new.version}")
+        self.use_button.setToolTip(beside if self._is_new_model else plain_text(replacing))
+        self.keep_both_button.setVisible(not self._is_new_model)
+        self.keep_both_button.setToolTip(beside)
         self.discard_button.setToolTip("Delete the new model; approved masks are kept")
 
     def set_busy(self, busy: bool) -> None:

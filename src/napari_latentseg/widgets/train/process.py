@@ -52,6 +52,8 @@ class FineTuneRequest:
         As the command line takes them.
     labels
         What the labels of the masks mean, as the command line takes it; empty for what the folder says.
+    structure
+        Of a base that is pointed at: the name of what the masks show.
     resume
         Whether to resume a stopped training of that name.
     temporary_data
@@ -65,6 +67,7 @@ class FineTuneRequest:
     device: str = "auto"
     seed: int = 0
     labels: str = ""
+    structure: str = ""
     resume: bool = False
     temporary_data: Path | None = None
 
@@ -79,6 +82,8 @@ class FineTuneRequest:
             command += ["--name", self.name]
         if self.labels:
             command += ["--labels", self.labels]
+        if self.structure:
+            command += ["--structure", self.structure]
         return [*command, "--resume"] if self.resume else command
 
 

@@ -45,6 +45,7 @@ from napari_latentseg.widgets.train.messages import (
     validation_text,
 )
 from napari_latentseg.widgets.train.process import FineTuneRequest, training_of
+from napari_latentseg.widgets.train.structure_field import StructureField
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -74,6 +75,7 @@ class TrainWidget(DockWidget):
         self.model = elastic_combo("Base model; it is not changed")
         self.data_source = DataSourceFields(napari_viewer)
         self.minutes = QDoubleSpinBox()
+        self.structure = StructureField()
         self.name = QLineEdit()
         self.device = QComboBox()
         self.seed = QSpinBox()
@@ -123,8 +125,9 @@ class TrainWidget(DockWidget):
         advanced_form.addRow("Device", self.device)
         advanced_form.addRow("Seed", self.seed)
         self.advanced = collapsible("Advanced", advanced)
-        fields = form_layout()
+        self.fields = fields = form_layout()
         fields.addRow("Base model", self.model)
+        fields.addRow("New structure", self.structure)
         fields.addRow(PlainLabel("Data"))
         fields.addRow(self.data_source)  # the whole width, for what is approved in words
         fields.addRow("Time", self.minutes)
@@ -157,6 +160,7 @@ class TrainWidget(DockWidget):
         self.session.models_changed.connect(self.reload_models)
         self.model.activated.connect(self._on_choice)
         self.data_source.changed.connect(self._on_choice)
+        self.structure.textChanged.connect(self._refresh)
         self.train_button.clicked.connect(self.train)
         self.stop_button.clicked.connect(self.training.stop)
         self.resume_button.clicked.connect(self.resume)
@@ -203,7 +207,7 @@ class TrainWidget(DockWidget):
     def _missing_input(self) -> str:
         if self.card is None:
             return "No model is installed."
-        return self.data_source.problem(self._approved_counts()[0])
+        return self.structure.problem(self.card) or self.data_source.problem(self._approved_counts()[0])
 
     def _refresh(self, *_: Any) -> None:
         is_training = self.training.busy or self._is_writing_layers
@@ -216,6 +220,7 @@ class TrainWidget(DockWidget):
     def _refresh_form(self, is_training: bool, awaits_decision: bool) -> None:
         card = self.card
         family = None if card is None else model_family(card)
+        self.structure.show_for(card, self.fields)
         self.data_source.show_approved_count(self.corrections.approvals.summaries.get(family or "", ""))
         problem = "" if is_training else self._missing_input()
         # the form is hidden then: on a small screen its space is needed for the curves and the comparison
@@ -313,7 +318,7 @@ class TrainWidget(DockWidget):
     def _write_layers_and_start(self, card: ModelCard) -> Any:
         """Write the chosen layers to a temporary folder, then start, even if the widget is closed by then."""
         request = self._request(card)
-        pairs = scan_pairs(self.data_source.chosen_pairs())
+        pairs, taught_card = scan_pairs(self.data_source.chosen_pairs()), self.structure.taught(card)
         self._is_writing_layers = True
         self._refresh()
 
@@ -327,7 +332,7 @@ class TrainWidget(DockWidget):
                 self._refresh()
             show_exception(error)
 
-        return run_in_thread(lambda: write_layer_pairs(pairs, card), start_training, fail)
+        return run_in_thread(lambda: write_layer_pairs(pairs, taught_card), start_training, fail)
 
     def _request(self, card: ModelCard) -> FineTuneRequest:
         """The arguments that the form sets; the training data are added later."""
@@ -338,6 +343,7 @@ class TrainWidget(DockWidget):
             name=self.name.text().strip(),
             device=str(self.device.currentData()),
             seed=self.seed.value(),
+            structure=self.structure.name_for(card),
         )
 
     def _start(self, request: FineTuneRequest) -> None:
