@@ -124,6 +124,7 @@ def test_a_list_names_series_of_an_archive(
     ended = cli("batch", "--list", table, "-m", tiny_model_folder, "-n", 3, "-o", out)
     assert ended.code == 3
     assert (out / "knee" / "knee_run.json").is_file()
+    assert f"\t{archive.series_address(MR)}\t" in (out / "cases.tsv").read_text()
     assert any("wrong" in line and "user or password" in line for line in ended.errors)
     assert any("no such series" in line for line in ended.errors)
     assert "secret" not in "".join(ended.errors)

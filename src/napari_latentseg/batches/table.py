@@ -11,6 +11,7 @@ from pathlib import Path
 from napari_latentseg.batches.batch_folder import BatchFolder
 from napari_latentseg.batches.case import BatchCase, CaseOutcome
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.dicomweb.address import is_archive_address, parse_address
 from napari_latentseg.measure.spreadsheet_text import escape_formulas
 from napari_latentseg.utils.path_lock import path_lock
 
@@ -88,7 +89,7 @@ class BatchTable:
         row = dict.fromkeys(self._columns, "")
         row |= {
             "case": outcome.case,
-            "path": str(case.path) if self._has_paths else "",
+            "path": _path_text(case.path) if self._has_paths else "",
             "series": "" if case.series is None else str(case.series),
             "state": outcome.state,
             "reason": outcome.reason,
@@ -169,3 +170,8 @@ def read_rows(path: Path) -> dict[str, Row]:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split()) if any(mark in text for mark in "\t\r\n") else text
+
+
+def _path_text(path: Path) -> str:
+    """A path, or the address of an archive as a person writes it."""
+    return parse_address(path).text if is_archive_address(path) else str(path)

@@ -92,15 +92,12 @@ class ArchiveDialog(QDialog):
     def _lay_out(self) -> None:
         form = QFormLayout()
         form.addRow("Archive", self.server)
-        for first, second in (
-            ((("Patient ID"), self.patient), (("Name"), self.name)),
-            ((("Date"), self.date), (("Modality"), self.modality)),
-        ):
+        for left, right in ((self.patient, self.name), (self.date, self.modality)):
             row = QHBoxLayout()
-            row.addWidget(first[1], 1)
-            row.addWidget(PlainLabel(second[0]))
-            row.addWidget(second[1], 1)
-            form.addRow(first[0], row)
+            row.addWidget(left, 1)
+            row.addWidget(PlainLabel(right.accessibleName()))
+            row.addWidget(right, 1)
+            form.addRow(left.accessibleName(), row)
         buttons = QHBoxLayout()
         buttons.addWidget(self.search)
         buttons.addStretch(1)
