@@ -127,7 +127,7 @@ def test_a_list_names_series_of_an_archive(
     assert f"\t{archive.series_address(MR)}\t" in (out / "cases.tsv").read_text()
     assert any("wrong" in line and "user or password" in line for line in ended.errors)
     assert any("no such series" in line for line in ended.errors)
-    assert "secret" not in "".join(ended.errors)
+    assert "secret" not in "".join(ended.errors) + (out / "cases.tsv").read_text()
 
 
 @pytest.mark.parametrize("command", ["info", "convert", "segment", "batch"])

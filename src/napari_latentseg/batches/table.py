@@ -173,5 +173,10 @@ def _one_line(text: str) -> str:
 
 
 def _path_text(path: Path) -> str:
-    """A path, or the address of an archive as a person writes it."""
-    return parse_address(path).text if is_archive_address(path) else str(path)
+    """A path, or the address of an archive as a person writes it; empty for one that holds a password."""
+    if not is_archive_address(path):
+        return str(path)
+    try:
+        return parse_address(path).text
+    except BadInput:
+        return ""
