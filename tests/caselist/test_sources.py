@@ -89,6 +89,16 @@ def test_the_table_of_a_batch_of_an_earlier_version(
     assert first.doubt is not None  # from the interval of the size
 
 
+def test_the_results_of_a_deidentified_batch(scans: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    batch(scans, tiny_model_folder, out, samples=3, deidentify=True)
+    assert {case.path for case in list_cases(out)} == {None}
+    cases = list_cases(scans, out)
+    assert {case.path for case in cases} == {scans / "a.png", scans / "b.png", scans / "x/c.png"}
+    assert {case.state for case in cases} == {"segmented"}
+    assert all(case.name.startswith("scan-") for case in cases)
+
+
 @pytest.mark.parametrize(
     ("image", "mask"),
     [

@@ -9,6 +9,7 @@ import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from tests.helpers.canvas import press_key
+from tests.helpers.gui_thread import GuiThreadGuard
 
 from napari_latentseg import CaseList, batch, list_cases
 from napari_latentseg.annotations import AnnotationStore
@@ -241,6 +242,79 @@ def test_an_image_without_a_mask_is_approved_once_one_is_drawn(reader, viewer, i
     drawn.paint((5, 5), 1)
     assert reader.approve() == opened.name
     assert np.count_nonzero(read_scan(CaseList(alone).reading_paths(opened.name)["Anna"]).array)
+
+
+def test_no_file_is_read_or_written_in_the_gui_thread(reader, segmented):
+    reader.be("Anna")
+    reader.widget.source.setText(str(segmented))
+    guard = GuiThreadGuard()
+    with guard.watch():
+        reader.widget.open_list()
+        reader.wait(lambda: reader.work.cases is not None and not reader.work.is_opening)
+        reader.qtbot.keyClick(reader.widget.table, Qt.Key.Key_Return)
+        first = reader.opened()
+        press_key(reader.viewer, Qt.Key.Key_Return, CONTROL)
+        reader.wait(lambda: reader.work.opened not in (None, first))
+        reader.written()
+    guard.check()
+
+
+def test_the_following_case_is_read_before_it_is_asked_for(reader, segmented, monkeypatch):
+    reader.open_list(segmented)
+    reader.be("Anna")
+    following = reader.widget.table.shown_names()[1]
+    reader.enter()
+    reader.work._ahead.wait()
+
+    def refuse(*arguments):
+        raise AssertionError("it was read again")
+
+    monkeypatch.setattr("napari_latentseg.widgets.cases.case_work.read_listed_case", refuse)
+    press_key(reader.viewer, Qt.Key.Key_Return, CONTROL)
+    reader.wait(lambda: reader.work.opened is not None)
+    assert reader.work.opened.name == following
+    reader.written()
+
+
+def test_a_reading_that_cannot_be_written_loses_no_stroke(reader, viewer, segmented, monkeypatch):
+    reader.open_list(segmented)
+    reader.be("Anna")
+    name = reader.enter().name
+    copy = corrections_of(viewer).edit(reader.work.opened.result(viewer))
+    copy.paint((3, 3), 1)
+
+    def refuse(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("napari_latentseg.caselist.readings.write_scan", refuse)
+    notification_manager.records.clear()
+    press_key(viewer, Qt.Key.Key_Return, CONTROL)
+    reader.wait(
+        lambda: any("decisions cannot be written there (No space left" in text for text in messages())
+    )
+    monkeypatch.undo()
+    reader.written()
+    assert copy in viewer.layers
+    assert copy.data[3, 3] == 1
+    reader.enter(name)
+    assert reader.approve() == name
+    with CaseList(segmented) as listed:
+        assert np.asarray(read_scan(listed.reading_paths(name)["Anna"]).array)[3, 3] == 1
+
+
+def test_a_deidentified_batch_is_opened_with_its_images(reader, images, tmp_path, own_home):
+    out = tmp_path / "hidden"
+    batch(images / "images", MODEL, out, samples=3, deidentify=True)
+    reader.be("Anna")
+    reader.open_list(out)
+    notification_manager.records.clear()
+    reader.qtbot.keyClick(reader.widget.table, Qt.Key.Key_Return)
+    reader.wait(lambda: any("give the folder of the images as the list" in text for text in messages()))
+    reader.open_list(images / "images", out)
+    reader.wait(lambda: reader.work.cases.results is not None and not reader.work.is_opening)
+    name = reader.enter().name
+    assert name.startswith("scan-")
+    assert reader.approve() == name
 
 
 def test_filter_and_search(reader, segmented):

@@ -40,6 +40,7 @@ def find_listed_cases(source: Path, results: Path | None = None) -> FoundList:
         `napari_latentseg.batch`; or a folder with masks in `masks/`, `labelsTr/` or beside the images.
     results
         A folder of results or of masks that are called like the images; else they are looked for in `source`.
+        Of a de-identified batch, whose table has no paths, each image is read to find its result.
 
     Raises
     ------
@@ -61,6 +62,8 @@ def find_listed_cases(source: Path, results: Path | None = None) -> FoundList:
         return FoundList(tuple(cases), source / HIDDEN)
     found = find_cases(source).cases
     table = {row.case: row for row in read_case_rows(results)} if results is not None else {}
+    if table and not any(case.name in table for case in found):  # named after the hashes of their images
+        found = find_cases(source, deidentify=True).cases
     images = source.parent if is_list else source
     # a list may lie anywhere, also at the top of a whole disk: nothing is looked for around it
     index = ResultIndex() if is_list and results is None else ResultIndex.of_folders(images, results)

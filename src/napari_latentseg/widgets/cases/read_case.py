@@ -97,6 +97,9 @@ def read_listed_case(cases: CaseList, case: ListedCase, reader: str) -> ReadCase
     BadInput
         If a file is missing, or cannot be read.
     """
+    if case.path is None:
+        why = "the table of a de-identified batch has no paths"
+        raise BadInput(case.name, why, "give the folder of the images as the list, and this one as Results")
     own, first = _readings(cases, case, reader)
     if case.result is not None and case.result.name.endswith(RECORD_NAME):
         saved = read_case(row_of(case))
@@ -111,8 +114,7 @@ def read_listed_case(cases: CaseList, case: ListedCase, reader: str) -> ReadCase
             segmentation.record.input.sha256, saved=saved, start_mask=start, first_reader=case.first_reader,
             first_mask=None if first is None else _labels(case, segmentation.mask.shape, first),
         )  # fmt: skip
-    if case.path is None:
-        raise BadInput(case.name, "its image is not known", "give the folder of the images and its results")
+    assert case.path is not None  # looked at first
     scan = read_image(row_of(case))
     classes: tuple[ClassInfo, ...] = ()
     mask_path = case.mask
@@ -145,8 +147,7 @@ def _labels(case: ListedCase, shape: tuple[int, ...], path: Path) -> NDArray[Any
     BadInput
         If they have another shape.
     """
-    if case.path is None:
-        raise BadInput(case.name, "its image is not known", "give the folder of the images and its results")
+    assert case.path is not None  # looked at first
     labels = Case.from_files(case.name, case.path, path).read_mask()
     if labels.size != np.prod(shape) or labels.shape[-2:] != tuple(shape[-2:]):
         why = f"has shape {labels.shape}, and its image {shape}"
