@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 from tests.helpers.shared_viewer import process_events
+
+_BETWEEN_MOVES_MS = 15  # vispy takes no more than 100 moves a second
 
 
 def canvas_point(viewer: Any, layer: Any, index: tuple[float, ...]) -> QPoint:
@@ -21,8 +25,13 @@ def canvas_point(viewer: Any, layer: Any, index: tuple[float, ...]) -> QPoint:
     return QPoint(round(float(x)), round(float(y)))
 
 
-def drag_on_canvas(viewer: Any, layer: Any, start: tuple[float, ...], stop: tuple[float, ...]) -> None:
-    """Press the left button on one voxel, move to another, and release it."""
+def drag_on_canvas(
+    viewer: Any, layer: Any, start: tuple[float, ...], stop: tuple[float, ...], *, held: bool = False
+) -> None:
+    """Press the left button on one voxel, move to another, and release it.
+
+    QTest moves the cursor of a widget without its button, which vispy's camera asks for: `held` tells of it.
+    """
     native = viewer.window._qt_viewer.canvas.native
     first, last = canvas_point(viewer, layer, start), canvas_point(viewer, layer, stop)
     QTest.mouseMove(native, first)
@@ -30,10 +39,23 @@ def drag_on_canvas(viewer: Any, layer: Any, start: tuple[float, ...], stop: tupl
     QTest.mousePress(native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, first)
     for fraction in np.linspace(0, 1, 6):
         point = first + (last - first) * float(fraction)
-        QTest.mouseMove(native, point)
+        if held:
+            QTest.qWait(_BETWEEN_MOVES_MS)
+            _move_with_button(native, point)
+        else:
+            QTest.mouseMove(native, point)
         process_events()
     QTest.mouseRelease(native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, last)
     process_events()
+
+
+def _move_with_button(native: Any, point: QPoint) -> None:
+    left = Qt.MouseButton.LeftButton
+    move = QMouseEvent(
+        QEvent.Type.MouseMove, QPointF(point), QPointF(native.mapToGlobal(point)), Qt.MouseButton.NoButton,
+        left, Qt.KeyboardModifier.NoModifier,
+    )  # fmt: skip
+    QApplication.sendEvent(native, move)
 
 
 def press_key(

@@ -19,9 +19,10 @@ from napari_latentseg.widgets._shared.destroyed import call_when_destroyed
 from napari_latentseg.widgets._shared.session import session_of
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from qtpy.QtWidgets import QWidget
 
-__all__ = ["ACTIONS", "add_key_to_tooltip", "bind_keys", "key_text"]
+__all__ = ["ACTIONS", "LAYER_ACTIONS", "add_key_to_tooltip", "bind_keys", "bind_layer_keys", "key_text"]
 
 _PACKAGE = "napari-latentseg"
 
@@ -46,6 +47,12 @@ ACTIONS: dict[str, _Action] = {
     "contours": _Action("Shift+C", "sample outlines on and off"),
 }
 """Each action with its default key."""
+
+LAYER_ACTIONS: dict[str, _Action] = {
+    "accept_object": _Action("Enter", "accept the object that was pointed at"),
+    "take_back": _Action("Z", "take the last click back"),
+}
+"""Actions of one layer, while it is selected; there, their keys come before those of napari."""
 
 _registered: set[str] = set()
 _open_counts: dict[str, int] = {}
@@ -100,6 +107,27 @@ def bind_keys(
     call_when_destroyed(widget, unbind)
 
 
+def bind_layer_keys(layer: Layer, actions: dict[str, Callable[[], Any]]) -> None:
+    """Bind the keys of some actions to a layer, where they act while it is selected.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    actions
+        Names of `LAYER_ACTIONS`, and the functions to call.
+    """
+    for name, function in actions.items():
+        layer.bind_key(LAYER_ACTIONS[name].key, _ignoring_layer(function), overwrite=True)
+
+
+def _ignoring_layer(function: Callable[[], Any]) -> Callable[[Any], None]:
+    def call(layer: Any) -> None:
+        function()
+
+    return call
+
+
 def add_key_to_tooltip(name: str, button: QAbstractButton) -> None:
     """Add the key of an action to the tooltip of its button."""
     button.setToolTip(f"{button.toolTip()} ({key_text(name)})".strip())
@@ -107,6 +135,8 @@ def add_key_to_tooltip(name: str, button: QAbstractButton) -> None:
 
 def key_text(name: str) -> str:
     """The key of an action, as text."""
+    if name in LAYER_ACTIONS:
+        return LAYER_ACTIONS[name].key
     return str(_keys_of(name)[0]) if _keys_of(name) else "no key"
 
 

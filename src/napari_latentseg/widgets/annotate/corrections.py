@@ -12,8 +12,9 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
+from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.widgets._shared.controls import confirm
-from napari_latentseg.widgets._shared.layers import METADATA_KEY
+from napari_latentseg.widgets._shared.layers import METADATA_KEY, scan_from_layer
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.plain_text import show_info, show_warning
 from napari_latentseg.widgets._shared.session import session_of
@@ -29,8 +30,9 @@ from napari_latentseg.widgets.annotate.plane_lock import PlaneLock
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
 
+    from napari_latentseg.models.card import ModelCard
     from napari_latentseg.widgets._shared.session import RunResult
 
 __all__ = ["Corrections", "corrections_of"]
@@ -192,6 +194,56 @@ class Corrections(QObject):
         viewer.layers.selection.active = layer
         self.changed.emit()
         return layer
+
+    def open_objects(self, image: Image, card: ModelCard, first: ClassInfo) -> Correction:
+        """The copy in which objects that were pointed at on an image are kept; added where there is none yet.
+
+        It is saved, resumed and approved as that of a run is.
+
+        Parameters
+        ----------
+        image
+            The image layer.
+        card
+            Of the model that answers.
+        first
+            The first object.
+
+        Raises
+        ------
+        BadInput
+            If the image has no scan.
+        """
+        existing = self.objects_of(image, card)
+        if existing is not None:
+            return existing
+        viewer = self._viewer()
+        assert viewer is not None
+        model = (card.name, card.version, card.files.get(WEIGHTS_FILE, ""))
+        correction = Correction(
+            image, scan_from_layer(image), tuple(range(image.ndim)), (first,), model_family(card), model
+        )
+        layer = correction.create_layer(np.zeros(correction.layer_shape(), np.uint8))
+        layer.name = f"{image.name} objects"
+        self.corrections.append(correction)
+        active = viewer.layers.selection.active
+        self._add_copy(correction)
+        viewer.layers.selection.active = active
+        self.approvals.load(correction)
+        self.changed.emit()
+        return correction
+
+    def objects_of(self, image: Image, card: ModelCard) -> Correction | None:
+        """The copy of `open_objects`, or a resumed one; None where there is none."""
+        target = (image, model_family(card), tuple(range(image.ndim)))
+        return next(
+            (
+                c
+                for c in self.corrections
+                if c.layer is not None and (c.image, c.family, c.axis_order) == target
+            ),
+            None,
+        )
 
     def _other_copy(self, correction: Correction) -> Correction | None:
         """The copy of another run, or of a resumed draft, of the same image and model family."""

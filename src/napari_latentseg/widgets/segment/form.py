@@ -47,6 +47,7 @@ SOURCE_LABELS = {
     "posterior": "encoder posterior",
     "dropout": "dropout",
 }
+_MAX_PROMPT_SAMPLES = 16  # of the answer to a click, which is to come within half a second
 _MAX_SAMPLES = 200  # more than a person waits for; the command line has no limit
 
 
@@ -112,7 +113,7 @@ class SegmentForm(QWidget):
                 line.addWidget(widget, 1 if i == stretch else 0)
             return line
 
-        fields = form_layout()
+        self.fields = fields = form_layout()
         fields.addRow("Image", self.image.native)
         fields.addRow("Spacing", self.spacing_row)
         fields.addRow("Model", row(self.model.native, self.card_button))
@@ -190,9 +191,11 @@ class SegmentForm(QWidget):
     def _model_choices(self) -> list[tuple[str, str]]:
         """Each model by its title, with its name where others have that title too."""
         titles = Counter(card.title for card in self.cards.values())
+        # the first is selected at first, and a model that is run is to be
+        cards = sorted(self.cards.items(), key=lambda entry: entry[1].method == "prompted")
         return [
             (card.title if titles[card.title] == 1 else f"{card.title} ({name})", name)
-            for name, card in self.cards.items()
+            for name, card in cards
         ]
 
     def reload_models(self) -> None:
@@ -240,6 +243,19 @@ class SegmentForm(QWidget):
         """The card of the selected model."""
         return self.cards.get(str(self.model.value))
 
+    @property
+    def takes_prompts(self) -> bool:
+        """Whether the selected model answers clicks, and segments nothing without."""
+        return self.card is not None and self.card.method == "prompted"
+
+    def _show_fields_of_model(self) -> None:
+        """Hide what means nothing for a model that answers clicks."""
+        is_shown = not self.takes_prompts
+        self.fields.setRowVisible(self.source.native, is_shown)
+        self.roi_fields.set_shown(is_shown)
+        self.fit_line.setVisible(is_shown)
+        self.advanced.setVisible(is_shown)
+
     def show_card(self) -> None:
         """Show the card of the selected model in a window."""
         if self.card is not None:
@@ -262,6 +278,8 @@ class SegmentForm(QWidget):
 
     def _check_fit(self) -> None:
         orientation = "acquired"
+        if self.takes_prompts:
+            return
         with suppress(BadInput):  # a region that is not in the image, which `problems` says
             orientation = self.roi_fields.region().plane_view.orientation
         self.fit_line.check(self.image.value, self.card, orientation)
@@ -280,6 +298,7 @@ class SegmentForm(QWidget):
             self.source.value = card.sources[0]
             self._show_samples(self._chosen_samples or _default_samples(card), _MAX_SAMPLES)
             self.threshold.value = min(max(card.threshold, self.threshold.min), self.threshold.max)
+        self._show_fields_of_model()
         self._on_source()
 
     def _on_samples(self, value: int) -> None:
@@ -303,6 +322,9 @@ class SegmentForm(QWidget):
         most = _MAX_SAMPLES
         if source == "members" and card is not None:
             most = min(card.members, _MAX_SAMPLES)
+        if self.takes_prompts:
+            is_deterministic, most = False, _MAX_PROMPT_SAMPLES
+            self.samples.enabled = True
         self._show_samples(wanted, most)
         if is_deterministic:
             tooltip = "This model is deterministic: one sample is enough"
@@ -310,6 +332,9 @@ class SegmentForm(QWidget):
             tooltip = f"{members_limit_message(card)}; {tooltip[0].lower()}{tooltip[1:]}"
         self.samples.tooltip = tooltip
         self.source.tooltip = f"What makes the samples differ: {SAMPLING_SOURCES.get(str(source), '')}"
+        if self.takes_prompts:  # prepared for the slice on screen, when an image is pointed at
+            self.changed.emit()
+            return
         with suppress(BadInput):  # settings that are not valid, which `problems` says
             preparation_of(self.viewer).prepare(str(self.model.value), self.settings())
         self.changed.emit()
@@ -319,6 +344,8 @@ class SegmentForm(QWidget):
         messages = []
         if not self.cards:
             messages.append("No model is installed.")
+        if self.takes_prompts:
+            messages.append("This model answers clicks: point at a structure in the image.")
         if self.image.value is None:
             messages.append("Open an image first, or a sample.")
         elif not 2 <= self.image.value.ndim <= 4:

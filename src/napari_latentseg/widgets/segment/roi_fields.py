@@ -62,6 +62,7 @@ class RoiFields(QObject):
         super().__init__(parent)
         self.viewer = viewer
         self._image: Image | None = None
+        self._is_shown = True
         self._order: tuple[int, ...] = ()
         self._watched_shapes: Shapes | None = None
         self.slices = ComboBox(
@@ -104,6 +105,12 @@ class RoiFields(QObject):
         advanced_form.addRow("Orientation", self.plane.native)
         self.show_for_image(None)
 
+    def set_shown(self, on: bool) -> None:
+        """Show the fields of the form, or hide them all."""
+        self._is_shown = on
+        self._form.setRowVisible(self.area.native, on)
+        self.show_for_image(self._image)
+
     def _area_choices(self, *_: Any) -> list[tuple[str, Any]]:
         shapes_layers = [
             layer for layer in self.viewer.layers if isinstance(layer, Shapes) and role_of(layer) != "ruler"
@@ -140,14 +147,14 @@ class RoiFields(QObject):
         if not can_reorient:
             self.plane.value = "acquired"
         self._advanced_form.setRowVisible(self.plane.native, can_reorient)
-        self._form.setRowVisible(self.slices.native, is_stack)
+        self._form.setRowVisible(self.slices.native, is_stack and self._is_shown)
         self._on_changed()
 
     def _on_changed(self, *_: Any) -> None:
         self._watch_shapes()
         image = self._image
         is_range = image is not None and image.ndim > 2 and self.slices.value == "range"
-        self._form.setRowVisible(self.range_row, is_range)
+        self._form.setRowVisible(self.range_row, is_range and self._is_shown)
         if image is not None and 2 <= image.ndim <= 4:
             self._order = reorient(scan_from_layer(image), str(self.plane.value))[1]
             slice_count = math.prod(self._leading(image))

@@ -26,6 +26,7 @@ from napari_latentseg.widgets._shared.plain_text import (
 from napari_latentseg.widgets._shared.runner import RunJob, RunProgress
 from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets.point.panel import PointPanel
 from napari_latentseg.widgets.segment.export import export_result
 from napari_latentseg.widgets.segment.export_dialog import ExportDialog
 from napari_latentseg.widgets.segment.form import SegmentForm
@@ -79,6 +80,7 @@ class SegmentWidget(DockWidget):
         self.cancel_button.setToolTip("Stop and keep the completed samples")
         self.details_button = CopyDetailsButton()
         self.codec_question = CodecQuestion(self)
+        self.point_panel = PointPanel(napari_viewer)
         self._status_basis: object = None
         self._lay_out()
         self._connect()
@@ -93,6 +95,7 @@ class SegmentWidget(DockWidget):
         progress_row.addWidget(self.progress_bar, 1)
         progress_row.addWidget(self.cancel_button)
         self.body.addWidget(self.form)
+        self.body.addWidget(self.point_panel)
         run_row = QHBoxLayout()
         run_row.addWidget(self.run_button, 1)
         run_row.addWidget(self.folder_button)
@@ -172,7 +175,17 @@ class SegmentWidget(DockWidget):
         # after a run its duration is there, and says the same
         estimate = "" if problems or not self.status.isHidden() else self._estimate()
         self.problem_label.setText("" if busy else problems[0] if problems else estimate)
-        self.problem_label.setVisible(bool(self.problem_label.text()) and not self.is_empty)
+        is_problem = bool(self.problem_label.text()) and not self.is_empty and not self.form.takes_prompts
+        self.problem_label.setVisible(is_problem)
+        self._show_pointing()
+
+    def _show_pointing(self) -> None:
+        """Point at the image of the case, or run the model: as the model asks for."""
+        form = self.form
+        self.run_button.setVisible(not form.takes_prompts)
+        self.folder_button.setVisible(not form.takes_prompts)
+        card = form.card if form.takes_prompts else None
+        self.point_panel.show_for(form.image.value, card, int(form.samples.value))
 
     def _basis(self) -> object:
         """What the status is about: another image or setting makes it out of date."""

@@ -1,0 +1,133 @@
+"""One structure while a person points at it: clicks, boxes and scribbles, each of which can be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import ValidationError
+
+from napari_latentseg.core.prompts import Prompts
+from napari_latentseg.errors import BadInput
+
+__all__ = ["PointedObject", "PromptStep"]
+
+Place = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PromptStep:
+    """What a person did at once.
+
+    Attributes
+    ----------
+    kind
+        ``"inside"`` or ``"outside"`` for points, ``"box"`` for two opposite corners.
+    places
+        Points ``(y, x)`` in voxels of the slice; a scribble has many, a box two.
+    """
+
+    kind: Literal["inside", "outside", "box"]
+    places: tuple[Place, ...]
+
+
+@dataclass
+class PointedObject:
+    """The steps with which a person points at one structure of a slice.
+
+    Attributes
+    ----------
+    steps
+        In their order.
+
+    Examples
+    --------
+    >>> pointed = PointedObject()
+    >>> pointed.add_points([(40, 52)], is_inside=True)
+    >>> pointed.add_points([(10, 10)], is_inside=False)
+    >>> pointed.take_back(), pointed.prompts().negative
+    (True, ())
+    """
+
+    steps: list[PromptStep] = field(default_factory=list)
+
+    def add_points(self, points: Sequence[Place], *, is_inside: bool) -> None:
+        """Add a click, or the points of a scribble.
+
+        Raises
+        ------
+        BadInput
+            If one of them contradicts an earlier one.
+        """
+        places = tuple((float(y), float(x)) for y, x in points)
+        self._add(PromptStep("inside" if is_inside else "outside", places))
+
+    def add_box(self, first: Place, second: Place) -> None:
+        """Add a box with two opposite corners.
+
+        Raises
+        ------
+        BadInput
+            If it has no size.
+        """
+        (y0, x0), (y1, x1) = first, second
+        corners = (float(min(y0, y1)), float(min(x0, x1))), (float(max(y0, y1)), float(max(x0, x1)))
+        self._add(PromptStep("box", corners))
+
+    def _add(self, step: PromptStep) -> None:
+        if not step.places:
+            return
+        PointedObject([*self.steps, step]).prompts()
+        self.steps.append(step)
+
+    def take_back(self) -> bool:
+        """Remove the last step; False where there is none."""
+        return bool(self.steps and self.steps.pop())
+
+    def clear(self) -> None:
+        """Remove all steps."""
+        self.steps.clear()
+
+    def places(self, kind: str) -> list[Place]:
+        """All points of a kind; of boxes, all corners."""
+        return [place for step in self.steps if step.kind == kind for place in step.places]
+
+    def boxes(self) -> list[tuple[float, float, float, float]]:
+        """The boxes: top, left, bottom, right."""
+        return [(*step.places[0], *step.places[1]) for step in self.steps if step.kind == "box"]
+
+    def prompts(self, origin: Place = (0.0, 0.0), step: int = 1) -> Prompts | None:
+        """The prompts for a part of the slice; None where nothing inside the structure is given yet.
+
+        Parameters
+        ----------
+        origin
+            The centre of the first pixel of the part.
+        step
+            Every how many rows and columns of the slice the part has one.
+
+        Raises
+        ------
+        BadInput
+            If a point is both inside and outside, or a box has no size.
+        """
+
+        def moved(y: float, x: float) -> Place:
+            return (y - origin[0]) / step, (x - origin[1]) / step
+
+        positive = [moved(*place) for place in self.places("inside")]
+        negative = [moved(*place) for place in self.places("outside")]
+        boxes = [(*moved(*box[:2]), *moved(*box[2:])) for box in self.boxes()]
+        if not (positive or boxes):
+            return None
+        try:
+            return Prompts(positive=tuple(positive), negative=tuple(negative), boxes=tuple(boxes))
+        except ValidationError as error:
+            why = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise BadInput("prompts", *_why_and_remedy(why)) from error
+
+
+def _why_and_remedy(text: str) -> tuple[str, str]:
+    why, _, remedy = text.partition(": ")
+    return why, remedy

@@ -1,0 +1,481 @@
+"""Pointing at structures in one viewer: the clicks on each slice, and the answers of the model."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_latentseg.core.pointed_object import PointedObject
+from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets._shared.layers import scan_from_layer
+from napari_latentseg.widgets._shared.per_viewer import per_viewer
+from napari_latentseg.widgets._shared.plain_text import show_info, show_warning
+from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets.point.answer_layers import AnswerLayers
+from napari_latentseg.widgets.point.engine import Answered, AnswerEngine, Question
+from napari_latentseg.widgets.point.objects import AcceptedObjects
+from napari_latentseg.widgets.point.prompt_layers import PromptLayers
+from napari_latentseg.widgets.point.target import camera_of, check_places, plane_index, shown_part
+from napari_latentseg.widgets.segment.region import image_shape
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_latentseg.annotations import Draft
+    from napari_latentseg.inference.slice_part import SlicePart
+    from napari_latentseg.models.card import ModelCard
+
+__all__ = ["PendingObject", "Pointing", "pointing_of"]
+
+_CAMERA_DELAY_MS = 300  # of a large image no part is read that is only passed
+
+
+@dataclass
+class PendingObject:
+    """An object on one slice that is not accepted yet.
+
+    Attributes
+    ----------
+    part
+        The part of the slice in which it is answered: that on screen at the first click.
+    pointed
+        The steps.
+    means
+        Number of steps -> mean of their answer, which the next step corrects.
+    answered
+        The answer to all steps; None while it is computed.
+    """
+
+    part: SlicePart
+    pointed: PointedObject = field(default_factory=PointedObject)
+    means: dict[int, Any] = field(default_factory=dict)
+    answered: Answered | None = None
+
+
+class Pointing(QObject):
+    """What a person points at in one viewer.
+
+    Each slice has its own object until it is accepted: looking at another slice loses nothing.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    parent
+        Qt parent.
+
+    Signals
+    -------
+    changed
+        Steps, answer, objects or what can be done have changed.
+
+    Attributes
+    ----------
+    problem
+        Why nobody can point now, or what was wrong with the last click; empty where nothing is.
+    draft
+        Objects of an earlier session that can be resumed.
+    samples
+        How many samples an answer has.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer = weakref.ref(viewer)
+        self._session = session_of(viewer)
+        self.engine = AnswerEngine(self._session.runner.load_model, self)
+        self.objects = AcceptedObjects(viewer)
+        self.image: Image | None = None
+        self.card: ModelCard | None = None
+        self.layers: PromptLayers | None = None
+        self.answer_layers: AnswerLayers | None = None
+        self.problem = ""
+        self.is_ready = False
+        self.draft: Draft | None = None
+        self.samples = 1
+        self.name: tuple[str, int] = ("object", 1)
+        self._pending: dict[tuple[int, ...], PendingObject] = {}
+        self._data_version = 0
+        self._prepared: SlicePart | None = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_CAMERA_DELAY_MS)
+        self._timer.timeout.connect(self._follow_view)
+        self._opening = QTimer(self)
+        self._opening.setSingleShot(True)
+        self._opening.setInterval(0)
+        self._opening.timeout.connect(self._open)
+        self.engine.answered.connect(self._on_answered)
+        self.engine.failed.connect(self._on_failed)
+        self._session.cases.data_replaced.connect(self._on_data_replaced)
+        self._session.cases.image_removed.connect(self._on_image_removed)
+        for event in (viewer.dims.events.current_step, viewer.dims.events.order, viewer.dims.events.ndisplay):
+            event.connect(self._follow_slice)
+        camera = camera_of(viewer).events
+        for event in (camera.zoom, camera.center):
+            event.connect(self._on_camera)
+        viewer.layers.selection.events.active.connect(self._on_active)
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether an image is pointed at."""
+        return self.image is not None
+
+    @property
+    def index(self) -> tuple[int, ...] | None:
+        """Index of the slice on screen; None where the image is seen from another side."""
+        viewer, image = self._viewer(), self.image
+        if viewer is None or image is None or viewer.dims.ndisplay != 2:
+            return None
+        return plane_index(viewer, image)
+
+    @property
+    def pending(self) -> PendingObject | None:
+        """The object on the slice on screen; None before its first click."""
+        index = self.index
+        return None if index is None else self._pending.get(index)
+
+    @property
+    def other_slices(self) -> list[int]:
+        """The other slices of the volume with objects that are not accepted."""
+        return sorted(index[0] for index in self._pending if index and index != self.index)
+
+    def start(self, image: Image, card: ModelCard) -> None:
+        """Point at an image with a model that takes prompts.
+
+        Clicks on that image stay; those of another model are answered anew.
+        """
+        if self.image is image and self.card == card:
+            return
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        if self.image is not image:
+            self.stop()
+            self._pending.clear()
+        self.image, self.card, self.draft = image, card, None
+        self._prepared, self.is_ready = None, False
+        for pending in self._pending.values():
+            pending.means, pending.answered = {}, None
+        self._opening.start()  # napari may be adding the image just now, which is selected after that
+        self.objects.find_unfinished(image, card, self._show_draft)
+        self.changed.emit()
+
+    def _open(self) -> None:
+        """Show the layers of clicks, and encode what is on screen."""
+        self._follow_view()
+        if not self.problem:
+            self._add_layers()
+        if self.pending is not None:
+            self._ask()
+        self.changed.emit()
+
+    def _add_layers(self) -> None:
+        viewer, image = self._viewer(), self.image
+        if viewer is None or image is None or (self.layers is not None and self.layers.is_in_viewer):
+            return
+        self.layers = PromptLayers(viewer, image, self)
+        self.layers.pointed.connect(self._on_pointed)
+        self.layers.boxed.connect(self._on_boxed)
+        self.layers.accept_pressed.connect(self.accept)
+        self.layers.take_back_pressed.connect(self.take_back)
+        self.answer_layers = AnswerLayers(viewer, image)
+        self.layers.select()
+        self._draw()
+
+    def stop(self) -> None:
+        """Point no more: the layers of clicks and answer are removed; what was accepted stays."""
+        self.engine.forget()
+        self._timer.stop()
+        self._opening.stop()
+        layers, self.layers = self.layers, None
+        answer_layers, self.answer_layers = self.answer_layers, None
+        self.image = self.card = None
+        self.problem, self.is_ready, self._prepared = "", False, None
+        if layers is not None:
+            layers.remove()
+            layers.deleteLater()
+        if answer_layers is not None:
+            answer_layers.clear()
+        self.changed.emit()
+
+    def set_mode(self, mode: str, checked: bool = True) -> None:
+        """Choose what the mouse does, and let clicks count; see `MODES`."""
+        if self.layers is None or not self.layers.is_in_viewer:
+            self._follow_view()
+            if self.problem:
+                self.changed.emit()
+                return
+            self._add_layers()
+        if self.layers is not None:
+            self.layers.set_mode(mode)
+            self.layers.select()
+        self.changed.emit()
+
+    def set_samples(self, samples: int) -> None:
+        """Choose how many samples an answer has."""
+        if samples != self.samples:
+            self.samples = samples
+            if self.pending is not None:
+                self._ask()
+
+    def show_map(self, role: str, on: bool) -> None:
+        """Show or hide a map of the answer, see `MAPS`."""
+        if self.answer_layers is not None:
+            self.answer_layers.show_map(role, on)
+
+    def _on_pointed(self, places: Any, is_inside: bool) -> None:
+        self._add_step("click", places, lambda pointed: pointed.add_points(places, is_inside=is_inside))
+
+    def _on_boxed(self, first: Any, second: Any) -> None:
+        self._add_step("box", [first, second], lambda pointed: pointed.add_box(first, second))
+
+    def _add_step(self, what: str, places: Any, add: Callable[[PointedObject], None]) -> None:
+        """Add a step on the slice on screen, or say why it does not do."""
+        viewer, image, index = self._viewer(), self.image, self.index
+        if viewer is None or image is None or index is None:
+            return
+        try:
+            pending = self.pending or PendingObject(shown_part(viewer, image))
+            check_places(what, places, image_shape(image)[-2:], pending.part)
+            add(pending.pointed)
+        except BadInput as error:
+            self.problem = str(error)
+            self._draw_steps()
+            self.changed.emit()
+            return
+        self._pending[index] = pending
+        self.problem = ""
+        self._draw_steps()
+        self._ask()
+        self.changed.emit()
+
+    def take_back(self) -> None:
+        """Take the last step on this slice back."""
+        pending, index = self.pending, self.index
+        if pending is None or index is None:
+            return
+        pending.pointed.take_back()
+        self.problem = ""
+        self._after_removal(index, pending)
+
+    def clear(self) -> None:
+        """Remove all steps on this slice."""
+        pending, index = self.pending, self.index
+        if pending is not None and index is not None:
+            pending.pointed.clear()
+            self.problem = ""
+            self._after_removal(index, pending)
+
+    def _after_removal(self, index: tuple[int, ...], pending: PendingObject) -> None:
+        count = len(pending.pointed.steps)
+        pending.answered = None
+        pending.means = {number: mean for number, mean in pending.means.items() if number < count}
+        if not count:
+            del self._pending[index]
+        self._draw()
+        if count:
+            self._ask()
+        self.changed.emit()
+
+    def accept(self) -> None:
+        """Make the answer on this slice an object; what was accepted before stays."""
+        pending, index, image, card = self.pending, self.index, self.image, self.card
+        reason = self.accept_problem
+        if reason:
+            show_info(f"{reason}.")
+            return
+        assert pending is not None
+        assert pending.answered is not None
+        assert index is not None
+        assert image is not None
+        assert card is not None
+        mask = pending.answered.answer.mask
+        assert mask is not None
+        try:
+            color = self.objects.next_color(image, card)
+            info, note = self.objects.accept(image, card, index, mask, self.name, color)
+        except BadInput as error:
+            show_warning(str(error))
+            return
+        if note:
+            show_info(f"{info.name}: {note}.")
+        self.draft = None
+        del self._pending[index]
+        self.problem = ""
+        self.name = (self.name[0], self.objects.next_number(image, card, self.name[0]))
+        self._draw()
+        self.changed.emit()
+
+    @property
+    def accept_problem(self) -> str:
+        """Why there is nothing to accept; empty where there is."""
+        pending = self.pending
+        if pending is None:
+            return "Click inside a structure first"
+        if pending.answered is None:
+            has_inside = pending.pointed.places("inside") or pending.pointed.boxes()
+            return "The answer is being computed" if has_inside else "Click inside the structure, too"
+        return "" if pending.answered.answer.mask is not None else "Nothing was found here: click again"
+
+    def resume(self) -> None:
+        """Resume the objects of an earlier session."""
+        draft, self.draft = self.draft, None
+        if draft is not None and self.card is not None:
+            self.objects.resume(self.card, draft)
+        self.changed.emit()
+
+    def _show_draft(self, draft: Draft | None) -> None:
+        if self.image is not None and self.card is not None:
+            has_layer = bool(self.objects.classes(self.image, self.card))
+            self.draft = None if has_layer else draft
+            self.changed.emit()
+
+    def _ask(self) -> None:
+        """Ask for the answer to all steps on this slice."""
+        pending = self.pending
+        if pending is None:
+            return
+        pending.answered = None
+        count = len(pending.pointed.steps)
+        before = [number for number in pending.means if number < count]
+        self._send(
+            pending.part,
+            PointedObject(list(pending.pointed.steps)),
+            pending.means[max(before)] if before else None,
+        )
+
+    def _send(self, part: SlicePart, pointed: PointedObject | None = None, previous: Any = None) -> None:
+        image, card = self.image, self.card
+        if image is None or card is None:
+            return
+        key = (str(image.unique_id), card.name, self._data_version)
+        try:
+            scan = scan_from_layer(image)
+        except BadInput as error:
+            self.problem = str(error)
+            return
+        self.engine.ask(Question(key, scan, part, pointed, self.samples, previous))
+
+    def _on_answered(self, question: Question, answered: Answered | None) -> None:
+        image, card = self.image, self.card
+        if image is None or card is None:
+            return
+        if question.key != (str(image.unique_id), card.name, self._data_version):
+            return
+        self.is_ready = True
+        pending = next((p for p in self._pending.values() if p.part == question.part), None)
+        if answered is not None and pending is not None and question.pointed is not None:
+            if question.pointed.steps == pending.pointed.steps[: len(question.pointed.steps)]:
+                pending.means[len(question.pointed.steps)] = answered.answer.mean
+            if question.pointed.steps == pending.pointed.steps:
+                pending.answered = answered
+                if pending is self.pending:
+                    self._draw_answer()
+        self.changed.emit()
+
+    def _on_failed(self, question: Question, error: BaseException) -> None:
+        image, card = self.image, self.card
+        if image is None or card is None or question.key[:2] != (str(image.unique_id), card.name):
+            return
+        self.problem = str(error) or type(error).__name__
+        self._prepared = None
+        self.changed.emit()
+
+    def _draw(self) -> None:
+        self._draw_steps()
+        self._draw_answer()
+
+    def _draw_steps(self) -> None:
+        index, pending = self.index, self.pending
+        if self.layers is None or not self.layers.is_in_viewer or index is None:
+            return
+        self.layers.show(pending.pointed if pending is not None else PointedObject(), index)
+
+    def _draw_answer(self) -> None:
+        index, pending = self.index, self.pending
+        if self.answer_layers is None or self.layers is None or not self.layers.is_in_viewer:
+            return
+        if pending is None or index is None:
+            self.answer_layers.clear()
+        elif pending.answered is not None:
+            assert self.image is not None
+            assert self.card is not None
+            answered = pending.answered
+            self.answer_layers.show(
+                answered.answer, index, answered.outlines,
+                self.objects.next_color(self.image, self.card), self.layers.boxes,
+            )  # fmt: skip
+
+    def _on_camera(self, event: Any = None) -> None:
+        if self.image is not None:
+            self._timer.start()
+
+    def _follow_slice(self, event: Any = None) -> None:
+        """Show the steps and the answer of the slice that is on screen now, and encode it."""
+        if self.image is None:
+            return
+        self.problem = ""
+        self._follow_view()
+        self._draw()
+        if self.pending is not None and self.pending.answered is None:
+            self._ask()
+        self.changed.emit()
+
+    def _follow_view(self) -> None:
+        """Encode the part of the slice that is on screen, before anybody clicks."""
+        viewer, image = self._viewer(), self.image
+        if viewer is None or image is None:
+            return
+        try:
+            part = shown_part(viewer, image)
+        except BadInput as error:
+            self.problem = str(error)
+            self.changed.emit()
+            return
+        if self.pending is None and part != self._prepared:
+            self._prepared, self.problem = part, ""
+            self._send(part)
+
+    def _on_active(self, event: Any = None) -> None:
+        if self.image is not None:
+            self.changed.emit()
+
+    def _on_layer_removed(self, event: Any = None) -> None:
+        if self.image is not None:
+            self.changed.emit()
+
+    def _on_data_replaced(self, image: Image) -> None:
+        if image is not self.image or image is None:
+            return
+        self._data_version += 1
+        had_clicks = bool(self._pending)
+        self._pending.clear()
+        self._prepared, self.is_ready, self.problem = None, False, ""
+        self._draw()
+        self._follow_view()
+        if had_clicks:
+            show_warning(
+                f"{image.name} has other values now: the clicks on it were removed."
+                " Accepted objects are kept."
+            )
+        self.changed.emit()
+
+    def _on_image_removed(self, image: Image) -> None:
+        if image is self.image:
+            self._pending.clear()
+            QTimer.singleShot(0, self.stop)
+
+
+@per_viewer
+def pointing_of(viewer: ViewerModel) -> Pointing:
+    """What is pointed at in a viewer; it lives as long as its session."""
+    return Pointing(viewer, session_of(viewer))

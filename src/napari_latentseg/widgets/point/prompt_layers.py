@@ -1,0 +1,206 @@
+"""The layers of clicks and boxes, and the mouse on the image."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Points, Shapes
+from qtpy.QtCore import QObject, Signal
+
+from napari_latentseg.core.pointed_object import PointedObject
+from napari_latentseg.widgets._shared.keys import bind_layer_keys
+from napari_latentseg.widgets._shared.layers import METADATA_KEY, spatial_arguments
+from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
+from napari_latentseg.widgets.point.target import camera_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+__all__ = ["MODES", "PromptLayers"]
+
+MODES = ("inside", "outside", "box", "scribble")
+"""What the mouse does on the image."""
+
+# distinguishable with red-green colour blindness (Okabe and Ito 2008); the sign says it, too
+INSIDE_COLOR, OUTSIDE_COLOR = "#009e73", "#d55e00"
+_POINT_PIXELS = 16  # on screen, at any zoom
+_DRAG_PIXELS = 5  # on screen: a hand that trembles still clicks
+_MAX_SCRIBBLE = 24  # points of a scribble; more say nothing new
+
+Place = tuple[float, float]
+
+
+class PromptLayers(QObject):
+    """Clicks and boxes on one image: a Points layer with two colours, and a Shapes layer.
+
+    They are pictures of what the mouse did while the Points layer is selected: a click is a point, holding
+    Shift one of the other kind; a drag moves the image as always, or draws a box or a scribble
+    in those modes.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    image
+        The layer that is pointed at.
+    parent
+        Qt parent.
+
+    Signals
+    -------
+    pointed
+        Points ``(y, x)`` in voxels of the slice on screen, and whether they are inside.
+    boxed
+        Two opposite corners of a box.
+    accept_pressed, take_back_pressed
+        A key was pressed while the layer of clicks is selected.
+
+    Attributes
+    ----------
+    mode
+        One of `MODES`.
+    """
+
+    pointed = Signal(object, bool)
+    boxed = Signal(object, object)
+    accept_pressed = Signal()
+    take_back_pressed = Signal()
+
+    def __init__(self, viewer: ViewerModel, image: Image, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer = weakref.ref(viewer)
+        self.image = image
+        self.mode = "inside"
+        self._shown: tuple[PointedObject, tuple[int, ...]] | None = None
+        name = elide_middle(image.name, MAX_IMAGE_NAME)
+        self.boxes = Shapes(
+            ndim=image.ndim,
+            name=f"{name} boxes",
+            edge_color=INSIDE_COLOR,
+            face_color="transparent",
+            metadata=self._metadata("boxes"),
+            **spatial_arguments(image),
+        )
+        self.points = Points(
+            ndim=image.ndim,
+            name=f"{name} clicks",
+            size=1,
+            canvas_size_limits=(_POINT_PIXELS, _POINT_PIXELS),
+            border_width=0.12,
+            border_color="white",
+            metadata=self._metadata("clicks"),
+            **spatial_arguments(image),
+        )
+        self.points.mouse_drag_callbacks.append(self._on_mouse)
+        keys = {"accept_object": self.accept_pressed.emit, "take_back": self.take_back_pressed.emit}
+        bind_layer_keys(self.points, keys)
+        for layer in (self.boxes, self.points):
+            viewer.add_layer(layer)
+            layer.editable = False  # napari's own tools would change what was answered
+        self.set_mode("inside")
+
+    def _metadata(self, role: str) -> dict[str, Any]:
+        return {METADATA_KEY: {"role": role, "image": str(self.image.unique_id)}}
+
+    @property
+    def is_in_viewer(self) -> bool:
+        """Whether neither of the layers was removed."""
+        viewer = self._viewer()
+        return viewer is not None and self.points in viewer.layers and self.boxes in viewer.layers
+
+    @property
+    def is_selected(self) -> bool:
+        """Whether clicks on the image count."""
+        viewer = self._viewer()
+        return viewer is not None and viewer.layers.selection.active is self.points
+
+    def select(self) -> None:
+        """Let clicks on the image count."""
+        viewer = self._viewer()
+        if viewer is not None and self.points in viewer.layers:
+            self.points.visible = True
+            viewer.layers.selection.active = self.points
+
+    def remove(self) -> None:
+        """Remove both layers."""
+        viewer = self._viewer()
+        for layer in (self.points, self.boxes):
+            if viewer is not None and layer in viewer.layers:
+                viewer.layers.remove(layer)
+
+    def set_mode(self, mode: str) -> None:
+        """Choose what the mouse does, one of `MODES`."""
+        self.mode = mode
+        self.points.mouse_pan = mode in ("inside", "outside")
+
+    def show(self, pointed: PointedObject, index: tuple[int, ...]) -> None:
+        """Draw the steps on a slice.
+
+        Parameters
+        ----------
+        pointed
+            The steps.
+        index
+            Of the slice, along the axes before rows and columns.
+        """
+        inside, outside = pointed.places("inside"), pointed.places("outside")
+        places = [(*index, *place) for place in (*inside, *outside)]
+        self.points.data = np.array(places, dtype=float).reshape(-1, self.image.ndim)
+        if places:
+            self.points.size = 1
+            self.points.face_color = [INSIDE_COLOR] * len(inside) + [OUTSIDE_COLOR] * len(outside)
+            self.points.symbol = ["cross"] * len(inside) + ["hbar"] * len(outside)
+            self.points.selected_data = set()
+        self._shown = pointed, index
+        self._draw_boxes([])
+
+    def _draw_boxes(self, further: list[tuple[float, float, float, float]]) -> None:
+        if self._shown is None:
+            return
+        pointed, index = self._shown
+        corners = [
+            [(*index, *corner) for corner in ((y0, x0), (y0, x1), (y1, x1), (y1, x0))]
+            for y0, x0, y1, x1 in (*pointed.boxes(), *further)
+        ]
+        self.boxes.data = []
+        if corners:
+            viewer = self._viewer()
+            zoom = camera_of(viewer).zoom if viewer is not None else 1.0
+            scale = float(np.mean(np.abs(self.boxes.scale[-2:])))
+            width = max(2 / (zoom * scale), 1e-3)  # about 2 pixels on screen
+            self.boxes.add_rectangles(np.array(corners, dtype=float), edge_width=width)
+            self.boxes.selected_data = set()
+
+    def _on_mouse(self, layer: Points, event: Any) -> Generator[None, None, None]:
+        if event.button != 1 or len(event.dims_displayed) != 2:
+            return
+        is_other = "Shift" in event.modifiers
+        start_pixel, start = np.array(event.pos, dtype=float), self._place(event)
+        trail = [start]
+        has_moved = False
+        yield
+        while event.type == "mouse_move":
+            distance = float(np.linalg.norm(np.asarray(event.pos) - start_pixel))
+            has_moved = has_moved or distance >= _DRAG_PIXELS
+            if not has_moved or self.mode in ("box", "scribble"):
+                event.handled = True  # the image stays where it is
+            if has_moved:
+                trail.append(self._place(event))
+                if self.mode == "box":
+                    self._draw_boxes([(*start, *trail[-1])])
+            yield
+        if self.mode == "box":
+            self.boxed.emit(start, self._place(event) if has_moved else start)
+        elif self.mode == "scribble":
+            kept = np.unique(np.linspace(0, len(trail) - 1, min(len(trail), _MAX_SCRIBBLE)).round())
+            self.pointed.emit([trail[int(k)] for k in kept], not is_other)
+        elif not has_moved:
+            self.pointed.emit([start], (self.mode == "inside") != is_other)
+
+    def _place(self, event: Any) -> Place:
+        y, x = self.points.world_to_data(event.position)[-2:]
+        return float(y), float(x)

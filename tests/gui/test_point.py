@@ -1,0 +1,315 @@
+"""Pointing at structures with the mouse, in the Segment widget."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from tests.helpers.canvas import canvas_point, drag_on_canvas, press_key
+from tests.helpers.pointing import RADIUS, disc_answer, make_prompted_model
+from tests.helpers.shared_viewer import camera_of, process_events
+
+from napari_latentseg.annotations import AnnotationStore
+from napari_latentseg.inference.prompt_session import PromptSession
+from napari_latentseg.models.store import data_home
+from napari_latentseg.widgets._shared.layers import role_of
+from napari_latentseg.widgets.annotate.corrections import corrections_of
+from napari_latentseg.widgets.segment.widget import SegmentWidget
+
+MODEL = "tiny-prompted"
+
+
+@pytest.fixture
+def segment(viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
+    """The Segment widget in a home with a model that takes prompts, which answers with discs."""
+    shutil.copytree(data_home() / "codecs", tmp_path / "codecs")
+    shutil.copytree(make_prompted_model(make_tiny_model), tmp_path / "models" / MODEL)
+    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path))
+    monkeypatch.setattr(PromptSession, "answer", disc_answer)
+    widget = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Segment", area="right")
+    return widget
+
+
+class Person:
+    """What a person does with the panel and the mouse."""
+
+    def __init__(self, widget, viewer, qtbot):
+        self.widget, self.viewer, self.qtbot = widget, viewer, qtbot
+        self.panel = widget.point_panel
+        self.pointing = self.panel.pointing
+
+    def open(self, shape, **arguments):
+        image = self.viewer.add_image(
+            np.random.default_rng(0).random(shape).astype("f4"), name="scan", **arguments
+        )
+        self.widget.form.model.value = MODEL
+        self.wait(lambda: self.pointing.is_ready)
+        return image
+
+    def wait(self, condition):
+        self.qtbot.waitUntil(condition, timeout=60_000)
+        process_events()
+
+    def click(self, *index, modifier=Qt.KeyboardModifier.NoModifier):
+        native = self.viewer.window._qt_viewer.canvas.native
+        point = canvas_point(self.viewer, self.pointing.layers.points, index)
+        QTest.mouseMove(native, point)
+        process_events()
+        QTest.mousePress(native, Qt.MouseButton.LeftButton, modifier, point)
+        process_events()
+        QTest.mouseRelease(native, Qt.MouseButton.LeftButton, modifier, point)
+        self.settle()
+
+    def drag(self, start, stop):
+        drag_on_canvas(self.viewer, self.pointing.layers.points, start, stop, held=True)
+        self.settle()
+
+    def press(self, button):
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton, pos=QPoint(8, 8))
+        self.settle()
+
+    def key(self, key):
+        press_key(self.viewer, key)
+        self.settle()
+
+    def settle(self):
+        process_events()
+        self.wait(lambda: not self.pointing.engine.is_busy)
+
+    def layer(self, role):
+        return next((layer for layer in self.viewer.layers if role_of(layer) == role), None)
+
+    @property
+    def objects(self):
+        layer = self.layer("corrected")
+        return None if layer is None else layer.data
+
+    @property
+    def answer_size(self):
+        layer = self.layer("answer preview")
+        return 0 if layer is None else int((layer.data > 0).sum())
+
+
+@pytest.fixture
+def person(segment, viewer, qtbot):
+    return Person(segment, viewer, qtbot)
+
+
+def disc(shape, y, x, radius=RADIUS):
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    return (rows - y) ** 2 + (columns - x) ** 2 < radius**2
+
+
+def test_a_model_that_takes_prompts_has_its_own_controls(person, viewer):
+    widget, panel = person.widget, person.panel
+    assert panel.isHidden()
+    person.open((96, 128))
+    assert not panel.isHidden()
+    hidden = (widget.run_button, widget.folder_button, widget.form.source.native, widget.form.advanced)
+    assert all(part.isHidden() for part in hidden)
+    assert not panel.accept_button.isEnabled()
+    assert "Click inside a structure first" in panel.accept_button.toolTip()
+    assert "Click inside a structure" in panel.hint.text()
+    widget.form.model.value = "retina-vessels"
+    assert panel.isHidden()
+    assert not any(part.isHidden() for part in hidden)
+    assert person.layer("clicks") is None
+
+
+def test_click_correct_take_back_and_accept(person, viewer):
+    person.open((96, 128))
+    person.click(40, 50)
+    answer = person.layer("answer preview")
+    assert abs(int(np.argwhere(answer.data).mean(0)[0]) - 40) <= 1
+    whole = person.answer_size
+    assert abs(whole - disc((96, 128), 40, 50).sum()) < 30
+    assert not person.layer("answer mean").visible
+    assert person.layer("answer variance").data.max() > 0
+    person.press(person.panel.mode_buttons["outside"])
+    person.click(44, 50)
+    assert 0 < person.answer_size < whole
+    person.key(Qt.Key.Key_Z)
+    assert person.answer_size == whole
+    assert len(person.layer("clicks").data) == 1
+    person.key(Qt.Key.Key_Return)
+    assert person.answer_size == 0
+    assert (person.objects == 1).sum() == whole
+    assert len(person.layer("clicks").data) == 0
+    assert "object 1" in person.panel.accepted.text()
+    assert person.panel.number.value() == 2
+
+
+def test_an_accepted_object_is_never_overwritten(person, viewer):
+    person.open((96, 128))
+    person.panel.class_name.setText("lesion")
+    person.click(40, 50)
+    person.press(person.panel.accept_button)
+    first = person.objects == 1
+    person.click(40, 58)
+    person.press(person.panel.accept_button)
+    np.testing.assert_array_equal(person.objects == 1, first)
+    assert (person.objects == 2).any()
+    correction = corrections_of(viewer).corrections[0]
+    assert [info.name for info in correction.classes] == ["lesion 1", "lesion 2"]
+    person.click(40, 50)
+    person.press(person.panel.accept_button)
+    np.testing.assert_array_equal(person.objects == 1, first)
+    person.viewer.layers.selection.active = correction.layer
+    correction.layer.undo()
+    assert (person.objects == 1).sum() == first.sum()
+
+
+def test_accepted_objects_are_a_draft_of_the_store(person, viewer):
+    person.open((96, 128))
+    person.click(40, 50)
+    person.press(person.panel.accept_button)
+    correction = corrections_of(viewer).corrections[0]
+    person.wait(lambda: correction.draft is not None)
+    drafts = AnnotationStore.for_model(MODEL).drafts()
+    assert [(draft.shape, [info.name for info in draft.classes]) for draft in drafts] == [
+        ((96, 128), ["object 1"])
+    ]
+
+
+def test_a_box_and_a_scribble(person, viewer):
+    person.open((96, 128))
+    person.press(person.panel.mode_buttons["box"])
+    person.drag((20, 30), (50, 80))
+    assert abs(person.answer_size - 31 * 51) < 100
+    assert len(person.layer("boxes").data) == 1
+    person.press(person.panel.clear_button)
+    assert person.answer_size == 0
+    assert len(person.layer("boxes").data) == 0
+    person.press(person.panel.mode_buttons["scribble"])
+    person.drag((60, 30), (60, 90))
+    assert len(person.layer("clicks").data) > 3
+    person.key(Qt.Key.Key_Z)
+    assert len(person.layer("clicks").data) == 0
+
+
+def test_shift_gives_the_other_kind_of_click(person, viewer):
+    person.open((96, 128))
+    person.click(40, 50)
+    whole = person.answer_size
+    person.click(44, 50, modifier=Qt.KeyboardModifier.ShiftModifier)
+    assert person.answer_size < whole
+
+
+def test_a_drag_moves_the_image_and_clicks_nothing(person, viewer):
+    person.open((96, 128))
+    before = tuple(camera_of(viewer).center)
+    person.drag((40, 50), (60, 70))
+    assert tuple(camera_of(viewer).center) != before
+    assert len(person.layer("clicks").data) == 0
+
+
+def test_each_slice_of_a_volume_has_its_own_object(person, viewer):
+    person.open((6, 80, 90), scale=(3, 0.5, 0.5))
+    viewer.dims.set_current_step(0, 2)
+    person.settle()
+    person.click(2, 40, 50)
+    first = person.answer_size
+    assert first > 0
+    viewer.dims.set_current_step(0, 3)
+    person.settle()
+    assert person.answer_size == 0
+    assert "slice 3" in person.panel.hint.text()
+    person.click(3, 30, 30)
+    person.press(person.panel.accept_button)
+    assert set(np.flatnonzero(person.objects.any(axis=(1, 2)))) == {3}
+    viewer.dims.set_current_step(0, 2)
+    person.settle()
+    assert person.answer_size == first
+    person.panel.number.setValue(1)
+    person.press(person.panel.accept_button)
+    assert set(np.flatnonzero((person.objects == 1).any(axis=(1, 2)))) == {2, 3}
+    assert (person.objects[2] > 0).sum() == first
+
+
+def test_what_is_wrong_with_a_click_is_said_in_the_panel(person, viewer):
+    person.open((96, 128))
+    person.click(-20, 50)
+    assert "is outside the image" in person.panel.hint.text()
+    person.click(40, 50)
+    assert "outside" not in person.panel.hint.text()
+    person.press(person.panel.mode_buttons["outside"])
+    person.click(40, 50)
+    assert "both inside and outside" in person.panel.hint.text()
+    assert len(person.layer("clicks").data) == 1
+    person.press(person.panel.mode_buttons["box"])
+    person.click(40, 50)
+    assert "a box has no size" in person.panel.hint.text()
+    assert len(person.layer("boxes").data) == 0
+
+
+def test_only_clicks_outside_have_no_answer(person, viewer):
+    person.open((96, 128))
+    person.press(person.panel.mode_buttons["outside"])
+    person.click(40, 50)
+    assert person.answer_size == 0
+    assert "Click inside the structure, too" in person.panel.hint.text()
+    assert not person.panel.accept_button.isEnabled()
+
+
+def test_clicks_count_while_their_layer_is_selected(person, viewer):
+    image = person.open((96, 128))
+    viewer.layers.selection.active = image
+    process_events()
+    assert "to go on pointing" in person.panel.hint.text()
+    person.click(40, 50)
+    assert len(person.layer("clicks").data) == 0
+    person.press(person.panel.mode_buttons["inside"])
+    person.click(40, 50)
+    assert len(person.layer("clicks").data) == 1
+
+
+def test_a_time_series_is_refused(person, viewer):
+    viewer.add_image(np.zeros((3, 4, 40, 50), "f4"), name="cine")
+    person.widget.form.model.value = MODEL
+    process_events()
+    assert "time series" in person.panel.hint.text()
+    assert person.layer("clicks") is None
+
+
+def test_other_values_of_the_image_remove_the_clicks_and_keep_the_objects(person, viewer):
+    image = person.open((96, 128))
+    person.click(40, 50)
+    person.press(person.panel.accept_button)
+    accepted = person.objects.copy()
+    person.click(70, 90)
+    image.data = np.random.default_rng(5).random((96, 128)).astype("f4")
+    person.settle()
+    assert len(person.layer("clicks").data) == 0
+    assert person.answer_size == 0
+    np.testing.assert_array_equal(person.objects, accepted)
+    person.click(70, 90)
+    assert person.answer_size > 0
+
+
+def test_an_answer_lies_on_a_turned_image(person, viewer):
+    image = person.open((96, 128), scale=(0.5, 0.7), translate=(3, 4), rotate=20, shear=[0.1])
+    person.click(40, 50)
+    preview = person.layer("answer preview")
+    for index in ((0, 0), (95, 127)):
+        np.testing.assert_allclose(preview.data_to_world(index), image.data_to_world(index))
+    assert preview.data[40, 50]
+
+
+def test_a_large_image_is_answered_in_the_part_on_screen(person, viewer):
+    person.open((2600, 2400))
+    camera_of(viewer).zoom = 3
+    camera_of(viewer).center = (0, 1300, 1200)
+    process_events()
+    person.wait(lambda: person.pointing._prepared.box != (0, 0, 2600, 2400))
+    person.settle()
+    person.click(1300, 1200)
+    preview = person.layer("answer preview")
+    assert max(preview.data.shape) < 1000
+    person.press(person.panel.accept_button)
+    rows, columns = np.nonzero(person.objects)
+    assert abs(rows.mean() - 1300) < 1.5
+    assert abs(columns.mean() - 1200) < 1.5
