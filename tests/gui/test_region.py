@@ -8,7 +8,7 @@ import pytest
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import role_of
-from napari_latentseg.widgets.segment.region import crop_box_in_view, crop_box_of_shapes
+from napari_latentseg.widgets._shared.region import crop_box_in_view, crop_box_of_shapes
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 

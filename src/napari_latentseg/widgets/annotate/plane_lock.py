@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.widgets._shared.layers import index_on_screen
+from napari_latentseg.widgets._shared.region import image_shape
 from napari_latentseg.widgets._shared.threads import run_in_thread
-from napari_latentseg.widgets.segment.region import image_shape
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -14,13 +14,13 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import scan_from_layer
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.plain_text import show_info, show_warning
+from napari_latentseg.widgets._shared.region import image_shape
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.point.answer_layers import AnswerLayers
 from napari_latentseg.widgets.point.engine import Answered, AnswerEngine, Question
 from napari_latentseg.widgets.point.objects import AcceptedObjects
 from napari_latentseg.widgets.point.prompt_layers import PromptLayers
 from napari_latentseg.widgets.point.target import camera_of, check_places, plane_index, shown_part
-from napari_latentseg.widgets.segment.region import image_shape
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

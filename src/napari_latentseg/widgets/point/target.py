@@ -9,7 +9,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.slice_part import SlicePart
 from napari_latentseg.io.napari_layers import entry_of
 from napari_latentseg.widgets._shared.layers import index_on_screen
-from napari_latentseg.widgets.segment.region import crop_box_in_view, image_shape
+from napari_latentseg.widgets._shared.region import crop_box_in_view, image_shape
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

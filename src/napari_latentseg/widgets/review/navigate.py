@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_latentseg.widgets._shared.layers import layer_matrix
-from napari_latentseg.widgets.segment.region import image_shape
+from napari_latentseg.widgets._shared.region import image_shape
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -15,9 +15,9 @@ from napari_latentseg.core.reorient import WORLD_AXIS_OF_PLANE, reorient
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import index_on_screen, role_of, scan_from_layer
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
+from napari_latentseg.widgets._shared.region import CropBox, crop_box_in_view, crop_box_of_shapes, image_shape
 from napari_latentseg.widgets._shared.result_layers import PlaneView
 from napari_latentseg.widgets._shared.text import SLICE_NUMBER_NOTE
-from napari_latentseg.widgets.segment.region import CropBox, crop_box_in_view, crop_box_of_shapes, image_shape
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

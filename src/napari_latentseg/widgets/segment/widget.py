@@ -23,6 +23,7 @@ from napari_latentseg.widgets._shared.plain_text import (
     show_info,
     show_warning,
 )
+from napari_latentseg.widgets._shared.region import image_shape
 from napari_latentseg.widgets._shared.runner import RunJob, RunProgress
 from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
@@ -30,7 +31,6 @@ from napari_latentseg.widgets.point.panel import PointPanel
 from napari_latentseg.widgets.segment.export import export_result
 from napari_latentseg.widgets.segment.export_dialog import ExportDialog
 from napari_latentseg.widgets.segment.form import SegmentForm
-from napari_latentseg.widgets.segment.region import image_shape
 from napari_latentseg.widgets.segment.result_panel import ResultPanel
 from napari_latentseg.widgets.segment.result_threshold import ResultThreshold
 

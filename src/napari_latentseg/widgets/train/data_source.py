@@ -33,9 +33,9 @@ from napari_latentseg.widgets._shared.layers import (
     scan_from_layer,
 )
 from napari_latentseg.widgets._shared.plain_text import plain_text
+from napari_latentseg.widgets._shared.region import image_shape
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.annotate.correction import ROLE as CORRECTED_ROLE
-from napari_latentseg.widgets.segment.region import image_shape
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
