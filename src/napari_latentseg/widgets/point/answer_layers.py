@@ -13,7 +13,6 @@ from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.widgets._shared.label_style import label_style
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, spatial_arguments
 from napari_latentseg.widgets._shared.map_style import map_style
-from napari_latentseg.widgets._shared.sample_contours import SampleContours
 from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ __all__ = ["MAPS", "AnswerLayers"]
 
 MAPS = ("mean", "variance", "outlines")
 """What is shown of an answer beside its mask."""
+
+_OUTLINE_COLOR = "#f0e442"  # one for all samples: napari (0.9) fails to change many colours with the lines
 
 
 class AnswerLayers:
@@ -44,6 +45,7 @@ class AnswerLayers:
         self._viewer = weakref.ref(viewer)
         self._image = image
         self.layers: dict[str, Layer] = {}
+        self.is_shown = False
         self.wanted: dict[str, bool] = dict.fromkeys(MAPS, False)
 
     def show(
@@ -64,6 +66,7 @@ class AnswerLayers:
         below
             The layers are added below this one.
         """
+        self.is_shown = True
         mean = answer.mean
         lead = (1,) * len(index)
         place = _placed(self._image, (*index, *answer.part.origin), answer.part.step)
@@ -71,9 +74,10 @@ class AnswerLayers:
         self._show_mask(mask, place, color, below)
         samples = len(answer.samples)
         for role, values in (("mean", mean), ("variance", answer.variance)):
-            if values is None:
-                self._remove(role)
-            else:
+            layer = self._existing(role)
+            if values is None and layer is not None:
+                layer.visible = False
+            elif values is not None:
                 self._show_map(role, values.reshape(*lead, *values.shape), place, samples, below)
         self._show_outlines(answer, index, outlines, below)
 
@@ -103,20 +107,22 @@ class AnswerLayers:
     def _show_outlines(
         self, answer: SliceAnswer, index: tuple[int, ...], outlines: Outlines, below: Layer
     ) -> None:
-        segments, numbers = outlines
+        segments = outlines[0]
         step, origin = answer.part.step, answer.part.origin
         data = np.zeros((len(segments), 2, self._image.ndim), dtype=np.float32)
         data[:, 0, : len(index)] = index
         data[:, 0, -2:] = segments[:, 0] * step + np.array(origin)
         data[:, 1, -2:] = segments[:, 1] * step
-        colours = SampleContours.colours
-        edge = np.array([colours[k % len(colours)] for k in numbers]) if len(numbers) else "white"
-        self._remove("outlines")
-        layer = Vectors(
-            data, vector_style="line", edge_color=edge, edge_width=max(0.15, 0.15 * step),
-            **self._arguments("outlines"), **spatial_arguments(self._image),
-        )  # fmt: skip
-        self._add("outlines", layer, below)
+        layer = self._existing("outlines")
+        if isinstance(layer, Vectors):
+            layer.data = data
+        else:
+            layer = Vectors(
+                data, ndim=self._image.ndim, vector_style="line", edge_color=_OUTLINE_COLOR,
+                edge_width=max(0.15, 0.15 * step), **self._arguments("outlines"),
+                **spatial_arguments(self._image),
+            )  # fmt: skip
+            self._add("outlines", layer, below)
         layer.visible = self.wanted["outlines"]
 
     def show_map(self, role: str, on: bool) -> None:
@@ -124,12 +130,24 @@ class AnswerLayers:
         self.wanted[role] = on
         layer = self._existing(role)
         if layer is not None:
-            layer.visible = on
+            layer.visible = on and self.is_shown
 
     def clear(self) -> None:
-        """Show no answer."""
+        """Show no answer; the layers are kept hidden, see `PromptLayers`."""
+        self.is_shown = False
+        for role in self.layers:
+            layer = self._existing(role)
+            if layer is not None and layer.visible:
+                layer.visible = False
+
+    def remove(self) -> None:
+        """Remove the layers."""
+        viewer = self._viewer()
         for role in list(self.layers):
-            self._remove(role)
+            layer = self._existing(role)
+            if layer is not None and viewer is not None:
+                viewer.layers.remove(layer)
+        self.layers.clear()
 
     def _arguments(self, role: str) -> dict[str, Any]:
         titles = {"preview": "answer", "outlines": "answer samples"}
@@ -151,14 +169,6 @@ class AnswerLayers:
         layers.insert(layers.index(below) if below in layers else len(layers), layer)
         layers.selection.active = active
         self.layers[role] = layer
-
-    def _remove(self, role: str) -> None:
-        layer, viewer = self._existing(role), self._viewer()
-        if layer is not None and viewer is not None:
-            active = viewer.layers.selection.active
-            viewer.layers.remove(layer)
-            viewer.layers.selection.active = active if active in viewer.layers else None
-        self.layers.pop(role, None)
 
 
 def _placed(image: Any, first: tuple[float, ...], step: int) -> dict[str, Any]:

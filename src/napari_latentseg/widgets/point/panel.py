@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_latentseg.core.object_names import MAX_OBJECTS
 from napari_latentseg.widgets._shared.controls import WrappedLabel, separator
+from napari_latentseg.widgets._shared.destroyed import call_when_destroyed
 from napari_latentseg.widgets._shared.keys import key_text
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text
 from napari_latentseg.widgets._shared.text import format_slices
@@ -72,6 +73,7 @@ class PointPanel(QWidget):
         self.resume_button = QPushButton("Resume the objects of an earlier session")
         self._lay_out()
         self._connect()
+        call_when_destroyed(self, self.pointing.stop_soon)
         self.refresh()
 
     def _lay_out(self) -> None:
@@ -143,7 +145,7 @@ class PointPanel(QWidget):
         """
         self.setVisible(card is not None)
         if image is None or card is None:
-            if self.pointing.is_active:
+            if self.pointing.image is not None:
                 self.pointing.stop()
             return
         self.pointing.set_samples(samples)

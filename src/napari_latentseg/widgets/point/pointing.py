@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.core.pointed_object import PointedObject
@@ -19,6 +19,7 @@ from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.point.answer_layers import AnswerLayers
 from napari_latentseg.widgets.point.engine import Answered, AnswerEngine, Question
 from napari_latentseg.widgets.point.objects import AcceptedObjects
+from napari_latentseg.widgets.point.pending import PendingObject, PendingObjects
 from napari_latentseg.widgets.point.prompt_layers import PromptLayers
 from napari_latentseg.widgets.point.target import camera_of, check_places, plane_index, shown_part
 
@@ -30,31 +31,9 @@ if TYPE_CHECKING:
     from napari_latentseg.inference.slice_part import SlicePart
     from napari_latentseg.models.card import ModelCard
 
-__all__ = ["PendingObject", "Pointing", "pointing_of"]
+__all__ = ["Pointing", "pointing_of"]
 
 _CAMERA_DELAY_MS = 300  # of a large image no part is read that is only passed
-
-
-@dataclass
-class PendingObject:
-    """An object on one slice that is not accepted yet.
-
-    Attributes
-    ----------
-    part
-        The part of the slice in which it is answered: that on screen at the first click.
-    pointed
-        The steps.
-    means
-        Number of steps -> mean of their answer, which the next step corrects.
-    answered
-        The answer to all steps; None while it is computed.
-    """
-
-    part: SlicePart
-    pointed: PointedObject = field(default_factory=PointedObject)
-    means: dict[int, Any] = field(default_factory=dict)
-    answered: Answered | None = None
 
 
 class Pointing(QObject):
@@ -101,22 +80,25 @@ class Pointing(QObject):
         self.draft: Draft | None = None
         self.samples = 1
         self.name: tuple[str, int] = ("object", 1)
-        self._pending: dict[tuple[int, ...], PendingObject] = {}
+        self._all_pending = PendingObjects()
+        self._all_layers: weakref.WeakKeyDictionary[Image, tuple[PromptLayers, AnswerLayers]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._data_version = 0
         self._prepared: SlicePart | None = None
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_CAMERA_DELAY_MS)
-        self._timer.timeout.connect(self._follow_view)
-        self._opening = QTimer(self)
-        self._opening.setSingleShot(True)
-        self._opening.setInterval(0)
-        self._opening.timeout.connect(self._open)
+        self._timer, self._opening = QTimer(self), QTimer(self)
+        for timer, delay, then in (
+            (self._timer, _CAMERA_DELAY_MS, self._follow_view), (self._opening, 0, self._open)
+        ):  # fmt: skip
+            timer.setSingleShot(True)
+            timer.setInterval(delay)
+            timer.timeout.connect(then)
         self.engine.answered.connect(self._on_answered)
         self.engine.failed.connect(self._on_failed)
         self._session.cases.data_replaced.connect(self._on_data_replaced)
         self._session.cases.image_removed.connect(self._on_image_removed)
-        for event in (viewer.dims.events.current_step, viewer.dims.events.order, viewer.dims.events.ndisplay):
+        dims = viewer.dims.events
+        for event in (dims.current_step, dims.order, dims.ndisplay):
             event.connect(self._follow_slice)
         camera = camera_of(viewer).events
         for event in (camera.zoom, camera.center):
@@ -125,9 +107,8 @@ class Pointing(QObject):
         viewer.layers.events.removed.connect(self._on_layer_removed)
 
     @property
-    def is_active(self) -> bool:
-        """Whether an image is pointed at."""
-        return self.image is not None
+    def _pending(self) -> dict[tuple[int, ...], PendingObject]:
+        return self._all_pending.of(self.image)
 
     @property
     def index(self) -> tuple[int, ...] | None:
@@ -160,11 +141,9 @@ class Pointing(QObject):
             return
         if self.image is not image:
             self.stop()
-            self._pending.clear()
         self.image, self.card, self.draft = image, card, None
         self._prepared, self.is_ready = None, False
-        for pending in self._pending.values():
-            pending.means, pending.answered = {}, None
+        self._all_pending.forget_answers(image)
         self._opening.start()  # napari may be adding the image just now, which is selected after that
         self.objects.find_unfinished(image, card, self._show_draft)
         self.changed.emit()
@@ -174,25 +153,27 @@ class Pointing(QObject):
         self._follow_view()
         if not self.problem:
             self._add_layers()
-        if self.pending is not None:
-            self._ask()
+        self._ask()
         self.changed.emit()
 
     def _add_layers(self) -> None:
         viewer, image = self._viewer(), self.image
         if viewer is None or image is None or (self.layers is not None and self.layers.is_in_viewer):
             return
-        self.layers = PromptLayers(viewer, image, self)
-        self.layers.pointed.connect(self._on_pointed)
-        self.layers.boxed.connect(self._on_boxed)
-        self.layers.accept_pressed.connect(self.accept)
-        self.layers.take_back_pressed.connect(self.take_back)
-        self.answer_layers = AnswerLayers(viewer, image)
+        known = self._all_layers.get(image)
+        if known is None or not known[0].is_in_viewer:
+            layers = PromptLayers(viewer, image, self)
+            layers.pointed.connect(self._on_pointed)
+            layers.boxed.connect(self._on_boxed)
+            layers.accept_pressed.connect(self.accept)
+            layers.take_back_pressed.connect(self.take_back)
+            known = self._all_layers[image] = layers, known[1] if known else AnswerLayers(viewer, image)
+        self.layers, self.answer_layers = known
         self.layers.select()
         self._draw()
 
     def stop(self) -> None:
-        """Point no more: the layers of clicks and answer are removed; what was accepted stays."""
+        """Point no more: the layers of clicks and answer are hidden; what was accepted stays."""
         self.engine.forget()
         self._timer.stop()
         self._opening.stop()
@@ -201,11 +182,15 @@ class Pointing(QObject):
         self.image = self.card = None
         self.problem, self.is_ready, self._prepared = "", False, None
         if layers is not None:
-            layers.remove()
-            layers.deleteLater()
+            layers.hide()
         if answer_layers is not None:
             answer_layers.clear()
         self.changed.emit()
+
+    def stop_soon(self) -> None:
+        """`stop`, once what is being closed is closed."""
+        if isalive(self):
+            QTimer.singleShot(0, self.stop)
 
     def set_mode(self, mode: str, checked: bool = True) -> None:
         """Choose what the mouse does, and let clicks count; see `MODES`."""
@@ -224,8 +209,7 @@ class Pointing(QObject):
         """Choose how many samples an answer has."""
         if samples != self.samples:
             self.samples = samples
-            if self.pending is not None:
-                self._ask()
+            self._ask()
 
     def show_map(self, role: str, on: bool) -> None:
         """Show or hide a map of the answer, see `MAPS`."""
@@ -276,14 +260,11 @@ class Pointing(QObject):
             self._after_removal(index, pending)
 
     def _after_removal(self, index: tuple[int, ...], pending: PendingObject) -> None:
-        count = len(pending.pointed.steps)
-        pending.answered = None
-        pending.means = {number: mean for number, mean in pending.means.items() if number < count}
-        if not count:
+        pending.forget_answer()
+        if not pending.pointed.steps:
             del self._pending[index]
         self._draw()
-        if count:
-            self._ask()
+        self._ask()
         self.changed.emit()
 
     def accept(self) -> None:
@@ -319,12 +300,7 @@ class Pointing(QObject):
     def accept_problem(self) -> str:
         """Why there is nothing to accept; empty where there is."""
         pending = self.pending
-        if pending is None:
-            return "Click inside a structure first"
-        if pending.answered is None:
-            has_inside = pending.pointed.places("inside") or pending.pointed.boxes()
-            return "The answer is being computed" if has_inside else "Click inside the structure, too"
-        return "" if pending.answered.answer.mask is not None else "Nothing was found here: click again"
+        return "Click inside a structure first" if pending is None else pending.accept_problem
 
     def resume(self) -> None:
         """Resume the objects of an earlier session."""
@@ -345,13 +321,7 @@ class Pointing(QObject):
         if pending is None:
             return
         pending.answered = None
-        count = len(pending.pointed.steps)
-        before = [number for number in pending.means if number < count]
-        self._send(
-            pending.part,
-            PointedObject(list(pending.pointed.steps)),
-            pending.means[max(before)] if before else None,
-        )
+        self._send(pending.part, PointedObject(list(pending.pointed.steps)), pending.mean_before)
 
     def _send(self, part: SlicePart, pointed: PointedObject | None = None, previous: Any = None) -> None:
         image, card = self.image, self.card
@@ -373,13 +343,9 @@ class Pointing(QObject):
             return
         self.is_ready = True
         pending = next((p for p in self._pending.values() if p.part == question.part), None)
-        if answered is not None and pending is not None and question.pointed is not None:
-            if question.pointed.steps == pending.pointed.steps[: len(question.pointed.steps)]:
-                pending.means[len(question.pointed.steps)] = answered.answer.mean
-            if question.pointed.steps == pending.pointed.steps:
-                pending.answered = answered
-                if pending is self.pending:
-                    self._draw_answer()
+        is_whole = answered is not None and pending is not None and pending.take(question, answered)
+        if is_whole and pending is self.pending:
+            self._draw_answer()
         self.changed.emit()
 
     def _on_failed(self, question: Question, error: BaseException) -> None:
@@ -470,6 +436,9 @@ class Pointing(QObject):
         self.changed.emit()
 
     def _on_image_removed(self, image: Image) -> None:
+        layers = self._all_layers.pop(image, None)
+        for group in layers or ():
+            QTimer.singleShot(0, group.remove)
         if image is self.image:
             self._pending.clear()
             QTimer.singleShot(0, self.stop)

@@ -7,8 +7,8 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Points, Shapes
-from qtpy.QtCore import QObject, Signal
+from napari.layers import Points, Vectors
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.core.pointed_object import PointedObject
 from napari_latentseg.widgets._shared.keys import bind_layer_keys
@@ -18,7 +18,7 @@ from napari_latentseg.widgets.point.target import camera_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image
+    from napari.layers import Image, Layer
 
 __all__ = ["MODES", "PromptLayers"]
 
@@ -29,13 +29,14 @@ MODES = ("inside", "outside", "box", "scribble")
 INSIDE_COLOR, OUTSIDE_COLOR = "#009e73", "#d55e00"
 _POINT_PIXELS = 16  # on screen, at any zoom
 _DRAG_PIXELS = 5  # on screen: a hand that trembles still clicks
+_BETWEEN_REMOVALS_MS = 200
 _MAX_SCRIBBLE = 24  # points of a scribble; more say nothing new
 
 Place = tuple[float, float]
 
 
 class PromptLayers(QObject):
-    """Clicks and boxes on one image: a Points layer with two colours, and a Shapes layer.
+    """Clicks and boxes on one image: a Points layer with two colours, and a Vectors layer.
 
     They are pictures of what the mouse did while the Points layer is selected: a click is a point, holding
     Shift one of the other kind; a drag moves the image as always, or draws a box or a scribble
@@ -77,11 +78,13 @@ class PromptLayers(QObject):
         self.mode = "inside"
         self._shown: tuple[PointedObject, tuple[int, ...]] | None = None
         name = elide_middle(image.name, MAX_IMAGE_NAME)
-        self.boxes = Shapes(
-            ndim=image.ndim,
+        # Not Shapes: with napari 0.9 and software rendering, a layer of lines and markers that is removed and
+        # added again may end the program. For the same reason these layers are hidden rather than removed.
+        self.boxes = Vectors(
+            np.zeros((0, 2, image.ndim)),
             name=f"{name} boxes",
+            vector_style="line",
             edge_color=INSIDE_COLOR,
-            face_color="transparent",
             metadata=self._metadata("boxes"),
             **spatial_arguments(image),
         )
@@ -122,15 +125,24 @@ class PromptLayers(QObject):
         """Let clicks on the image count."""
         viewer = self._viewer()
         if viewer is not None and self.points in viewer.layers:
-            self.points.visible = True
+            self.points.visible = self.boxes.visible = True
             viewer.layers.selection.active = self.points
 
-    def remove(self) -> None:
-        """Remove both layers."""
-        viewer = self._viewer()
+    def hide(self) -> None:
+        """Hide both layers."""
         for layer in (self.points, self.boxes):
-            if viewer is not None and layer in viewer.layers:
-                viewer.layers.remove(layer)
+            if layer.visible:
+                layer.visible = False
+
+    def remove(self) -> None:
+        """Remove both layers, one after the other is off the screen."""
+        self._remove(self.points)
+        QTimer.singleShot(_BETWEEN_REMOVALS_MS, lambda: self._remove(self.boxes))
+
+    def _remove(self, layer: Layer) -> None:
+        viewer = self._viewer()
+        if viewer is not None and layer in viewer.layers:
+            viewer.layers.remove(layer)
 
     def set_mode(self, mode: str) -> None:
         """Choose what the mouse does, one of `MODES`."""
@@ -162,18 +174,18 @@ class PromptLayers(QObject):
         if self._shown is None:
             return
         pointed, index = self._shown
-        corners = [
-            [(*index, *corner) for corner in ((y0, x0), (y0, x1), (y1, x1), (y1, x0))]
-            for y0, x0, y1, x1 in (*pointed.boxes(), *further)
-        ]
-        self.boxes.data = []
-        if corners:
-            viewer = self._viewer()
-            zoom = camera_of(viewer).zoom if viewer is not None else 1.0
-            scale = float(np.mean(np.abs(self.boxes.scale[-2:])))
-            width = max(2 / (zoom * scale), 1e-3)  # about 2 pixels on screen
-            self.boxes.add_rectangles(np.array(corners, dtype=float), edge_width=width)
-            self.boxes.selected_data = set()
+        boxes = [*pointed.boxes(), *further]
+        sides = np.zeros((4 * len(boxes), 2, self.image.ndim))
+        sides[:, 0, : len(index)] = index
+        for number, (y0, x0, y1, x1) in enumerate(boxes):
+            height, width = y1 - y0, x1 - x0
+            corners = [(y0, x0), (y0, x1), (y1, x1), (y1, x0)]
+            directions = [(0, width), (height, 0), (0, -width), (-height, 0)]
+            sides[4 * number : 4 * number + 4, :, -2:] = np.stack([corners, directions], axis=1)
+        viewer = self._viewer()
+        zoom = camera_of(viewer).zoom if viewer is not None else 1.0
+        self.boxes.data = sides
+        self.boxes.edge_width = max(2 / (zoom * float(np.mean(np.abs(self.boxes.scale[-2:])))), 1e-3)
 
     def _on_mouse(self, layer: Points, event: Any) -> Generator[None, None, None]:
         if event.button != 1 or len(event.dims_displayed) != 2:

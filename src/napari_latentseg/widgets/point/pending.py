@@ -1,0 +1,91 @@
+"""Objects that are pointed at and not accepted yet, one for each slice of each image."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from napari_latentseg.core.pointed_object import PointedObject
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_latentseg.inference.slice_part import SlicePart
+    from napari_latentseg.widgets.point.engine import Answered, Question
+
+__all__ = ["PendingObject", "PendingObjects"]
+
+
+@dataclass
+class PendingObject:
+    """An object on one slice that is not accepted yet.
+
+    Attributes
+    ----------
+    part
+        The part of the slice in which it is answered: that on screen at the first click.
+    pointed
+        The steps.
+    means
+        Number of steps -> mean of their answer, which the next step corrects.
+    answered
+        The answer to all steps; None while it is computed.
+    """
+
+    part: SlicePart
+    pointed: PointedObject = field(default_factory=PointedObject)
+    means: dict[int, Any] = field(default_factory=dict)
+    answered: Answered | None = None
+
+    @property
+    def mean_before(self) -> Any:
+        """The mean of the latest answer before the last step; None where there is none."""
+        before = [number for number in self.means if number < len(self.pointed.steps)]
+        return self.means[max(before)] if before else None
+
+    @property
+    def accept_problem(self) -> str:
+        """Why it cannot be accepted; empty where it can."""
+        if self.answered is None:
+            has_inside = self.pointed.places("inside") or self.pointed.boxes()
+            return "The answer is being computed" if has_inside else "Click inside the structure, too"
+        return "" if self.answered.answer.mask is not None else "Nothing was found here: click again"
+
+    def forget_answer(self, *, earlier: bool = False) -> None:
+        """Drop the answer to all steps; with `earlier`, those to the steps before as well."""
+        self.answered = None
+        count = 0 if earlier else len(self.pointed.steps)
+        self.means = {number: mean for number, mean in self.means.items() if number < count}
+
+    def take(self, question: Question, answered: Answered) -> bool:
+        """Take the answer to a question about it; whether it is that to all steps."""
+        asked = question.pointed.steps if question.pointed is not None else []
+        if not asked or asked != self.pointed.steps[: len(asked)]:
+            return False  # a step was taken back meanwhile
+        self.means[len(asked)] = answered.answer.mean
+        if len(asked) < len(self.pointed.steps):
+            return False
+        self.answered = answered
+        return True
+
+
+class PendingObjects:
+    """The objects of all images of a viewer that are not accepted yet.
+
+    They stay while another image or model is worked on.
+    """
+
+    def __init__(self) -> None:
+        self._by_image: weakref.WeakKeyDictionary[Image, dict[tuple[int, ...], PendingObject]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def of(self, image: Image | None) -> dict[tuple[int, ...], PendingObject]:
+        """Those of an image, by the index of their slice along the axes before rows and columns."""
+        return {} if image is None else self._by_image.setdefault(image, {})
+
+    def forget_answers(self, image: Image) -> None:
+        """Keep the steps of an image alone: another model answers them anew."""
+        for pending in self.of(image).values():
+            pending.forget_answer(earlier=True)
