@@ -344,16 +344,20 @@ class CaseWork(QObject):
         return corrections.approvals
 
     def _remove_layers(self, layers: Sequence[Layer], stored: Any) -> None:
-        """Take the layers of a case out of the viewer once its approval is on disk."""
+        """Take the layers of a case out of the viewer once its approval is on disk.
+
+        One at a time: the window draws in between, as napari takes long for each.
+        """
         viewer = self._viewer()
-        if viewer is None:
+        if viewer is None or not layers:
             return
         if stored is not None and stored.writes_in_progress:
             QTimer.singleShot(_POLL_MS, lambda: self._remove_layers(layers, stored))
             return
-        for layer in reversed(layers):
-            if layer in viewer.layers:
-                viewer.layers.remove(layer)
+        *others, last = layers
+        if last in viewer.layers:
+            viewer.layers.remove(last)
+        QTimer.singleShot(0, lambda: self._remove_layers(others, stored))
 
     def close_case(self) -> Any:
         """Close the open case without a decision; its layers stay, and another reader may have it."""
