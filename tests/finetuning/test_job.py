@@ -301,11 +301,11 @@ def test_too_little_memory_means_smaller_batches(
     sizes: list[int] = []
     loss, encode = GMS._fine_tune_loss, GMS.encode
 
-    def small_loss(self: Any, features: Any, *rest: Any) -> Any:
+    def small_loss(self: Any, map_features: Any, features: Any, *rest: Any) -> Any:
         sizes.append(len(features))
         if len(features) > 4:
             raise MemoryError
-        return loss(self, features, *rest)
+        return loss(self, map_features, features, *rest)
 
     def small_encode(self: Any, images: Any) -> Any:
         if len(images) > 2:

@@ -159,6 +159,7 @@ def compare_models(
     replay: Replay | None,
     *,
     card: ModelCard,
+    new_card: ModelCard,
     new: VersionName,
     notes: Sequence[str],
 ) -> Generator[FineTuneEvent, None, Comparison]:
@@ -174,8 +175,8 @@ def compare_models(
         Says which are the validation cases.
     replay
         Of the base; None where it has none.
-    card
-        Of the base.
+    card, new_card
+        Of the base, and of the new model, which may have another threshold.
     new
         What the new model is called.
     notes
@@ -187,7 +188,8 @@ def compare_models(
     for is_new in (False, True):
         tuner.load_best_weights() if is_new else tuner.load_base_weights()
         for position, number in enumerate(split.validation_cases):
-            for score_or_progress in score_case(cases[number - 1], card, method, compute):
+            scored_card = new_card if is_new else card
+            for score_or_progress in score_case(cases[number - 1], scored_card, method, compute):
                 if isinstance(score_or_progress, CaseScores):
                     scores[is_new].append(score_or_progress)
                 else:
@@ -204,7 +206,7 @@ def compare_models(
         tuner.load_base_weights()
         before = mean_patch_scores(patches, tuner.spec, card, method, compute)
         tuner.load_best_weights()
-        after = mean_patch_scores(patches, tuner.spec, card, method, compute)
+        after = mean_patch_scores(patches, tuner.spec, new_card, method, compute)
         replay_scores = (before, after)
         own = ReplayComparison(
             what=description, items=len(patches), before=before.rounded(), after=after.rounded()

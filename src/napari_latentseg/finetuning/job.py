@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from napari_latentseg.core.temperature import NO_TEMPERATURE
 from napari_latentseg.data.label_names import LabelNames
 from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput, Cancelled
@@ -27,13 +28,14 @@ from napari_latentseg.finetuning.new_structure import (
     promptless_model,
     structure_prompt,
 )
+from napari_latentseg.finetuning.threshold_choice import choose_threshold
 from napari_latentseg.finetuning.thumbnails import thumbnails
 from napari_latentseg.finetuning.unknown_classes import unknown_classes_note
 from napari_latentseg.finetuning.writer import Candidate, write_candidate
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.methods.gms import GMS
 from napari_latentseg.methods.prompted import PromptedMapping
-from napari_latentseg.models.card import NAME_PATTERN
+from napari_latentseg.models.card import NAME_PATTERN, ModelCard
 from napari_latentseg.models.comparison import VersionName
 from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.models.lineage import lineage_split
@@ -280,14 +282,19 @@ class FineTuneJob:
         if not loop.has_learnt:
             raise Cancelled
         alpha = loop.select_interpolation()
-        yield Chosen(share=alpha)
+        threshold = choose_threshold(loop)
+        yield Chosen(share=alpha, threshold=threshold)
+        new_card = _with_raw_threshold(card, threshold)
+        if new_card.threshold != card.threshold:
+            notes.append(f"its threshold is {new_card.threshold:.2f} in place of {card.threshold:.2f}")
         training_seconds = round(time.perf_counter() - start_time, 1)
         new = VersionName(name=self.name, version=self.new_version)
         comparison = yield from compare_models(
-            loop, self.cases, split, replay, card=card, new=new, notes=notes
+            loop, self.cases, split, replay, card=card, new_card=new_card, new=new, notes=notes
         )
         yield Judged(verdict=comparison.verdict, line=comparison.line, comparison=comparison)
-        saved_card = write_candidate(self._candidate(), loop, split, comparison, events, training_seconds)
+        candidate = self._candidate(new_card.threshold)
+        saved_card = write_candidate(candidate, loop, split, comparison, events, training_seconds)
         yield FineTuneSaved(
             folder=str(self.out),
             name=self.name,
@@ -298,11 +305,12 @@ class FineTuneJob:
             seconds=training_seconds,
         )
 
-    def _candidate(self) -> Candidate:
+    def _candidate(self, threshold: float) -> Candidate:
         return Candidate(
             self.model,
             self.name,
             self.new_version,
+            threshold,
             self.out,
             tuple(self.cases),
             self.config,
@@ -374,6 +382,13 @@ class FineTuneJob:
         name = self.model.card.name
         has_versions = self._prompted is None and name in model_folders()
         return next_version(name) if has_versions else "1"
+
+
+def _with_raw_threshold(card: ModelCard, threshold: float) -> ModelCard:
+    """A card with the threshold, of its calibrated mean, that stands for one before calibration."""
+    if threshold == card.raw_threshold:
+        return card
+    return card.replace(threshold=(card.temperature or NO_TEMPERATURE).calibrated_threshold(threshold))
 
 
 def _epoch_event(

@@ -27,8 +27,8 @@ __all__ = ["Tuner"]
 
 _VALIDATIONS_PER_RUN = 16  # at most: enough points for a curve and for selecting weights
 # Validations after the last step, for which time must be left: one for each of the four interpolations of
-# `FineTuneConfig.shares`, and half of one in reserve.
-_CLOSING_VALIDATIONS = 4.5
+# `FineTuneConfig.shares`, one for the threshold, and half of one in reserve.
+_CLOSING_VALIDATIONS = 5.5
 _MAX_STEPS = 4000  # of batches of 16: each of 1,024 encoded patches comes some forty times, beside replay
 
 

@@ -44,6 +44,8 @@ class Candidate:
         The base; after the fine-tuning its method has the weights to write.
     name, version
         Of the candidate; the version is the one that it gets when it is adopted.
+    threshold
+        Of its calibrated mean.
     out
         The candidate's folder.
     cases
@@ -61,6 +63,7 @@ class Candidate:
     model: Model
     name: str
     version: str
+    threshold: float
     out: Path
     cases: tuple[Case, ...]
     config: FineTuneConfig
@@ -122,6 +125,7 @@ def write_candidate(
     card = base.replace(
         name=candidate.name,
         version=candidate.version,
+        threshold=candidate.threshold,
         parent=f"{base.name} {base.version}",
         lineage=(
             *base.lineage,
@@ -130,7 +134,7 @@ def write_candidate(
         training_data=(*base.training_data, own),
         licence=combined_licence(base.licence, [one.licence for one in base.training_data]),
         metrics=_metrics(candidate, comparison),
-        # they were measured with the base's weights; its temperature and threshold are still the best guess
+        # they were measured with the base's weights; its temperature is still the best guess
         reliability=None,
         temperature_fit=None,
         volume_interval=None,

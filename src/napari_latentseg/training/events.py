@@ -260,16 +260,19 @@ class Preview(EventRecord):
 
 
 class Chosen(EventRecord):
-    """The interpolation of the weights that was chosen.
+    """The interpolation of the weights and the threshold that were chosen.
 
     Attributes
     ----------
     share
         0: the weights of the base model; 1: the fine-tuned weights.
+    threshold
+        Of probabilities before they are calibrated; None in events of earlier versions.
     """
 
     event: Literal["chosen"] = "chosen"
     share: Fraction
+    threshold: Fraction | None = None
 
 
 class Judging(EventRecord):
