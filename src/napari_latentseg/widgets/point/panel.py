@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PointPanel"]
 
-_MODE_TEXTS = {"inside": "＋ Inside", "outside": "－ Outside", "box": "Box", "scribble": "Scribble"}
+_MODE_TEXTS = {"inside": "+ Inside", "outside": "\u2212 Outside", "box": "Box", "scribble": "Scribble"}
 _MODE_TOOLTIPS = {
     "inside": "Click inside the structure. Hold Shift for a click outside",
     "outside": "Click where the answer is too large. Hold Shift for a click inside",

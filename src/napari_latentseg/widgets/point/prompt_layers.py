@@ -93,8 +93,7 @@ class PromptLayers(QObject):
             name=f"{name} clicks",
             size=1,
             canvas_size_limits=(_POINT_PIXELS, _POINT_PIXELS),
-            border_width=0.12,
-            border_color="white",
+            border_width=0,  # of a size in voxels, a border would hide the colour
             metadata=self._metadata("clicks"),
             **spatial_arguments(image),
         )

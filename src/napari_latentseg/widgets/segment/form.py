@@ -279,6 +279,7 @@ class SegmentForm(QWidget):
     def _check_fit(self) -> None:
         orientation = "acquired"
         if self.takes_prompts:
+            self.fit_line.check(None, None, orientation)
             return
         with suppress(BadInput):  # a region that is not in the image, which `problems` says
             orientation = self.roi_fields.region().plane_view.orientation
