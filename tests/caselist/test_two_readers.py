@@ -30,7 +30,10 @@ def start(folder: Path, reader: str, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kills",
+    [6, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],  # s, each starts Python
+)
 def test_kills_lose_nothing(tmp_path: Path, kills: int) -> None:
     folder = tmp_path / "scans"
     folder.mkdir()
