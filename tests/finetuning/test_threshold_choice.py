@@ -33,7 +33,7 @@ def test_it_changes_where_both_parts_gain_and_replay_does_not_lose(
     validation: list[float], training: list[float], replay: list[float] | None, expected: float
 ) -> None:
     own = None if replay is None else np.array(replay)
-    chosen = best_threshold(THRESHOLDS, 0.5, np.array(validation), np.array(training), own, 0.005)
+    chosen = best_threshold(THRESHOLDS, 0.5, np.array(validation), np.array(training), own, 0.795)
     assert chosen == expected
 
 

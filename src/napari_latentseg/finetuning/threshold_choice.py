@@ -28,7 +28,6 @@ THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 
 _TRAINING_PATCHES = 48  # of which the Dice is taken: their mean is known to half a hundredth
 _LEAST_GAIN = 0.005  # of Dice: as much as a verdict takes for a change
-_REPLAY_WEIGHT = 4  # of Dice that is lost on replay, as for the interpolation
 
 
 def choose_threshold(tuner: Tuner) -> float:
@@ -55,8 +54,14 @@ def choose_threshold(tuner: Tuner) -> float:
         dice(tuner.validation_patches),
         dice(tuner.train_patches.select(some_rows)),
         None if replay is None or not len(replay) else dice(replay),
-        tuner.config.tolerated,
+        _least_replay_dice(tuner),
     )
+
+
+def _least_replay_dice(tuner: Tuner) -> float:
+    """The Dice on replay that the base has, less what is tolerated."""
+    base = tuner.base_validation
+    return 0.0 if base is None or base.replay is None else base.replay - tuner.config.tolerated
 
 
 def dice_by_threshold(
@@ -100,7 +105,7 @@ def best_threshold(
     validation: NDArray[np.float64],
     training: NDArray[np.float64],
     replay: NDArray[np.float64] | None = None,
-    replay_loss_allowed: float = 0.0,
+    least_replay: float = 0.0,
 ) -> float:
     """The threshold to use: another than the present one only where the images clearly ask for it.
 
@@ -112,8 +117,8 @@ def best_threshold(
         That of the base.
     validation, training, replay
         Mean Dice at each, `(T,)`; `replay` is None where the model has none.
-    replay_loss_allowed
-        How far the Dice on replay may fall before it counts.
+    least_replay
+        The Dice on replay below which no other threshold is taken.
 
     Returns
     -------
@@ -127,14 +132,15 @@ def best_threshold(
     >>> validation, training = np.array([0.70, 0.78, 0.74]), np.array([0.72, 0.80, 0.77])
     >>> best_threshold([0.2, 0.3, 0.5], 0.5, validation, training)
     0.3
-    >>> best_threshold([0.2, 0.3, 0.5], 0.5, validation, training, np.array([0.5, 0.6, 0.8]), 0.005)
+    >>> best_threshold([0.2, 0.3, 0.5], 0.5, validation, training, np.array([0.5, 0.6, 0.8]), 0.795)
     0.5
     """
     base = list(thresholds).index(present)
     is_better = (validation >= validation[base]) & (training >= training[base])
     scores = (validation + training) / 2
     if replay is not None:
-        scores = scores - _REPLAY_WEIGHT * np.maximum(0, replay[base] - replay - replay_loss_allowed)
+        is_better &= replay >= least_replay
+        is_better[base] = True
     scores = np.where(is_better, scores, -np.inf)
     best = int(np.argmax(scores))
     return float(thresholds[best]) if scores[best] >= scores[base] + _LEAST_GAIN else present
