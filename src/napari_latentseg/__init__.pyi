@@ -1,4 +1,5 @@
 from .api.archive import find_in_archive as find_in_archive
+from .api.archive import retrieve_from_archive as retrieve_from_archive
 from .api.archive import store_in_archive as store_in_archive
 from .api.batch import BatchReport as BatchReport
 from .api.batch import batch as batch

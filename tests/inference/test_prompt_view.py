@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from napari_latentseg.core.prompts import Prompts
-from napari_latentseg.inference.prompt_view import View, closer_view, first_view, prompt_maps, whole_view
+from napari_latentseg.inference.prompt_view import (
+    View,
+    closer_view,
+    first_view,
+    only_pointed_at,
+    prompt_maps,
+    whole_view,
+)
 from napari_latentseg.methods.simulated_prompts import CLICK_RADIUS
 
 SHAPE = (100, 160)
@@ -96,3 +103,20 @@ def test_the_maps_have_prompts_where_they_are(view: View) -> None:
     assert box.sum() == pytest.approx(40 * 50 * scale**2, rel=0.1)
     assert before.max() == pytest.approx(0.75, abs=0.01)
     assert not (before[positive == 0] > 0.76).any()
+
+
+def test_only_the_objects_that_are_pointed_at_are_answered() -> None:
+    view = View(0, 0, 64)
+    probability = np.zeros((64, 64), dtype=np.float32)
+    probability[5:15, 5:15] = probability[30:40, 30:40] = probability[50:60, 5:15] = 0.9
+    probability[20:22, 60:62] = 0.3  # below the threshold: what is unsure stays so
+
+    def answered(**prompts: list[tuple[float, ...]]) -> list[bool]:
+        kept = only_pointed_at(probability, view, Prompts.model_validate(prompts), 0.5)
+        assert kept[20, 60] == np.float32(0.3)
+        return [bool(kept[y, x] > 0.5) for y, x in ((10, 10), (35, 35), (55, 10))]
+
+    assert answered(positive=[(10, 10)]) == [True, False, False]
+    assert answered(positive=[(10, 10), (55, 10)]) == [True, False, True]
+    assert answered(boxes=[(45, 0, 62, 20)]) == [False, False, True]
+    assert answered(positive=[(45, 45)]) == [True, True, True]  # it points at none of them

@@ -79,6 +79,15 @@ def retrieve_from_archive(address: str) -> Path:
     ------
     BadInput
         If several series match, or the archive sends less than the whole series, or that of another patient.
+
+    Examples
+    --------
+    >>> from napari_latentseg import BadInput, retrieve_from_archive
+    >>> try:
+    ...     retrieve_from_archive("dicomweb://pacs.example.org/dicom-web?date=yesterday")
+    ... except BadInput as error:
+    ...     print(error)
+    date: is no day; write 2026-11-02, or a range: 2026-11-01..2026-11-30
     """
     from napari_latentseg.io.dicomweb.retrieve import local_copy
 

@@ -178,7 +178,7 @@ def list_methods() -> list[MethodInfo]:
     --------
     >>> from napari_latentseg import list_methods
     >>> [method.name for method in list_methods()]
-    ['gms', 'wave-gms', 'sdseg', 'medseglatdiff', 'guided']
+    ['gms', 'wave-gms', 'sdseg', 'medseglatdiff', 'guided', 'prompted']
     """
     from napari_latentseg.training.method_catalogue import describe_methods
 

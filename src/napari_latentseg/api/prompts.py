@@ -65,8 +65,8 @@ def start_prompt_run(
     >>> from napari_latentseg import Prompts, start_prompt_run
     >>> from napari_latentseg.sample_data import ultrasound_phantom
     >>> scan = ultrasound_phantom(shape=(96, 128)).scan
-    >>> run = start_prompt_run(scan, "any-structure", Prompts(positive=[(48, 64)]))  # doctest: +SKIP
-    >>> run.finish().record.source  # doctest: +SKIP
+    >>> run = start_prompt_run(scan, "any-structure", Prompts(positive=[(48, 64)]))
+    >>> run.finish().record.source
     'readings'
     """
     from napari_latentseg.inference.settings import InferenceSettings

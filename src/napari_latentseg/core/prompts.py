@@ -11,6 +11,7 @@ from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.errors import BadInput, first_validation_error
+from napari_latentseg.utils.argument_types import as_path
 
 __all__ = ["Prompts", "read_prompts"]
 
@@ -139,14 +140,32 @@ class Prompts(FrozenModel):
         return Prompts(positive=points[0], negative=points[1], boxes=boxes)
 
 
-def read_prompts(path: Path) -> Prompts:
+def read_prompts(path: str | Path) -> Prompts:
     """Read prompts from a JSON file: an object with ``positive``, ``negative`` and ``boxes``.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+
+    Returns
+    -------
+    Prompts
+        As in the file.
 
     Raises
     ------
     BadInput
         If the file cannot be read, or its prompts are not possible.
+
+    Examples
+    --------
+    >>> from napari_latentseg import read_prompts
+    >>> _ = Path("prompts.json").write_text('{"positive": [[14, 120, 96]]}')
+    >>> read_prompts("prompts.json").plane
+    14
     """
+    path = as_path("prompts", path)
     try:
         size = path.stat().st_size
         text = path.read_text("utf-8", errors="replace") if size <= _MAX_BYTES else ""

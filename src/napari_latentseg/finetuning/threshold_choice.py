@@ -26,6 +26,7 @@ __all__ = ["THRESHOLDS", "best_threshold", "choose_threshold", "dice_by_threshol
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 """Candidates, of probabilities before they are calibrated."""
 
+_FARTHEST = 0.2  # from the threshold of the base: a model that needs more is not shifted but wrong
 _TRAINING_PATCHES = 48  # of which the Dice is taken: their mean is known to half a hundredth
 _LEAST_GAIN = 0.005  # of Dice: as much as a verdict takes for a change
 
@@ -40,7 +41,8 @@ def choose_threshold(tuner: Tuner) -> float:
     """
     if tuner.validation_patches is None or not len(tuner.validation_patches):
         return tuner.threshold
-    thresholds = sorted({*THRESHOLDS, tuner.threshold})
+    near = (t for t in THRESHOLDS if abs(t - tuner.threshold) <= _FARTHEST)
+    thresholds = sorted({*near, tuner.threshold})
     rows = torch.arange(len(tuner.train_patches))
     some_rows = rows[:: max(1, len(rows) // _TRAINING_PATCHES)]
 

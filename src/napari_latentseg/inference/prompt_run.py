@@ -64,6 +64,17 @@ class PromptRun:
     ------
     BadInput
         If the model takes no prompts, they do not fit the scan, or the scan is a time series.
+
+    Examples
+    --------
+    >>> from napari_latentseg import Prompts, start_prompt_run
+    >>> from napari_latentseg.sample_data import ultrasound_sweep
+    >>> scan = ultrasound_sweep().scan
+    >>> middle = tuple(length // 2 for length in scan.spatial_shape)
+    >>> run = start_prompt_run(scan, "any-structure", Prompts(positive=[middle]), through=True)
+    >>> result = run.finish()
+    >>> run.carried_on.first < middle[0] < run.carried_on.last
+    True
     """
 
     def __init__(

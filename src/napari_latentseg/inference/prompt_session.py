@@ -16,6 +16,7 @@ from napari_latentseg.inference.prompt_view import (
     View,
     closer_view,
     first_view,
+    only_pointed_at,
     prompt_maps,
     whole_view,
 )
@@ -147,7 +148,7 @@ class PromptSession:
                     numbers,
                 )
             drawn += list(_turned_back(probabilities[:, 0].float().cpu().numpy(), turn))
-        return np.stack(drawn)
+        return np.stack([only_pointed_at(sample, view, prompts, self._threshold) for sample in drawn])
 
     def _encode(self, view: View, turn: int) -> Tensor:
         """The conditioning of a view, `(1, C, h, w)`."""

@@ -13,7 +13,7 @@ from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.data.resize import resize
 from napari_latentseg.methods.simulated_prompts import PromptMaps
 
-__all__ = ["View", "closer_view", "first_view", "prompt_maps", "whole_view"]
+__all__ = ["View", "closer_view", "first_view", "only_pointed_at", "prompt_maps", "whole_view"]
 
 Array = NDArray[np.float32]
 
@@ -132,6 +132,36 @@ def closer_view(
     rectangle = (view.top + top, view.left + left, view.top + bottom, view.left + right)
     closer = _view_of(_with_points([rectangle], prompts), shape, _SIDE_OF_OBJECT)
     return closer if view.side > _TOO_FAR / _SIDE_OF_OBJECT * closer.side else None
+
+
+def only_pointed_at(probability: Array, view: View, prompts: Prompts, threshold: float) -> Array:
+    """A probability `(S, S)` without the objects that nothing points at.
+
+    A click on a nucleus means that nucleus, and not all that look like it. Where no object is pointed at, all
+    of them stay, and the next click corrects them.
+
+    Parameters
+    ----------
+    probability
+        In the view.
+    view, prompts
+        As for `closer_view`.
+    threshold
+        An object is a connected part above it.
+    """
+    size = len(probability)
+    labels, count = ndimage.label(probability > threshold)
+    if count < 2:
+        return probability
+    wanted = {int(labels[view.to_view(p, size)]) for p in prompts.positive if view.holds(p)}
+    for box in prompts.boxes:
+        (top, left), (bottom, right) = (view.to_view(box[i : i + 2], size) for i in (0, 2))
+        rows, columns = sorted((top, bottom)), sorted((left, right))
+        wanted |= set(np.unique(labels[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1]).tolist())
+    wanted -= {0}
+    if not wanted:
+        return probability
+    return np.where((labels > 0) & ~np.isin(labels, list(wanted)), np.float32(0), probability)
 
 
 def prompt_maps(view: View, prompts: Prompts, size: int, previous: Array | None = None) -> Array:

@@ -11,13 +11,12 @@ from napari_latentseg.models.card import MetricRecord
 from napari_latentseg.models.folder import Model
 from napari_latentseg.training.datasets import AnnotatedDataset
 from napari_latentseg.training.events import TrainJudging
-from napari_latentseg.training.judging import JudgingSample
 from napari_latentseg.utils.device import Compute
 
 __all__ = ["ClickJudging"]
 
 _SECONDS_BETWEEN_EVENTS = 5.0
-_MOST_PLANES = 60  # of a data set: an object takes some seconds on a CPU, and a data set has thousands
+_MOST_CASES = 60  # of a data set: an object takes some seconds on a CPU, and a data set has thousands
 
 
 @dataclass
@@ -34,8 +33,8 @@ class ClickJudging:
         Of each answer.
     selection_note
         What the card says about how the weights were selected.
-    max_planes
-        Most slices of each data set; None for 60.
+    max_cases
+        Most images or volumes of each data set, chosen evenly; None for 60.
     should_stop
         Asked after each object.
 
@@ -53,7 +52,7 @@ class ClickJudging:
     validation: frozenset[str]
     samples: int
     selection_note: str
-    max_planes: int | None = None
+    max_cases: int | None = None
     should_stop: Callable[[], bool] = lambda: False
     records: list[MetricRecord] = field(init=False, default_factory=list)
     is_complete: bool = field(init=False, default=False)
@@ -66,8 +65,9 @@ class ClickJudging:
             cases = [case for case in data.cases if case.content_sha256 in self.validation]
             if not cases:
                 continue
-            sample = JudgingSample.choose(cases, self.max_planes or _MOST_PLANES)
-            scores = ClickScores(self.model, self.compute, sample.cases, self.samples)
+            count = min(len(cases), self.max_cases or _MOST_CASES)
+            chosen = [cases[i * len(cases) // count] for i in range(count)]
+            scores = ClickScores(self.model, self.compute, chosen, self.samples)
             for done in scores.run():
                 if self.should_stop():
                     return
@@ -76,9 +76,9 @@ class ClickJudging:
                     share = (number + done) / len(self.datasets)
                     yield TrainJudging(source="readings", samples=self.samples, done=share)
             name = data.config.name or data.name
-            self.records += scores.records(
-                f"{name}: {sample.describe()}, never trained on; {self.selection_note}"
-            )
+            part = f"{count} of " if count < len(cases) else ""
+            images = f"{part}the {len(cases)} validation images"
+            self.records += scores.records(f"{name}: {images}, never trained on; {self.selection_note}")
         self.is_complete = True
 
     @property
