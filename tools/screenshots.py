@@ -30,6 +30,7 @@ from scipy import ndimage
 from screenshot_cases import cases
 from screenshot_evaluation import evaluation
 from screenshot_helpers import Shots, dock, settle, wait_until
+from screenshot_point import point
 
 from napari_latentseg import api
 from napari_latentseg.core.geometry import Geometry
@@ -365,6 +366,7 @@ SCENES: dict[str, Callable[[Any], Shots]] = {
     "review": review,
     "edge_contours": edge_contours,
     "folder": folder,
+    "point": point,
     "teach": teach,
     "cases": cases,
     "evaluation": evaluation,

@@ -6,10 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
+from napari.settings import get_plugin_settings
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from tests.helpers.canvas import press_key
 from tests.helpers.gui_thread import GuiThreadGuard
+from tests.helpers.shared_viewer import process_events
 
 from napari_latentseg import CaseList, batch, list_cases
 from napari_latentseg.annotations import AnnotationStore
@@ -26,8 +28,9 @@ CONTROL, NO_MODIFIER = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.
 
 @pytest.fixture
 def viewer(own_home, viewer):
-    """The viewer, with a home of the test's own."""
-    return viewer
+    """The viewer, with a home of the test's own; the name of the reader is forgotten afterwards."""
+    yield viewer
+    get_plugin_settings("napari-latentseg").reset()
 
 
 @pytest.fixture
@@ -281,6 +284,7 @@ def test_a_reading_that_cannot_be_written_loses_no_stroke(reader, viewer, segmen
     reader.be("Anna")
     name = reader.enter().name
     copy = corrections_of(viewer).edit(reader.work.opened.result(viewer))
+    process_events()  # nobody paints in a layer that was not drawn yet, and software rendering ends at it
     copy.paint((3, 3), 1)
 
     def refuse(*arguments):

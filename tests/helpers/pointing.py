@@ -19,7 +19,7 @@ SETTINGS = {"width": 16, "prompt_channels": 16, "readings": 2}
 def make_prompted_model(make_tiny_model: Callable[..., Path], name: str = "tiny-prompted") -> Path:
     """The folder of a tiny model that takes prompts, with random weights."""
     return make_tiny_model(
-        name, method="prompted", settings=SETTINGS, title="Any structure", sources=["augment", "none"],
+        name, method="prompted", settings=SETTINGS, title="Any structure", sources=["readings"],
         default_samples=3,
     )  # fmt: skip
 

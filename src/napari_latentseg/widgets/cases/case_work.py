@@ -346,12 +346,19 @@ class CaseWork(QObject):
     def _remove_layers(self, layers: Sequence[Layer], stored: Any) -> None:
         """Take the layers of a case out of the viewer once its approval is on disk.
 
-        One at a time: the window draws in between, as napari takes long for each.
+        One at a time: the window draws in between, as napari takes long for each. All are hidden first, since
+        software rendering (napari 0.9 on Mesa) can end the program at a layer that goes while it is drawn.
         """
         viewer = self._viewer()
         if viewer is None or not layers:
             return
         if stored is not None and stored.writes_in_progress:
+            QTimer.singleShot(_POLL_MS, lambda: self._remove_layers(layers, stored))
+            return
+        shown = [layer for layer in layers if layer.visible and layer in viewer.layers]
+        if shown:
+            for layer in shown:
+                layer.visible = False
             QTimer.singleShot(_POLL_MS, lambda: self._remove_layers(layers, stored))
             return
         *others, last = layers

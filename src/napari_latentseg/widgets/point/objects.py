@@ -134,7 +134,12 @@ class AcceptedObjects:
         if self._corrections.objects_of(image, card) is not None:
             show(None)
             return
-        family, scan = model_family(card), scan_from_layer(image)
+        try:
+            scan = scan_from_layer(image)
+        except BadInput:  # nobody can point at it, which the panel says
+            show(None)
+            return
+        family = model_family(card)
         stores = self._corrections.open_stores
         # those that were saved by this window are offered in Annotate
         find = lambda: [d for f, d in stores.unfinished_drafts(frozenset(), frozenset()) if f == family]  # noqa: E731

@@ -163,7 +163,9 @@ class PromptLayers(QObject):
         self.points.data = np.array(places, dtype=float).reshape(-1, self.image.ndim)
         if places:
             self.points.size = 1
-            self.points.face_color = [INSIDE_COLOR] * len(inside) + [OUTSIDE_COLOR] * len(outside)
+            colors = [INSIDE_COLOR] * len(inside) + [OUTSIDE_COLOR] * len(outside)
+            # napari (0.9) fills markers this small with the colour of their border, whatever its width
+            self.points.face_color = self.points.border_color = colors
             self.points.symbol = ["cross"] * len(inside) + ["hbar"] * len(outside)
             self.points.selected_data = set()
         self._shown = pointed, index

@@ -43,6 +43,7 @@ SOURCE_LABELS = {
     "none": "single pass",
     "members": "ensemble members",
     "members-augment": "ensemble members and test-time augmentation",
+    "readings": "what the clicks may mean",
     "noise": "noise",
     "posterior": "encoder posterior",
     "dropout": "dropout",
@@ -192,7 +193,7 @@ class SegmentForm(QWidget):
         """Each model by its title, with its name where others have that title too."""
         titles = Counter(card.title for card in self.cards.values())
         # the first is selected at first, and a model that is run is to be
-        cards = sorted(self.cards.items(), key=lambda entry: entry[1].method == "prompted")
+        cards = sorted(self.cards.items(), key=lambda entry: entry[1].takes_prompts)
         return [
             (card.title if titles[card.title] == 1 else f"{card.title} ({name})", name)
             for name, card in cards
@@ -246,7 +247,7 @@ class SegmentForm(QWidget):
     @property
     def takes_prompts(self) -> bool:
         """Whether the selected model answers clicks, and segments nothing without."""
-        return self.card is not None and self.card.method == "prompted"
+        return self.card is not None and self.card.takes_prompts
 
     def _show_fields_of_model(self) -> None:
         """Hide what means nothing for a model that answers clicks."""
@@ -273,7 +274,9 @@ class SegmentForm(QWidget):
         """Select a model that fits the image, unless the person has chosen one."""
         if not self._is_model_chosen:
             self._is_offering_model = True
-            self.model.value = fitting_model(image, self.cards, str(self.model.value)) or self.model.value
+            # one that answers clicks is for no kind of image, and is chosen by hand alone
+            offered = {name: card for name, card in self.cards.items() if not card.takes_prompts}
+            self.model.value = fitting_model(image, offered, str(self.model.value)) or self.model.value
             self._is_offering_model = False
 
     def _check_fit(self) -> None:

@@ -181,7 +181,7 @@ class TrainWidget(DockWidget):
         previous = self.model.currentData() or self.session.choices.get("model")
         self.cards = api.list_models()
         self.model.clear()
-        for name, card in self.cards.items():
+        for name, card in sorted(self.cards.items(), key=lambda entry: entry[1].takes_prompts):
             self.model.addItem(f"{card.title} v{card.version}", name)
             self.model.setItemData(
                 self.model.count() - 1, f"{card.title} v{card.version}", Qt.ItemDataRole.ToolTipRole

@@ -1,0 +1,35 @@
+"""The states of a model that is pointed at, for `screenshots.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from screenshot_helpers import Shots, dock, settle, wait_until
+
+from napari_latentseg.sample_data import ultrasound_phantom
+from napari_latentseg.widgets.segment.samples import layer_data_of
+
+__all__ = ["point"]
+
+
+def point(viewer: Any) -> Shots:
+    """Click inside a lesion, correct the answer, accept it."""
+    widget = dock(viewer, "Segment")
+    data, arguments, _ = layer_data_of(ultrasound_phantom())
+    viewer.add_image(data, **arguments)
+    widget.form.model.value = "any-structure"
+    pointing = widget.point_panel.pointing
+    wait_until(lambda: pointing.is_ready)
+    yield "point-ready", widget
+    height, width = data.shape[:2]
+    pointing.layers.pointed.emit([(height * 0.5, width * 0.55)], True)
+    wait_until(lambda: pointing.pending is not None and pointing.pending.answered is not None)
+    settle(0.5)
+    yield "window-point", None
+    widget.point_panel.map_boxes["variance"].click()
+    settle(0.5)
+    yield "window-point-variance", None
+    widget.point_panel.map_boxes["variance"].click()
+    widget.point_panel.accept_button.click()
+    settle(1)
+    yield "point-accepted", widget
