@@ -131,11 +131,25 @@ def dice_text(card: ModelCard, label: str = "Dice ") -> str:
         Such as ``"Dice 0.78 on 78 images"`` or ``"Dice 0.81, base 0.78, on the same 2 cases"``; empty where
         no Dice was measured.
     """
+    if card.takes_prompts:
+        return _click_text(card, label)
     metric = card.headline_metrics
     if metric is None or "dsc" not in metric.values:
         return ""
     noun = "case" if card.lineage else "image"
     return dice_words(metric.values["dsc"], metric.images, metric.base_values.get("dsc"), noun, label)
+
+
+def _click_text(card: ModelCard, label: str) -> str:
+    """The Dice after the first and the last number of clicks, on the first data set."""
+    first_set = [
+        metric for metric in card.metrics if metric.data.split(":")[0] == card.metrics[0].data.split(":")[0]
+    ]
+    if len(first_set) < 2:
+        return ""
+    values = [metric.values["dsc"] for metric in first_set]
+    clicks = [metric.data.rsplit(", ", 1)[-1].removesuffix(" each") for metric in first_set]
+    return f"{label}{values[0]:.2f} after {clicks[0]}, {values[-1]:.2f} after {clicks[-1]}"
 
 
 def dice_words(dsc: float, images: int, base_dsc: float | None, noun: str, label: str = "Dice ") -> str:
