@@ -47,10 +47,11 @@ def test_any_structure_answers_a_click(data_dir: Path) -> None:
     """A mole on skin, a set that it was not trained on: three clicks."""
     from napari_latentseg import Prompts, segment
     from napari_latentseg.data.folders import find_cases
-    from napari_latentseg.inference.click_scores import click_scores, objects_of
+    from napari_latentseg.inference.click_scores import click_scores, objects_of, scored_planes
 
     case = find_cases(data_dir / "ph2")[0]
-    (mask, *_) = objects_of(np.asarray(case.read_mask()) > 0)
+    ((_, plane_mask),) = scored_planes(case)
+    (mask, *_) = objects_of(plane_mask)
     scan = case.read_scan()
 
     def answer(prompts: Prompts, previous: object) -> np.ndarray:
