@@ -12,25 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import shutil
 import tempfile
 from pathlib import Path
 
+from finetune import part
 from napari_latentseg.api import evaluate, finetune
 
 NEAREST = {"ph2": "breast-ultrasound", "kvasir_seg": "breast-ultrasound", "drive": "retina-vessels"}
 STRUCTURE = {"ph2": "mole", "kvasir_seg": "polyp", "drive": "vessel"}
 MOST_SCORED = 60
-
-
-def part(source: Path, names: list[str], out: Path) -> Path:
-    """A folder with some of the pairs of another."""
-    for kind in ("images", "masks"):
-        (out / kind).mkdir(parents=True)
-        for path in sorted((source / kind).iterdir()):
-            if path.stem in names:
-                shutil.copyfile(path, out / kind / path.name)
-    return out
 
 
 def main() -> None:
