@@ -175,3 +175,19 @@ def test_a_model_that_learned_from_several_classes_answers_with_one(
         sources=["readings"],
     )
     assert load_model(folder).card.takes_prompts
+
+
+def test_a_run_that_was_stopped_keeps_its_slices_and_adds_none_twice(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_bright_regions(monkeypatch)
+    run = start(model, volume([8, 8, 8, 8]), Prompts(positive=[(1, 20, 30)]), through=True, samples=3)
+    steps = iter(run)
+    next(steps)
+    next(steps)
+    steps.close()
+    assert list(run) == []
+    result = run.result()
+    assert result is not None
+    assert (result.record.samples, result.record.planes_done) == (3, 2)
+    assert result.record.seconds >= 0

@@ -110,15 +110,18 @@ class PromptRun:
         self.state.plane_indices = range(self._first, self._first + 1)
 
     def __iter__(self) -> Iterator[RunProgress]:
-        if self.state.seconds:
+        state = self.state
+        if state.completed_samples.any():  # a second pass would add the same samples again
             return
         started = time.perf_counter()
-        *_, self.state.input_sha256 = self.state.scan.iter_sha256(self.state.settings.box)
-        answer = self._answer(self._first, self._prompts, None)
-        yield self._add(self._first, answer)
-        if self._through:
-            yield from self._carry_on(answer)
-        self.state.seconds = time.perf_counter() - started
+        try:
+            *_, state.input_sha256 = state.scan.iter_sha256(state.settings.box)
+            answer = self._answer(self._first, self._prompts, None)
+            yield self._add(self._first, answer)
+            if self._through:
+                yield from self._carry_on(answer)
+        finally:
+            state.seconds = time.perf_counter() - started
 
     def finish(self, progress: Progress = no_progress) -> Segmentation:
         """Do all the work that is left, and return the result."""
