@@ -22,7 +22,7 @@ def interpolate_between(
     Parameters
     ----------
     mask_a, mask_b
-        Of the two slices, `(H, W)`. Where one is empty the structure ends on the way: it becomes smaller until
+        Of the two slices, `(H, W)`. Where one is empty, the structure becomes smaller on the way until
         nothing is left.
     fractions
         Where the slices lie, from 0 (that of `mask_a`) to 1 (that of `mask_b`).
@@ -94,7 +94,7 @@ def distances_between(
 
 
 def inside_distance(mask: Mask, spacing: Sequence[float] = (1.0, 1.0)) -> Distances:
-    """The distance of each pixel of a mask to the nearest one outside; outside it the negative one to the mask.
+    """The distance of each pixel to the edge of a mask; negative outside it.
 
     The border of the image is no edge: a structure that reaches it goes on beyond it.
 
