@@ -17,6 +17,7 @@ from .api.files import segment_files as segment_files
 from .api.fit import check_fit as check_fit
 from .api.inference import segment as segment
 from .api.inference import start_run as start_run
+from .api.mask_edits import edit_mask as edit_mask
 from .api.members import train_members as train_members
 from .api.models import compile_model as compile_model
 from .api.models import export_model as export_model

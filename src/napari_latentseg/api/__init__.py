@@ -2,9 +2,9 @@
 
 `inference` segments; `evaluation` scores and calibrates; `training` trains and fine-tunes; `models` finds,
 loads, installs and exports models; `codecs` keeps their codecs; `versions` decides on fine-tuned models;
-`results` writes results; `readers` compares masks of several readers; `fit` tells whether a model was made
-for an image; `batch` and `files` segment many; `cases` lists them for readers; `archive` finds and stores
-series by DICOMweb.
+`results` writes results; `readers` compares masks of several readers; `mask_edits` corrects masks without a
+brush; `fit` tells whether a model was made for an image; `batch` and `files` segment many; `cases` lists them
+for readers; `archive` finds and stores series by DICOMweb.
 Importing them loads neither torch nor Qt: a function imports what it needs when it is called, after the cheap
 checks.
 """
@@ -19,6 +19,7 @@ from napari_latentseg.api.evaluation import calibrate, evaluate
 from napari_latentseg.api.files import segment_files
 from napari_latentseg.api.fit import check_fit
 from napari_latentseg.api.inference import segment, start_run
+from napari_latentseg.api.mask_edits import edit_mask
 from napari_latentseg.api.members import train_members
 from napari_latentseg.api.models import (
     compile_model,
@@ -59,6 +60,7 @@ __all__ = [
     "compile_model",
     "consensus",
     "discard_model",
+    "edit_mask",
     "evaluate",
     "evaluate_reconstruction",
     "export_model",

@@ -20,6 +20,7 @@ from napari_latentseg.cli import (
     cases_command,
     codecs_commands,
     compare_command,
+    edit_command,
     evaluate_command,
     finetune_commands,
     models_commands,
@@ -62,6 +63,7 @@ cases_command.register(app)
 scan_commands.register(app)
 review_commands.register(app)
 compare_command.register(app)
+edit_command.register(app)
 train_commands.register(app)
 finetune_commands.register(app)
 calibrate_commands.register(app)
