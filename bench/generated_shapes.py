@@ -1,8 +1,10 @@
 """Generated images of shapes, from which a model learns to follow prompts whatever the image is.
 
     python bench/generated_shapes.py OUT --count 2000
+    python bench/generated_shapes.py OUT --count 2000 --kind regions
 
-Each image holds smooth shapes of any size, brightness, texture, blur and colour; a third of them are nested.
+Each image of `shapes` holds smooth shapes of any size, brightness, texture, blur and colour; a third of them
+are nested. Each image of `regions` is tiled by regions that touch, as organs do, of which two are labelled.
 Labels: 1 the rim of a nested shape, 2 its core, 3 a shape of one part. Random images in place of real ones as
 in Billot et al., "SynthSeg", Medical Image Analysis 2023: what never repeats cannot be learned by heart.
 """
@@ -19,6 +21,7 @@ from skimage import io
 
 SIZE = 160
 RIM, CORE, PLAIN = 1, 2, 3
+LEAST_CONTRAST = 0.1  # to neighbouring regions, of the range of brightness: what nobody sees cannot be taught
 SMALLEST = 30  # pixels of a shape: a click on less tells nothing
 
 Array = NDArray[np.float64]
@@ -89,6 +92,55 @@ def generate(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.ui
     return colours(degrade(grey, rng), rng), labels
 
 
+def tiles(rng: np.random.Generator) -> NDArray[np.int64]:
+    """Regions that fill the image: cells around random points, with warped edges, some of them joined."""
+    count = int(rng.integers(5, 26))
+    points = rng.uniform(-20, SIZE + 20, (count, 2))
+    rows, columns = np.mgrid[:SIZE, :SIZE].astype(float)
+    for field in (rows, columns):
+        field += rng.uniform(2, 9) * smooth_noise(rng, rng.uniform(5, 14))
+    distances = (rows[..., None] - points[:, 0]) ** 2 + (columns[..., None] - points[:, 1]) ** 2
+    joined = np.where(rng.random(count) < 0.3, rng.integers(0, count, count), np.arange(count))
+    return np.asarray(joined[distances.argmin(axis=-1)])
+
+
+def stands_out(cells: NDArray[np.int64], cell: int, levels: Array) -> bool:
+    """Whether a region differs in brightness from all that touch it."""
+    mask = cells == cell
+    neighbours = np.unique(cells[ndimage.binary_dilation(mask, iterations=2) & ~mask])
+    return bool(np.all(np.abs(levels[neighbours] - levels[cell]) > LEAST_CONTRAST))
+
+
+def generate_regions(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """An image `(SIZE, SIZE, 3)` of regions that touch, and its label map."""
+    cells = tiles(rng)
+    levels = rng.uniform(0, 1, cells.max() + 1)
+    grey = np.zeros((SIZE, SIZE))
+    for cell in np.unique(cells):
+        mask = cells == cell
+        grey[mask] = levels[cell] + (rng.uniform(0, 0.12) * texture(rng))[mask]
+    labels = np.zeros((SIZE, SIZE), np.uint8)
+    chosen = rng.permutation([cell for cell in np.unique(cells) if stands_out(cells, cell, levels)])
+    for cell, is_nested in zip(chosen, (True, False)):  # noqa: B905  there may be fewer than two
+        region = largest_part(cells == cell)
+        if region.sum() < SMALLEST:
+            continue
+        labels[region] = PLAIN
+        depth = ndimage.distance_transform_edt(region)
+        core = largest_part(depth > rng.uniform(0.25, 0.6) * depth.max())
+        if is_nested and core.sum() >= SMALLEST:
+            contrast = rng.choice([-1, 1]) * rng.uniform(0.15, 0.6)
+            grey[core] = levels[cell] + contrast + (rng.uniform(0, 0.12) * texture(rng))[core]
+            labels[region] = RIM
+            labels[core] = CORE
+    grey = ndimage.gaussian_filter(grey, rng.uniform(0.3, 2.0))
+    if rng.random() < 0.5:  # few voxels to an object, as in crops of nodules and in cardiac slices
+        factor = rng.uniform(0.3, 0.7)
+        coarse = ndimage.zoom(grey, factor, order=1)
+        grey = ndimage.zoom(coarse, SIZE / np.array(coarse.shape), order=int(rng.choice([1, 3])))
+    return colours(degrade(grey, rng), rng), labels
+
+
 def degrade(grey: Array, rng: np.random.Generator) -> Array:
     """Blur, speckle and noise, as scanners have; in [0, 1]."""
     grey = ndimage.gaussian_filter(grey, rng.uniform(0, 1.2))
@@ -118,11 +170,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", choices=["shapes", "regions"], default="shapes")
     given = parser.parse_args()
     for name in ("images", "masks"):
         (given.out / name).mkdir(parents=True, exist_ok=True)
     for number in range(given.count):
-        image, labels = generate(np.random.default_rng([given.seed, number]))
+        draw = generate_regions if given.kind == "regions" else generate
+        image, labels = draw(np.random.default_rng([given.seed, number]))
         for name, array in (("images", image), ("masks", labels)):
             io.imsave(given.out / name / f"shape_{number:05d}.png", array, check_contrast=False)
 

@@ -61,6 +61,12 @@ def train(
     download: Annotated[
         bool, typer.Option("--download", help="Allow the codec to be downloaded from the hub.")
     ] = False,
+    begin_from: Annotated[
+        str | None,
+        typer.Option(
+            help="A model of the same method, settings and codec whose weights the training begins with."
+        ),
+    ] = None,
     pretrained_unet: Annotated[
         Path | None,
         typer.Option(
@@ -151,6 +157,7 @@ def train(
         "member_parts": member_parts,
         "member_training": None if member_epochs is None else {"epochs": member_epochs},
         "accumulate": accumulate,
+        "begin_from": begin_from,
         "pretrained_unet": None if pretrained_unet is None else str(pretrained_unet),
     }
     if members_of is not None:
@@ -158,7 +165,8 @@ def train(
             {
                 "--config": config, "--epochs": epochs, "--member-parts": member_parts, "--classes": classes,
                 "--labels": labels, "--readers": readers, "--split": split or None, "--select-on": select_on,
-                "--pretrained-unet": pretrained_unet, "--perceptual": perceptual or None,
+                "--pretrained-unet": pretrained_unet, "--begin-from": begin_from,
+                "--perceptual": perceptual or None,
                 "--class-texts": class_texts,
             }
         )  # fmt: skip

@@ -60,6 +60,9 @@ class PromptedMappingConfig(MatchingConfig):
     invert, grey
         Shares of the training images whose values are inverted, and whose colours are taken away, so that an
         answer depends on edges rather than on what is bright in one modality.
+    single_share
+        Share of the classes with several objects of which one object alone is meant, and not all of them. Of
+        an answer only what is pointed at is kept, so 1 teaches what is used.
     """
 
     levels: tuple[Level, ...] = ("out",)
@@ -70,6 +73,7 @@ class PromptedMappingConfig(MatchingConfig):
     readings: int = Field(1, ge=1, le=16)
     invert: float = Field(0.0, ge=0, le=1)
     grey: float = Field(0.0, ge=0, le=1)
+    single_share: float = Field(0.5, ge=0, le=1)
 
 
 class PromptedMapping(Method):
@@ -235,7 +239,7 @@ class PromptedMapping(Method):
             class_masks = batch.masks[i].cpu().numpy() > 0.5
             if batch.annotated is not None:
                 class_masks = class_masks[batch.annotated[i].cpu().numpy()]
-            mask = choose_object(class_masks, rng)
+            mask = choose_object(class_masks, rng, self.config.single_share)
             view = view_around(mask, rng)
             with torch.autocast(batch.images.device.type, enabled=False):
                 grid = _sampling_grid(view, mask.shape[0]).to(batch.images.device)

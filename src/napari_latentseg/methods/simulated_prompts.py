@@ -22,7 +22,6 @@ its size, smaller than most objects. Chosen by hand."""
 
 _NEIGHBOURS = np.ones((3, 3))
 _SMALLEST_OBJECT = 12  # pixels at working size; less has lost its shape
-_OBJECT_SHARE = 0.5  # of the masks with several objects, of which one alone is meant
 _BOX_SHARE = 0.3  # of the prompts begin with a box in place of a click
 _BOX_JITTER = 0.1  # of the sides: people draw no tight boxes
 _DEEP_SHARE = 0.5  # of the clicks at the deepest point; the others anywhere inside, as people click
@@ -43,7 +42,9 @@ class ObjectView:
     side: float
 
 
-def choose_object(masks: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+def choose_object(
+    masks: NDArray[np.bool_], rng: np.random.Generator, single_share: float = 0.5
+) -> NDArray[np.bool_]:
     """What is meant: a class, or one connected object of it.
 
     Parameters
@@ -52,6 +53,8 @@ def choose_object(masks: NDArray[np.bool_], rng: np.random.Generator) -> NDArray
         Of the annotated classes, `(K, H, W)`.
     rng
         Draws.
+    single_share
+        Share of the classes with several objects of which one object alone is meant.
 
     Returns
     -------
@@ -65,7 +68,7 @@ def choose_object(masks: NDArray[np.bool_], rng: np.random.Generator) -> NDArray
     components, _ = ndimage.label(mask, _NEIGHBOURS)
     sizes = np.bincount(components.ravel())[1:]
     large = np.flatnonzero(sizes >= _SMALLEST_OBJECT) + 1
-    if len(large) < 2 or rng.random() > _OBJECT_SHARE:
+    if len(large) < 2 or rng.random() > single_share:
         return mask
     chosen: NDArray[np.bool_] = components == rng.choice(large)
     return chosen

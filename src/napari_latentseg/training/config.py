@@ -204,6 +204,9 @@ class TrainingConfig(FrozenModel):
     pretrained_unet
         For SDSeg: the checkpoint of a latent diffusion model whose U-Net the training begins from, as a path;
         in the paper's code that of LSUN churches. Empty to begin at random.
+    begin_from
+        The name or the folder of a model of the same method, settings and codec whose weights the training
+        begins with, in place of random and published ones. Empty to begin anew.
     perceptual
         Files of the network of the perceptual term, which guided latent diffusion has where
         `settings.perceptual_weight` is not 0: torchvision's VGG16, and the weights of lpips.
@@ -269,6 +272,7 @@ class TrainingConfig(FrozenModel):
     augment_variants: int = Field(0, ge=0)
     published_weights: str = ""
     pretrained_unet: str = ""
+    begin_from: str = ""
     perceptual: tuple[str, ...] = ()
     published_rate: float = Field(1.0, gt=0, le=1)
     precision: Literal["float32", "bfloat16", "auto"] = "float32"

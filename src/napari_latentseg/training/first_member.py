@@ -39,7 +39,13 @@ def model_config(folder: Path, card: ModelCard, changes: dict[str, Any]) -> Trai
     fields = {name: value for name, value in _training(folder).items() if name in TrainingConfig.model_fields}
     split = dict(fields.get("split", {})) | {"lists": [], "select_on": "validation", "of_model": str(folder)}
     # what the first member began from is in its weights
-    taken = {"split": split, "member_parts": "predictor", "pretrained_unet": "", "perceptual": []}
+    taken = {
+        "split": split,
+        "member_parts": "predictor",
+        "pretrained_unet": "",
+        "perceptual": [],
+        "begin_from": "",
+    }
     try:
         return TrainingConfig.model_validate(fields | {"settings": card.settings} | taken | changes)
     except ValidationError as error:

@@ -25,8 +25,10 @@ from napari_latentseg.methods.registry import method_class
 from napari_latentseg.models.card import NAME_PATTERN, MetricRecord, ModelCard, TrainingData, read_card
 from napari_latentseg.models.folder import Model, check_member_parts, save_model_folder
 from napari_latentseg.models.layout import REPLAY_FILE, SPLIT_FILE, WEIGHTS_FILE
+from napari_latentseg.models.split import Split
 from napari_latentseg.models.update_card import update_card
 from napari_latentseg.models.variant import variant_text
+from napari_latentseg.training.begin_from import read_initial_model
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.click_judging import ClickJudging
 from napari_latentseg.training.config import TrainingConfig
@@ -150,7 +152,7 @@ class TrainingJob:
         except ValidationError as error:
             field, why = first_validation_error(error)
             raise BadInput(f"{config.method} settings, {field}", why, "correct that field") from error
-        self.first = first
+        self.first, self.initial_model = first, read_initial_model(config, spec)
         if config.members > 1:
             check_member_parts("member_parts", method_class(config.method), config.member_parts, "use 'all'")
         self._identity = {
@@ -158,6 +160,8 @@ class TrainingJob:
             "name": self.name,
             "codec": spec.sha256 if spec else None,
         } | ({} if first is None else {"first": first.card.files[WEIGHTS_FILE]})
+        if self.initial_model is not None:
+            self._identity["begin_from"] = self.initial_model.card.files[WEIGHTS_FILE]
         if resume:
             state = read_state(self.checkpoint.folder)
             check_same_training(self._identity, state.get("identity", {}), self.checkpoint.folder)
@@ -173,6 +177,8 @@ class TrainingJob:
 
         data = read_dataset(self.folders, self.config, progress)
         try:
+            if self.initial_model is not None:
+                self.initial_model.check_validation(data.split().validation)
             yield from self._train(data, image_count)
         finally:
             data.close()
@@ -188,7 +194,8 @@ class TrainingJob:
         members = MemberTraining(
             self.config, data, self.codec, self.compute, self.should_stop, self.checkpoint, self._identity,
             self.processes, self.on_progress,
-            *(() if self.first is None else (self.first.method, kept_epoch(self.first.folder))),
+            *((None, 0) if self.first is None else (self.first.method, kept_epoch(self.first.folder))),
+            self.initial_model,
         )  # fmt: skip
         yield from members.run(resume=self.resume)
         if len(members.trained_methods) < (1 if self.first is None else 2):
@@ -199,6 +206,8 @@ class TrainingJob:
         datasets = [d.without(data.left_out) for d in find_datasets(self.folders, self.config)]
         if not (members.was_finished and self._has_own_model()):
             records = training_data_records(datasets, data, self.config)
+            if self.initial_model is not None:
+                records = self.initial_model.records_with(records)
             self._write_model(members, data, records, member_dsc)
             if not members.stopped:
                 with suppress(BadInput):  # without it the judging cannot be resumed, which is no harm
@@ -234,6 +243,7 @@ class TrainingJob:
                 | {
                     "published_weights": Path(self.config.published_weights).name,
                     "pretrained_unet": Path(self.config.pretrained_unet).name,
+                    "begin_from": self.initial_model and name_and_version(self.initial_model.card),
                     "split": split_record(self.config),
                     "perceptual": [Path(file).name for file in self.config.perceptual],
                     "run": self._run_record(members),
@@ -241,7 +251,7 @@ class TrainingJob:
             ),
             "training_log.csv": training_log(members.events),
             "training_curve.png": training_curve(members.events),
-            SPLIT_FILE: as_json(data.split().to_json()),
+            SPLIT_FILE: as_json(self._split(data).to_json()),
         }
         first_member, *other_members = members.trained_methods
         can_be_taught = type(first_member).fine_tune_spec is not Method.fine_tune_spec
@@ -356,6 +366,10 @@ class TrainingJob:
             limits=card_config.limits,
             unjudged=_UNJUDGED,
         )
+
+    def _split(self, data: Dataset) -> Split:
+        """What the weights have learnt from, also before this training."""
+        return data.split() if self.initial_model is None else data.split().joined(self.initial_model.split)
 
     def _classes(self) -> tuple[ClassInfo, ...]:
         """The classes of the model; of one that is pointed at, one for whatever it is pointed at."""

@@ -18,6 +18,7 @@ from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import build_method
+from napari_latentseg.training.begin_from import InitialModel
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset, bootstrap_images
@@ -52,6 +53,8 @@ class MemberTraining:
         The first member, where it is trained already: the others get a predictor on its conditioner.
     first_epoch
         The epoch of its weights, for the card.
+    initial_model
+        Whose weights each member begins with; None to begin anew.
 
     Attributes
     ----------
@@ -81,6 +84,7 @@ class MemberTraining:
     on_progress: Callable[[TrainMemory | TrainProgress], None] = lambda event: None
     first: Method | None = None
     first_epoch: int = 0
+    initial_model: InitialModel | None = None
     trained_methods: list[Method] = field(init=False, default_factory=list)
     best_epochs: list[int] = field(init=False, default_factory=list)
     seeds: list[int] = field(init=False, default_factory=list)
@@ -116,7 +120,7 @@ class MemberTraining:
             trainer = Trainer(
                 config, self._data_of(config, first_member), self.codec, self.compute, self.should_stop,
                 self.checkpoint if self.processes.is_main else None, snapshot, self.processes,
-                partial(self._report_progress, number), first_member,
+                partial(self._report_progress, number), first_member, self.initial_model,
             )  # fmt: skip
             snapshot = None
             self.checkpoint.common = self._common_state(identity)

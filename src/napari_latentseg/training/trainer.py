@@ -18,6 +18,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.pipeline import computed_ahead
 from napari_latentseg.methods.base import Batch, Method, Stage
 from napari_latentseg.methods.registry import build_method
+from napari_latentseg.training.begin_from import InitialModel
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import (
@@ -82,6 +83,8 @@ class Trainer:
     first_member
         A trained member whose conditioner is used as it is, so that the predictor alone is trained; None to
         train everything.
+    initial_model
+        Whose weights the training begins with; None to begin anew.
 
     Attributes
     ----------
@@ -107,6 +110,7 @@ class Trainer:
     processes: Processes = ONE_PROCESS
     on_progress: Callable[[TrainMemory | TrainProgress], None] = lambda event: None
     first_member: Method | None = None
+    initial_model: InitialModel | None = None
     method: Method = field(init=False)
     validation: Validation = field(init=False)
     best_dsc: float | None = field(init=False, default=None)
@@ -121,8 +125,11 @@ class Trainer:
         self.method = build_method(self.config.method, self.codec, self.config.settings)
         self._check_configuration()
         if self.first_member is None:
-            load_pretrained_weights(self.method, self.config.published_weights)
-            load_pretrained_unet(self.method, self.config.pretrained_unet)
+            if self.initial_model is None:
+                load_pretrained_weights(self.method, self.config.published_weights)
+                load_pretrained_unet(self.method, self.config.pretrained_unet)
+            else:
+                self.initial_model.load_into(self.method)
             load_perceptual_network(self.method, self.config.perceptual)
         else:
             self.method.share_conditioning(self.first_member)
