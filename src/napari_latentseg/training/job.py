@@ -194,8 +194,9 @@ class TrainingJob:
         members = MemberTraining(
             self.config, data, self.codec, self.compute, self.should_stop, self.checkpoint, self._identity,
             self.processes, self.on_progress,
-            *((None, 0) if self.first is None else (self.first.method, kept_epoch(self.first.folder))),
-            self.initial_model,
+            first=None if self.first is None else self.first.method,
+            first_epoch=0 if self.first is None else kept_epoch(self.first.folder),
+            initial_model=self.initial_model,
         )  # fmt: skip
         yield from members.run(resume=self.resume)
         if len(members.trained_methods) < (1 if self.first is None else 2):
