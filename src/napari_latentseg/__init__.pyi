@@ -5,6 +5,7 @@ from .api.batch import BatchReport as BatchReport
 from .api.batch import batch as batch
 from .api.cases import compare_readings as compare_readings
 from .api.cases import list_cases as list_cases
+from .api.click_evaluation import evaluate_clicks as evaluate_clicks
 from .api.codecs import add_codec as add_codec
 from .api.codecs import check_codec as check_codec
 from .api.codecs import find_codec as find_codec
@@ -58,6 +59,8 @@ from .core.scan import Scan as Scan
 from .core.segmentation import Segmentation as Segmentation
 from .errors import BadInput as BadInput
 from .errors import Cancelled as Cancelled
+from .evaluation.click_report import ClickedObject as ClickedObject
+from .evaluation.click_report import ClickReport as ClickReport
 from .evaluation.compare import Comparison as Comparison
 from .evaluation.compare import compare as compare
 from .evaluation.consensus import Consensus as Consensus

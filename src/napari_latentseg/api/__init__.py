@@ -14,6 +14,7 @@ from __future__ import annotations
 from napari_latentseg.api.archive import find_in_archive, retrieve_from_archive, store_in_archive
 from napari_latentseg.api.batch import batch
 from napari_latentseg.api.cases import compare_readings, list_cases
+from napari_latentseg.api.click_evaluation import evaluate_clicks
 from napari_latentseg.api.codecs import add_codec, check_codec, find_codec, list_codecs, remove_codec
 from napari_latentseg.api.evaluation import calibrate, evaluate
 from napari_latentseg.api.files import segment_files
@@ -62,6 +63,7 @@ __all__ = [
     "discard_model",
     "edit_mask",
     "evaluate",
+    "evaluate_clicks",
     "evaluate_reconstruction",
     "export_model",
     "find_codec",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_latentseg.models.split import Split
     from napari_latentseg.models.store import LocatedModel
 
-__all__ = ["annotated_images", "cases_by_part"]
+__all__ = ["annotated_images", "cases_by_part", "images_with_masks"]
 
 
 def annotated_images(
@@ -78,6 +78,40 @@ def annotated_images(
     if not cases:
         raise BadInput(data, f"holds none of the validation images of {model.card.name}", remedy)
     return all_cases, cases, split
+
+
+def images_with_masks(
+    model: Model | LocatedModel, data: str | Path, subset: str, on_note: Callable[[str], None]
+) -> tuple[list[Case], Split]:
+    """The images of a subset of a folder whatever their labels mean, and the split of the model.
+
+    Parameters
+    ----------
+    model, data, on_note
+        As for `annotated_images`.
+    subset
+        ``"all"`` or ``"validation"``.
+
+    Raises
+    ------
+    BadInput
+        If the folder holds none.
+    """
+    from napari_latentseg.annotations.annotated_folder import read_annotated_folder
+    from napari_latentseg.errors import BadInput
+    from napari_latentseg.models.split import read_split
+
+    if subset not in ("all", "validation"):
+        raise BadInput("subset", f"{subset!r} is not known", "use all or validation")
+    annotated = read_annotated_folder(as_path("data", data))
+    for note in annotated.notes:
+        on_note(note)
+    split = read_split(model.folder)
+    cases = annotated.cases if subset == "all" else _validation_cases(annotated.cases, split)
+    if not cases:
+        remedy = "give the data it was trained on"
+        raise BadInput(data, f"holds none of the validation images of {model.card.name}", remedy)
+    return list(cases), split
 
 
 def _listed_cases(cases: Sequence[Case], subset: str, lists: str | Path | Iterable[str | Path]) -> list[Case]:

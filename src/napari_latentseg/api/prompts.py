@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.store import LocatedModel
 
-__all__ = ["check_acquired", "check_prompts", "start_prompt_run"]
+__all__ = ["check_acquired", "check_prompts", "check_takes_prompts", "start_prompt_run"]
 
 
 def start_prompt_run(
@@ -100,13 +100,24 @@ def check_prompts(card: ModelCard, prompts: Prompts, settings: InferenceSettings
 
     if not isinstance(prompts, Prompts):
         raise BadInput("prompts", f"{shown(prompts)} is no Prompts", "write Prompts(positive=[(y, x)])")
-    if not card.takes_prompts:
-        remedy = "choose a model that takes some, such as any-structure, or leave them out"
-        raise BadInput(f"model {card.name!r}", "takes no prompts", remedy)
+    check_takes_prompts(card)
     if settings.slices is not None:
         raise BadInput("slices", "are chosen by the prompts", "leave them out")
     if settings.tolerance is not None:
         raise BadInput("tolerance", "is for runs without prompts", "leave it out")
+
+
+def check_takes_prompts(card: ModelCard) -> None:
+    """Refuse a model that cannot be pointed at.
+
+    Raises
+    ------
+    BadInput
+        If it takes no prompts.
+    """
+    if not card.takes_prompts:
+        remedy = "choose a model that takes some, such as any-structure, or leave them out"
+        raise BadInput(f"model {card.name!r}", "takes no prompts", remedy)
 
 
 def check_acquired(plane: str) -> None:

@@ -15,6 +15,7 @@ from napari_latentseg.cli.console import (
     print_table,
     progress_bar,
 )
+from napari_latentseg.cli.evaluation_clicks import check_scored_by_clicks, one_number, print_clicks
 from napari_latentseg.cli.evaluation_events import event_progress, print_note_event
 from napari_latentseg.cli.evaluation_lines import print_evaluation
 from napari_latentseg.cli.options import (
@@ -37,7 +38,7 @@ from napari_latentseg.cli.options import (
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
-    from napari_latentseg.evaluation.report import EvaluationReport, ReconstructionReport
+    from napari_latentseg.evaluation.report import EvaluationReport
 
 __all__ = ["register"]
 
@@ -108,6 +109,17 @@ def evaluate(
             help="Also write the results of the ten images with the lowest Dice, with their reference masks.",
         ),
     ] = None,
+    clicks: Annotated[
+        int | None,
+        typer.Option(
+            help="Of a model that is pointed at: most clicks on an object, 5 where not given. It is always"
+            " scored by the clicks of a simulated person."
+        ),
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(help="Of a model that is pointed at: most images, chosen evenly; all where not given."),
+    ] = None,
     reconstruction: Annotated[
         bool,
         typer.Option(
@@ -145,6 +157,7 @@ def evaluate(
     An image that cannot be used is left out with the reason, and the exit code is 3.
     """
     from napari_latentseg import api
+    from napari_latentseg.evaluation.click_report import ClickReport
     from napari_latentseg.evaluation.report import ReconstructionReport
     from napari_latentseg.utils.atomic import atomic_path, check_output_file, ensure_writable_folder
 
@@ -160,25 +173,47 @@ def evaluate(
         why = "gives no scores of images to compare"
         raise BadInput("reconstruction", why, "leave out --against, --patients, --report and --worst-images")
     use_threads(threads)
+    is_pointed_at = api.locate_model(model).card.takes_prompts and not reconstruction
+    if is_pointed_at:
+        check_scored_by_clicks(
+            {
+                "--sampling": sampling, "--threshold": threshold, "--protocol": protocol,
+                "--stability": stability, "--objects": objects, "--readers": readers, "--against": against,
+                "--patients": patients, "--report": page, "--worst-images": worst_images, "--split": split,
+                "--labels": labels, "--precision": precision,
+            }
+        )  # fmt: skip
+    elif clicks is not None or images is not None:
+        why = "are for a model that is pointed at, such as any-structure"
+        raise BadInput("--clicks and --images", why, "leave them out")
     is_silent = quiet or as_json or events
     with progress_bar("scoring", quiet=is_silent) as show_progress:
         progress = event_progress() if events else show_progress
         on_note = print_note_event if events else lambda text: print_line(text, quiet=is_silent)
-        images: dict[str, Any] = {
-            "device": device, "subset": subset, "split": split or None, "labels": labels,
-            "codec": codec, "on_note": on_note,
+        common: dict[str, Any] = {
+            "device": device, "subset": subset, "codec": codec, "on_note": on_note, "progress": progress,
         }  # fmt: skip
-        report: EvaluationReport | ReconstructionReport
-        if reconstruction:
+        chosen: dict[str, Any] = {"split": split or None, "labels": labels}
+        report: EvaluationReport | ReconstructionReport | ClickReport
+        if is_pointed_at:
+            report = api.evaluate_clicks(
+                model,
+                data,
+                clicks=5 if clicks is None else clicks,
+                images=images,
+                samples=one_number(samples),
+                **common,
+            )
+        elif reconstruction:
             report = api.evaluate_reconstruction(
-                model, data, precision=precision or "float32", progress=progress, **images
+                model, data, precision=precision or "float32", **chosen, **common
             )
         else:
             report = api.evaluate(
                 model, data, samples=_parse_samples(samples), source=sampling, seed=seed, threshold=threshold,
                 protocol=protocol, stability=stability, objects=objects, readers=readers,
                 against=against, patients=patients, report=page, worst_images=worst_images,
-                precision=precision, progress=progress, **images,
+                precision=precision, **chosen, **common,
             )  # fmt: skip
     if out is not None:
         ensure_writable_folder(out.absolute().parent)
@@ -186,6 +221,8 @@ def evaluate(
             temporary.write_text(json_text(report.to_json(), indent=2) + "\n", "utf-8")
     if as_json:
         print_json(report.to_json())
+    elif isinstance(report, ClickReport):
+        print_clicks(report, quiet=is_silent)
     elif isinstance(report, ReconstructionReport):
         print_table(report.rows(), quiet=is_silent)
     else:

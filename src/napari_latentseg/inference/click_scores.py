@@ -16,12 +16,16 @@ from scipy import ndimage
 
 from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.data.cases import Case
+from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.bootstrap import Bootstrap, column_means
+from napari_latentseg.evaluation.click_report import ClickedObject, ClickReport
 from napari_latentseg.evaluation.metrics import dice
+from napari_latentseg.evaluation.report import EvaluatedModel, LeftOut
 from napari_latentseg.inference.prompt_session import PromptSession
 from napari_latentseg.methods.simulated_prompts import deepest_point
 from napari_latentseg.models.card import MetricRecord
 from napari_latentseg.models.folder import Model
+from napari_latentseg.models.split import Split
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.utils.device import Compute
 
@@ -36,6 +40,7 @@ CLICKS = (1, 3, 5)
 """After how many clicks the Dice is reported."""
 
 _SMALLEST = 20  # pixels of an object in the file; less is often a fault of the mask
+_REACHED = 0.9  # Dice from which tools are compared by the number of clicks
 _MOST_OBJECTS = 3  # of a class in an image, the largest: an image of a hundred nuclei is no hundred images
 
 
@@ -103,6 +108,8 @@ class ClickScores:
         Images with masks.
     samples
         Of each answer; the mask is that of their mean.
+    clicks
+        Most clicks on an object.
 
     Attributes
     ----------
@@ -110,26 +117,85 @@ class ClickScores:
         For each object the name of its image.
     scores
         For each object the Dice after each click.
+    left_out
+        The images that could not be used.
     """
 
     model: Model
     compute: Compute
     cases: Sequence[Case]
     samples: int
+    clicks: int = max(CLICKS)
     images: list[str] = field(default_factory=list)
     scores: list[list[float]] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
     def run(self) -> Iterator[float]:
-        """Score one object after the other; yields the fraction of the images that is done."""
+        """Score one object after the other; yields the fraction of the images that is done.
+
+        Raises
+        ------
+        BadInput
+            If no image can be used; the reason is that of the first.
+        """
+        first_error: BadInput | None = None
         for number, case in enumerate(self.cases):
-            planes = self.model.card.preprocess.planes(case.read_scan())
-            for index, mask in scored_planes(case):
-                image = np.ascontiguousarray(planes[index].transpose(2, 0, 1))
-                session = PromptSession(self.model, image, self.compute)
-                for object_mask in objects_of(mask):
-                    self.images.append(case.name)
-                    self.scores.append(click_scores(self._answer_of(session), object_mask))
+            try:
+                for _ in self._score(case):
                     yield number / len(self.cases)
+            except BadInput as error:
+                first_error = first_error or error
+                self.left_out.append(LeftOut(name=case.name, reason=str(error)))
+        if first_error is not None and not self.scores:
+            raise first_error
+
+    def _score(self, case: Case) -> Iterator[None]:
+        """Score the objects of an image, one after the other."""
+        planes = self.model.card.preprocess.planes(case.read_scan())
+        for index, mask in scored_planes(case):
+            if mask.shape != planes[index].shape[:2]:
+                raise BadInput(case.name, "image and mask differ in size", "correct one of them")
+            image = np.ascontiguousarray(planes[index].transpose(2, 0, 1))
+            session = PromptSession(self.model, image, self.compute)
+            for object_mask in objects_of(mask):
+                scores = click_scores(self._answer_of(session), object_mask, self.clicks)
+                self.images.append(case.name)
+                self.scores.append(scores)
+                yield
+
+    def report(self, split: Split) -> ClickReport:
+        """The means over objects, and each object.
+
+        Parameters
+        ----------
+        split
+            Of the model: the training images among the scored ones are counted.
+
+        Raises
+        ------
+        BadInput
+            If no object was scored.
+        """
+        if not self.scores:
+            raise BadInput("masks", f"hold no object of {_SMALLEST} pixels", "give masks that hold some")
+        card, values = self.model.card, np.array(self.scores)
+        scored = set(self.images)
+        bootstrap = Bootstrap(self.images)  # the objects of an image are not independent
+        return ClickReport(
+            model=EvaluatedModel(name=card.name, version=card.version, method=card.method_title),
+            samples=self.samples,
+            image_count=len(scored),
+            object_count=len(values),
+            training_count=sum(split.part_of(c) == "train" for c in self.cases if c.name in scored),
+            dsc=tuple(values.mean(axis=0).tolist()),
+            intervals=tuple(bootstrap.intervals(values, column_means)) if bootstrap.is_possible else None,
+            reached=float((values >= _REACHED).any(axis=1).mean()),
+            objects=tuple(
+                ClickedObject(image=image, dsc=tuple(scores))
+                for image, scores in zip(self.images, self.scores, strict=True)
+            ),
+            left_out=tuple(self.left_out),
+        )
 
     def records(self, data: str) -> list[MetricRecord]:
         """The figures for a card, after 1, 3 and 5 clicks; none where there was no object.

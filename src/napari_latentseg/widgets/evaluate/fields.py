@@ -144,7 +144,11 @@ class EvaluationFields(QWidget):
         chosen = chosen or str(self.model.currentData() or "")
         other = str(self.against.currentData() or "")
         versions = [item for entry in entries for item in reversed(entry.versions)]
-        self._cards = {str(version.folder): card for version, card in versions}
+        self._cards = {
+            str(version.folder): card
+            for version, card in versions
+            if not card.takes_prompts  # scored by clicks, which have no page: on the command line
+        }
         titles = {folder: f"{card.title} v{card.version}" for folder, card in self._cards.items()}
         for combo, first in ((self.model, {}), (self.against, {"": "no other model"})):
             combo.blockSignals(True)

@@ -1,0 +1,102 @@
+"""`evaluate` of a model that is pointed at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.helpers.pointing import disc_answer, make_prompted_model
+
+from napari_latentseg import evaluate_clicks
+from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.prompt_session import PromptSession
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def model(make_tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Answers a disc of 8 pixels around each click."""
+    monkeypatch.setattr(PromptSession, "answer", disc_answer)
+    return make_prompted_model(make_tiny_model)
+
+
+@pytest.fixture
+def discs(tmp_path: Path) -> Path:
+    """Two images of discs: one that a click finds, and one that is larger."""
+    rows, columns = np.mgrid[:64, :64]
+    for part in ("images", "masks"):
+        (tmp_path / "discs" / part).mkdir(parents=True)
+    for name, radius in (("small", 8), ("large", 20)):
+        mask = (rows - 32) ** 2 + (columns - 32) ** 2 < radius**2
+        Image.fromarray((60 + 120 * mask).astype(np.uint8)).save(tmp_path / f"discs/images/{name}.png")
+        Image.fromarray((255 * mask).astype(np.uint8)).save(tmp_path / f"discs/masks/{name}.png")
+    return tmp_path / "discs"
+
+
+def test_each_click_is_scored(model: Path, discs: Path) -> None:
+    report = evaluate_clicks(model, discs, clicks=3, samples=1)
+    scores = {scored.image: scored.dsc for scored in report.objects}
+    assert report.image_count == report.object_count == 2
+    assert scores["small"] == (1.0, 1.0, 1.0)
+    small, large = 8**2, 20**2  # areas but for pi
+    assert scores["large"][0] == pytest.approx(2 * small / (small + large), abs=0.02)
+    assert scores["large"][0] < scores["large"][1] < scores["large"][2]
+    assert report.dsc == pytest.approx(np.mean(list(scores.values()), axis=0))
+    assert report.reached == 0.5
+    assert report.training_count == 0
+    assert report.intervals is not None
+    assert all(low <= dsc <= high for (low, high), dsc in zip(report.intervals, report.dsc, strict=True))
+
+
+def test_the_command_prints_a_line_for_each_click(cli: Run, model: Path, discs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "clicks.json"
+    result = cli("evaluate", "-m", model, "--data", discs, "--clicks", 2, "-n", 1, "--out", out)
+    assert result.code == 0
+    assert [line.split()[0] for line in result.out.splitlines()[:3]] == ["clicks", "1", "2"]
+    assert "2 objects of 2 images, 1 sample each; 50% reached a Dice of 0.9" in result.out
+    assert len(json.loads(out.read_text())["objects"]) == 2
+
+
+def test_fewer_images_are_chosen_evenly(model: Path, discs: Path) -> None:
+    report = evaluate_clicks(model, discs, clicks=1, samples=1, images=1)
+    assert [scored.image for scored in report.objects] == ["large"]
+
+
+def test_an_image_whose_mask_differs_in_size_is_left_out(model: Path, discs: Path) -> None:
+    Image.fromarray(np.full((30, 64), 255, np.uint8)).save(discs / "masks" / "large.png")
+    report = evaluate_clicks(model, discs, clicks=1, samples=1)
+    assert [scored.image for scored in report.objects] == ["small"]
+    assert [image.name for image in report.left_out] == ["large"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--protocol", "gms"], "--protocol: is not for a model that is pointed at; leave it out"),
+        (["--report", "page.html"], "--report: is not for a model that is pointed at"),
+        (["-n", "1,2"], "samples: '1,2' is no whole number"),
+        (["--clicks", "0"], "clicks: are 0; ask for 1 to 50"),
+        (["--images", "0"], "images: are 0; ask for one or more"),
+        (["--subset", "test"], "subset: 'test' is not known"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(
+    cli: Run, model: Path, discs: Path, options: list[str], message: str
+) -> None:
+    result = cli("evaluate", "-m", model, "--data", discs, *options)
+    assert result.code == 2
+    assert any(message in line for line in result.errors)
+
+
+def test_other_models_are_not_scored_by_clicks(cli: Run, tiny_model_folder: Path, discs: Path) -> None:
+    result = cli("evaluate", "-m", tiny_model_folder, "--data", discs, "--clicks", 3)
+    assert result.code == 2
+    assert any("are for a model that is pointed at, such as any-structure" in line for line in result.errors)
+    with pytest.raises(BadInput, match="takes no prompts"):
+        evaluate_clicks(tiny_model_folder, discs)
