@@ -1,4 +1,4 @@
-"""The scene of the Cases widget, for `screenshots.py`."""
+"""The scenes of the Cases widget and of the comparison of readers, for `screenshots.py`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from screenshot_helpers import Shots, dock, settle, wait_until
 
 from napari_latentseg import CaseList, batch
 from napari_latentseg.sample_data import ultrasound_phantom
+from napari_latentseg.widgets.readers.dialog import ReadersDialog, compare_readers
+from napari_latentseg.widgets.segment.samples import layer_data_of
 
-__all__ = ["cases"]
+__all__ = ["cases", "readers"]
 
 
 def cases(viewer: Any) -> Shots:
@@ -52,3 +54,48 @@ def cases(viewer: Any) -> Shots:
     wait_until(lambda: not widget.work.writes_in_progress and widget.work.opened is not None)
     settle(1)
     yield "cases-second", widget
+
+
+def readers(viewer: Any) -> Shots:
+    """Two readers of a phantom beside the samples of a model: nothing yet, compared, and the maps."""
+    window = viewer.window._qt_window
+    compare_readers(viewer)
+    dialog = window.findChild(ReadersDialog)
+    settle(0.5)
+    yield "readers-empty", dialog
+    dialog.close()
+    phantom = ultrasound_phantom()
+    data, arguments, _ = layer_data_of(phantom)
+    image = viewer.add_image(data, **arguments)
+    segment = dock(viewer, "Segment")
+    segment.form.model.value = "breast-ultrasound"
+    segment.form.samples.value = 8
+    segment.segment()
+    wait_until(lambda: not segment.busy and segment.session.current is not None)
+    wait_until(lambda: segment.session.current.segmentation is not None)
+    reference = np.asarray(phantom.reference).astype(np.uint8)
+    for name, labels in (
+        ("Anna", reference),
+        ("Ben", np.roll(reference, (4, 9), axis=(0, 1))),
+        ("Cleo", np.roll(reference, -7, axis=0)),
+    ):
+        layer = viewer.add_labels(labels, name=name, scale=image.scale, units=image.units)
+        layer.visible = False
+    compare_readers(viewer)
+    dialog = window.findChild(ReadersDialog)
+    dialog.compare_button.click()
+    wait_until(lambda: dialog.compared is not None)
+    settle(0.5)
+    yield "readers-compared", dialog
+    dialog.map_buttons["disagreement of readers"].click()
+    dialog.map_buttons["consensus of readers"].click()
+    dialog.tabs.setCurrentIndex(1)
+    settle(0.5)
+    yield "readers-model", dialog
+    dialog.hide()
+    settle(0.5)
+    yield "window-readers-disagreement", None
+    dialog.map_buttons["variance"].click()
+    settle(0.5)
+    yield "window-readers-variance", None
+    dialog.close()

@@ -27,7 +27,7 @@ from napari.settings import get_settings
 from PIL import Image
 from qtpy.QtWidgets import QScrollArea, QWidget
 from scipy import ndimage
-from screenshot_cases import cases
+from screenshot_cases import cases, readers
 from screenshot_evaluation import evaluation
 from screenshot_helpers import Shots, dock, settle, wait_until
 from screenshot_point import point
@@ -369,6 +369,7 @@ SCENES: dict[str, Callable[[Any], Shots]] = {
     "point": point,
     "teach": teach,
     "cases": cases,
+    "readers": readers,
     "evaluation": evaluation,
     "refused_slices": refused_slices,
     "crowded": crowded,

@@ -11,6 +11,8 @@ from .api.codecs import check_codec as check_codec
 from .api.codecs import find_codec as find_codec
 from .api.codecs import list_codecs as list_codecs
 from .api.codecs import remove_codec as remove_codec
+from .api.consensus_export import ExportedConsensus as ExportedConsensus
+from .api.consensus_export import export_consensus as export_consensus
 from .api.evaluation import calibrate as calibrate
 from .api.evaluation import evaluate as evaluate
 from .api.files import FileResult as FileResult
@@ -34,6 +36,7 @@ from .api.models import remove_model as remove_model
 from .api.prompts import start_prompt_run as start_prompt_run
 from .api.readers import compare_readers as compare_readers
 from .api.readers import consensus as consensus
+from .api.readers import report_readers as report_readers
 from .api.reconstruction import evaluate_reconstruction as evaluate_reconstruction
 from .api.results import write_result as write_result
 from .api.training import FineTuned as FineTuned

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_latentseg import CaseList, Geometry, Scan, batch
+from napari_latentseg import CaseList, Geometry, Scan, batch, read_scan
+from napari_latentseg.io.file_hashes import path_sha256
 
 
 @pytest.fixture
@@ -67,3 +68,88 @@ def test_what_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert why in refused("cases", *arguments)
+
+
+def read_twice(results: Path, name: str, shift: int = 1) -> None:
+    geometry = Geometry.from_spacing("yx", (1, 1), "mm")
+    with CaseList(results) as cases:
+        for reader, width in (("Anna", 10), ("Ben", 10 - shift)):
+            labels = np.zeros((48, 64), np.uint8)
+            labels[5:15, 5 : 5 + width] = 1
+            cases.decide(name, reader, "approve", mask=Scan(labels, "yx", geometry))
+
+
+def test_the_consensus_of_the_cases_that_were_read_twice(
+    cli: Callable, refused: Callable, results: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "agreed"
+    asked = ("cases", results, "--consensus", "majority", "--out", out)
+    assert "has no case that two readers have approved" in refused(*asked)
+    assert not out.exists()
+    for name in ("case_0", "case_2"):
+        read_twice(results, name)
+    with CaseList(results) as cases:
+        cases.decide("case_1", "Anna", "approve", mask=read_scan(cases.reading_paths("case_0")["Ben"]))
+    assert cli(*asked).out == "".join(f"{out / name}_consensus.nii.gz\n" for name in ("case_0", "case_2"))
+    mask = read_scan(out / "case_0_consensus.nii.gz")
+    assert mask.geometry.spacing == (1, 1)
+    assert np.count_nonzero(mask.array) == 90  # what both have marked
+    text = (out / "case_0_consensus.json").read_text("utf-8")
+    record = json.loads(text)
+    assert record["method"] == "majority"
+    assert record["classes"] == [{"name": "target", "label": 1}]  # as the record of the batch names it
+    assert [reading["reader"] for reading in record["readings"]] == ["reader 1", "reader 2"]
+    assert record["mask_sha256"] == path_sha256(out / "case_0_consensus.nii.gz")
+    assert not {"Anna", "Ben", "case_0", str(tmp_path)} & set(text.replace('"', " ").split())
+    again = cli(*asked)
+    assert again.code == 1
+    assert "case_0: case_0_consensus.nii.gz is there already" in again.out
+    named = cli(*asked, "--overwrite", "--name-readers", "--case", "case_2", "--json")
+    assert [row["case"] for row in json.loads(named.out)] == ["case_2"]
+    record = json.loads((out / "case_2_consensus.json").read_text("utf-8"))
+    assert [reading["reader"] for reading in record["readings"]] == ["Anna", "Ben"]
+
+
+def test_one_case_that_has_no_consensus_does_not_stop_the_others(
+    cli: Callable, results: Path, tmp_path: Path
+) -> None:
+    for name in ("case_0", "case_1"):
+        read_twice(results, name)
+    with CaseList(results) as cases:
+        cases.reading_paths("case_0")["Ben"].unlink()
+    out = tmp_path / "agreed"
+    ended = cli("cases", results, "--consensus", "majority", "-o", out, "--format", "nrrd")
+    assert ended.code == 1
+    assert "case_0: the mask of Ben is gone" in ended.out
+    assert sorted(path.name for path in out.iterdir()) == ["case_1_consensus.json", "case_1_consensus.nrrd"]
+
+
+def test_a_consensus_weighted_by_staple_says_how_reliable_each_reader_is(
+    cli: Callable, results: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("SimpleITK")
+    read_twice(results, "case_0", shift=3)
+    cli("cases", results, "--consensus", "staple", "--out", tmp_path / "agreed")
+    record = json.loads((tmp_path / "agreed" / "case_0_consensus.json").read_text("utf-8"))
+    assert [row["reader"] for row in record["performance"]] == ["reader 1", "reader 2"]
+    assert all(0 < row["sensitivity"] <= 1 for row in record["performance"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--consensus", "vote", "--out", "x"), "'vote' is not known"),
+        (("--consensus", "majority"), "give --out FOLDER"),
+        (("--consensus", "majority", "--out", "out/masks"), "lies in the folder of the list"),
+        (("--consensus", "majority", "--out", "x", "--format", "gif"), "'gif' is not known"),
+        (("--consensus", "majority", "--out", "x", "--case", "case_9"), "there is none named 'case_9'"),
+        (("--name-readers",), "give --consensus, too"),
+    ],
+)
+def test_a_consensus_that_is_refused(
+    refused: Callable, results: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], why: str
+) -> None:
+    monkeypatch.chdir(results.parent)
+    read_twice(results, "case_0")
+    assert why in refused("cases", "out", *arguments)
+    assert not (results.parent / "x").exists()

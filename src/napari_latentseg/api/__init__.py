@@ -16,6 +16,7 @@ from napari_latentseg.api.batch import batch
 from napari_latentseg.api.cases import compare_readings, list_cases
 from napari_latentseg.api.click_evaluation import evaluate_clicks
 from napari_latentseg.api.codecs import add_codec, check_codec, find_codec, list_codecs, remove_codec
+from napari_latentseg.api.consensus_export import export_consensus
 from napari_latentseg.api.evaluation import calibrate, evaluate
 from napari_latentseg.api.files import segment_files
 from napari_latentseg.api.fit import check_fit
@@ -35,7 +36,7 @@ from napari_latentseg.api.models import (
     plan_install,
     remove_model,
 )
-from napari_latentseg.api.readers import compare_readers, consensus
+from napari_latentseg.api.readers import compare_readers, consensus, report_readers
 from napari_latentseg.api.reconstruction import evaluate_reconstruction
 from napari_latentseg.api.results import write_result
 from napari_latentseg.api.training import finetune, train
@@ -65,6 +66,7 @@ __all__ = [
     "evaluate",
     "evaluate_clicks",
     "evaluate_reconstruction",
+    "export_consensus",
     "export_model",
     "find_codec",
     "find_in_archive",
@@ -85,6 +87,7 @@ __all__ = [
     "read_scan",
     "remove_codec",
     "remove_model",
+    "report_readers",
     "retrieve_from_archive",
     "revert_model",
     "segment",

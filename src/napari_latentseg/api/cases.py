@@ -10,7 +10,6 @@ from napari_latentseg.utils.argument_types import as_path
 
 if TYPE_CHECKING:
     from napari_latentseg.caselist.listed_case import ListedCase
-    from napari_latentseg.core.classes import ClassInfo
     from napari_latentseg.evaluation.reader_comparison import ReaderComparison
 
 __all__ = ["compare_readings", "list_cases"]
@@ -97,20 +96,11 @@ def compare_readings(source: str | Path, case: str, results: str | Path | None =
     """
     from napari_latentseg.api.readers import compare_readers
     from napari_latentseg.caselist.case_list import CaseList
+    from napari_latentseg.caselist.results import classes_of_result
 
     path = as_path("source", source)
     cases = CaseList(path, None if results is None else as_path("results", results))
     readings = cases.reading_paths(case)
     if len(readings) < 2:
         raise BadInput(case, f"has {len(readings)} of the 2 readings", "ask for a second reading")
-    return compare_readers(dict(readings), classes=_classes_of(cases.case(case).result))
-
-
-def _classes_of(result: Path | None) -> tuple[ClassInfo, ...] | None:
-    """The classes of a result and those that a person added; None without a result."""
-    from napari_latentseg.io.earlier_results import read_record
-
-    if result is None or not result.name.endswith("run.json"):
-        return None
-    record = read_record(result)
-    return (*record.classes, *record.added_classes)
+    return compare_readers(dict(readings), classes=classes_of_result(cases.case(case).result))

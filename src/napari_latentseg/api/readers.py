@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_latentseg.api.images import ImageLike, open_image
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import as_path, number
+from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from napari_latentseg.evaluation.model_beside_readers import ModelMaps
     from napari_latentseg.evaluation.reader_comparison import ReaderComparison
 
-__all__ = ["compare_readers", "consensus"]
+__all__ = ["compare_readers", "consensus", "report_readers"]
 
 
 def compare_readers(
@@ -38,6 +39,7 @@ def compare_readers(
     image: ImageLike | None = None,
     edited: bool = False,
     report: str | Path | None = None,
+    progress: Progress = no_progress,
 ) -> ReaderComparison:
     """Compare the masks of two to eight readers of one image, and a model's result with them.
 
@@ -69,6 +71,8 @@ def compare_readers(
     report
         An HTML file for a page with the scores and the slices of largest disagreement. A file that is there
         is replaced.
+    progress
+        Called with the fraction done, in [0, 1]; what it raises, such as `Cancelled`, ends the comparison.
 
     Returns
     -------
@@ -128,13 +132,52 @@ def compare_readers(
             segmented = text if segmented in ("", text) else f"{segmented} and {text}"
     comparison = compare_label_maps(
         opened.label_maps, opened.readers, opened.geometry, opened.classes, method=method, tolerance=limit,
-        model=model, compared=compared, segmented=segmented,
+        model=model, compared=compared, segmented=segmented, progress=progress,
     )  # fmt: skip
     if page is not None:
-        from napari_latentseg.report.readers_page import write_readers_page
-
-        write_readers_page(page, comparison, None if scan is None else _placed_image(scan, comparison))
+        report_readers(comparison, page, scan)
     return comparison
+
+
+def report_readers(comparison: ReaderComparison, path: str | Path, image: ImageLike | None = None) -> Path:
+    """Write a page with the scores of a comparison and the slices of largest disagreement.
+
+    Parameters
+    ----------
+    comparison
+        From `compare_readers`.
+    path
+        A file name ending in `.html`; a file that is there is replaced.
+    image
+        The image of the masks, for the pictures.
+
+    Returns
+    -------
+    Path
+        The file: pictures included, without scripts. It has the names of the readers, and no file name.
+
+    Raises
+    ------
+    BadInput
+        If it cannot be written, or the image lies elsewhere than the masks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_latentseg import compare_readers, report_readers
+    >>> anna, ben = np.zeros((2, 20, 20), np.uint8)
+    >>> anna[5:15, 5:15], ben[5:15, 5:14] = 1, 1
+    >>> page = report_readers(compare_readers({"Anna": anna, "Ben": ben}), "readers.html")
+    >>> "Anna, Ben" in page.read_text("utf-8")
+    True
+    """
+    from napari_latentseg.report.evaluation_page import check_evaluation_page
+    from napari_latentseg.report.readers_page import write_readers_page
+
+    page = as_path("path", path)
+    check_evaluation_page(page)
+    scan = None if image is None else open_image(image)
+    return write_readers_page(page, comparison, None if scan is None else _placed_image(scan, comparison))
 
 
 def consensus(

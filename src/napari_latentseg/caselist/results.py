@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_latentseg.batches.case import BatchCase
+from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.earlier_results import read_record
@@ -21,7 +22,7 @@ from napari_latentseg.measure import Measurement
 from napari_latentseg.measure.interval_basis import IntervalBasis
 from napari_latentseg.measure.size_interval import size_interval
 
-__all__ = ["ResultIndex", "sizes_of_record"]
+__all__ = ["ResultIndex", "classes_of_result", "sizes_of_record"]
 
 _MASK_FOLDER = re.compile(r"masks?|labels(tr|ts|val)?|segmentations?", re.IGNORECASE)
 _IMAGE_FOLDER = re.compile(r"images(tr|ts|val)?", re.IGNORECASE)
@@ -170,3 +171,11 @@ def _sizes(record: RunRecord) -> tuple[Measurement, ...]:
             )
         )  # fmt: skip
     return tuple(sizes)
+
+
+def classes_of_result(result: Path | None) -> tuple[ClassInfo, ...] | None:
+    """The classes of a result and those that a person added; None without a record."""
+    if result is None or not result.name.endswith(RECORD_NAME):
+        return None
+    record = read_record(result)
+    return (*record.classes, *record.added_classes)

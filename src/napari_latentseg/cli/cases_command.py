@@ -12,6 +12,7 @@ import typer
 from napari_latentseg.cli.compare_command import print_rows
 from napari_latentseg.cli.console import print_json, print_line, print_table
 from napari_latentseg.cli.options import JsonOutput, Overwrite
+from napari_latentseg.cli.segment_options import ResultFormat
 from napari_latentseg.errors import BadInput, choose_from
 from napari_latentseg.utils.counts import count_text
 
@@ -49,8 +50,25 @@ def list_cases(
     ] = None,
     out: Annotated[Path | None, typer.Option("--csv", help="Write the list to this CSV file.")] = None,
     case: Annotated[
-        str | None, typer.Option(help="Of this case: what changed between the readings of two readers.")
+        str | None,
+        typer.Option(help="Of this case: what changed between its readers; with --consensus, of it alone."),
     ] = None,
+    consensus: Annotated[
+        str | None,
+        typer.Option(
+            help="Write the consensus of the cases that two readers or more have approved to --out: majority"
+            " (strictly more than half), or staple, which needs SimpleITK."
+        ),
+    ] = None,
+    consensus_out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Of the consensus: a folder outside that of the list."),
+    ] = None,
+    format: ResultFormat = None,
+    name_readers: Annotated[
+        bool,
+        typer.Option("--name-readers", help="Name the readers in the records of --consensus; else numbers."),
+    ] = False,
     overwrite: Overwrite = False,
     as_json: JsonOutput = False,
 ) -> None:
@@ -62,6 +80,15 @@ def list_cases(
     from napari_latentseg import api
     from napari_latentseg.caselist.decisions import STATES
 
+    if consensus is not None:
+        _export_consensus(
+            source, results, consensus, consensus_out, case, format,
+            name_readers=name_readers, overwrite=overwrite, as_json=as_json,
+        )  # fmt: skip
+        return
+    for option, value in (("--out", consensus_out), ("--format", format), ("--name-readers", name_readers)):
+        if value:
+            raise BadInput(option, "says how a consensus is written", "give --consensus, too")
     if case is not None:
         _print_readings(api.compare_readings(source, case, results), as_json=as_json)
         return
@@ -80,6 +107,42 @@ def list_cases(
                 print_line(f"{row.name}: {row.problem}")
     else:
         print_line(f"{out}: {count_text(len(rows), 'case')}")
+
+
+def _export_consensus(
+    source: Path,
+    results: Path | None,
+    method: str,
+    out: Path | None,
+    case: str | None,
+    format: str | None,
+    *,
+    name_readers: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write the consensus of each case; those that have none are said, and make the exit code 1."""
+    from napari_latentseg import api
+
+    if out is None:
+        raise BadInput("--consensus", "needs a folder", "give --out FOLDER")
+    exported = api.export_consensus(
+        source, out, results=results, method=method, cases=None if case is None else [case], format=format,
+        name_readers=name_readers, overwrite=overwrite,
+    )  # fmt: skip
+    if as_json:
+        print_json([{key: _as_json(value) for key, value in vars(row).items()} for row in exported])
+    else:
+        for row in exported:
+            print_line(str(row.mask) if row.mask is not None else f"{row.case}: {row.problem}")
+            for note in row.notes:
+                print_line(f"{row.case}: {note}")
+    if any(row.problem for row in exported):
+        raise typer.Exit(1)
+
+
+def _as_json(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
 
 
 def _print_readings(comparison: ReaderComparison, *, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.evaluation.label_maps import at_each_time, class_mask_of
 from napari_latentseg.evaluation.reader_pairs import ReaderPair, Tolerance, iter_pairs
 from napari_latentseg.evaluation.readers import ReaderAgreement, reader_agreement
+from napari_latentseg.utils.progress import StepCount
 
 __all__ = [
     "CORRELATION_CONVENTION",
@@ -148,6 +149,7 @@ def beside_readers(
     classes: Sequence[ClassInfo],
     tolerance: Tolerance,
     compared: NDArray[np.bool_] | None,
+    steps: StepCount,
 ) -> ModelBesideReaders:
     """Compare a model's result with readers whose label maps lie index on index with it.
 
@@ -163,6 +165,8 @@ def beside_readers(
         As for `iter_pairs`.
     compared
         The voxels that count; None for all.
+    steps
+        Counts the pairs.
     """
     maps = {**readers, "consensus": consensus, "model": model.mask}
     pairs = [(name, "model") for name in (*readers, "consensus")]
@@ -187,7 +191,9 @@ def beside_readers(
                 )
             )  # fmt: skip
     return ModelBesideReaders(
-        model, tuple(agreements), tuple(iter_pairs(maps, pairs, geometry, classes, tolerance))
+        model,
+        tuple(agreements),
+        tuple(steps.each(iter_pairs(maps, pairs, geometry, classes, tolerance))),
     )
 
 

@@ -31,6 +31,7 @@ from napari_latentseg.evaluation.model_beside_readers import (
 from napari_latentseg.evaluation.reader_pairs import ReaderPair, Tolerance, iter_pairs
 from napari_latentseg.evaluation.readers import READER_CONVENTIONS
 from napari_latentseg.evaluation.surface_dice import SURFACE_DICE_CONVENTION
+from napari_latentseg.utils.progress import Progress, StepCount, no_progress
 
 __all__ = ["MAX_READERS", "RESERVED_NAMES", "ReaderComparison", "ReaderNote", "compare_label_maps"]
 
@@ -186,6 +187,7 @@ def compare_label_maps(
     model: ModelMaps | None = None,
     compared: NDArray[np.bool_] | None = None,
     segmented: str = "",
+    progress: Progress = no_progress,
 ) -> ReaderComparison:
     """Compare label maps that lie index on index.
 
@@ -207,6 +209,8 @@ def compare_label_maps(
         A result to set beside them.
     compared, segmented
         The voxels that count, in the shape of the label maps, and what they are in words; None for all.
+    progress
+        Called after each pair; what it raises ends the comparison.
 
     Raises
     ------
@@ -223,6 +227,11 @@ def compare_label_maps(
     if not any(labels.any() for labels in label_maps):
         raise BadInput("masks", "are all empty, so there is nothing to compare", "give masks with a class")
     by_name = dict(zip(readers, label_maps, strict=True))
+    pairs = list(combinations(readers, 2))
+    times = label_maps[0].shape[geometry.axis_labels.index("t")] if "t" in geometry.axis_labels else 1
+    scored = len(pairs) + len(readers) + (0 if model is None else len(readers) + 1)
+    steps = StepCount(scored * len(classes) * times, progress)
+    progress(0.0)
     consensus = estimate_consensus(label_maps, readers, geometry, classes, method, compared)
     disagreement = np.stack([_disagreement(label_maps, info, classes) for info in classes])
     return ReaderComparison(
@@ -230,14 +239,14 @@ def compare_label_maps(
         classes=tuple(classes),
         geometry=geometry,
         label_maps=tuple(label_maps),
-        pairs=tuple(
-            iter_pairs(by_name, list(combinations(readers, 2)), geometry, classes, chosen_tolerance)
-        ),
+        pairs=tuple(steps.each(iter_pairs(by_name, pairs, geometry, classes, chosen_tolerance))),
         consensus=consensus,
         against_consensus=tuple(
-            iter_pairs(
-                {**by_name, "consensus": consensus.labels}, [(name, "consensus") for name in readers],
-                geometry, classes, chosen_tolerance,
+            steps.each(
+                iter_pairs(
+                    {**by_name, "consensus": consensus.labels}, [(name, "consensus") for name in readers],
+                    geometry, classes, chosen_tolerance,
+                )
             )
         ),
         disagreement=disagreement,
@@ -245,7 +254,8 @@ def compare_label_maps(
         model=None
         if model is None
         else beside_readers(
-            model, by_name, consensus.labels, disagreement, geometry, classes, chosen_tolerance, compared
+            model, by_name, consensus.labels, disagreement, geometry, classes, chosen_tolerance, compared,
+            steps,
         ),
         segmented=segmented,
         notes=_notes(label_maps, readers, classes),

@@ -79,6 +79,7 @@ def map_limits(role: str, samples: int) -> tuple[float, float]:
         "mean": (0.0, 1.0),
         "variance": (0.0, MAX_VARIANCE),
         "doubt": (0.0, MAX_DOUBT),
+        "disagreement": (0.0, MAX_VARIANCE),
     }
     return limits[role]
 
@@ -89,7 +90,8 @@ def map_style(role: str, samples: int) -> dict[str, Any]:
     Parameters
     ----------
     role
-        One of `MAP_ROLES`.
+        One of `MAP_ROLES`, or ``"disagreement"`` of readers, which looks like the variance: both can be
+        compared by eye.
     samples
         Number of samples of the result.
 
@@ -98,7 +100,12 @@ def map_style(role: str, samples: int) -> dict[str, Any]:
     dict
         Keywords of a napari Image layer.
     """
-    colormaps = {"mean": _mean_colormap, "variance": _variance_colormap, "doubt": _doubt_colormap}
+    colormaps = {
+        "mean": _mean_colormap,
+        "variance": _variance_colormap,
+        "doubt": _doubt_colormap,
+        "disagreement": _variance_colormap,
+    }
     return {
         "colormap": agreement_colormap(samples) if role == "agreement" else colormaps[role](),
         "contrast_limits": map_limits(role, samples),
@@ -119,6 +126,8 @@ def map_meaning(role: str, samples: int) -> str:
         if samples > 1
         else "How near the model's own probability p is to a half, min(p, 1 - p). A single pass says no more:"
         " the model card tells how well its probabilities are calibrated.",
+        "disagreement": "How much the readers differ: p(1 - p) of the share p of them that marked the voxel,"
+        " the variance of their masks.",
     }[role]
 
 
@@ -129,4 +138,5 @@ def map_scale(role: str, samples: int) -> tuple[str, str]:
         "mean": ("0: background in all samples", "1: certain in all samples"),
         "variance": ("0: all samples agree", f"{MAX_VARIANCE}: half yes, half no"),
         "doubt": ("0: in or out for sure", f"{MAX_DOUBT}: in or out alike"),
+        "disagreement": ("0: all readers agree", f"{MAX_VARIANCE}: half yes, half no"),
     }[role]

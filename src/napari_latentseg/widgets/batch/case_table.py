@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterProxyModel, Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+from qtpy.QtWidgets import QTableView, QWidget
 
 from napari_latentseg.batches.case_rows import CaseRow
 from napari_latentseg.measure import Measurement
 from napari_latentseg.widgets._shared.plain_text import plain_text
+from napari_latentseg.widgets._shared.text_table import show_as_list
 
 __all__ = ["CaseTable"]
 
@@ -122,20 +123,9 @@ class CaseTable(QTableView):
         self.cases = _CaseModel(self)
         self.filter = _CaseFilter(self.cases, self)
         self.setModel(self.filter)
-        self.setAccessibleName("Cases")
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setTabKeyNavigation(False)  # Tab leaves the table
-        self.setWordWrap(False)
+        show_as_list(self, "Cases")
         self.setSortingEnabled(True)
         self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # as the cases come
-        vertical, horizontal = self.verticalHeader(), self.horizontalHeader()
-        if vertical is not None and horizontal is not None:
-            vertical.hide()
-            vertical.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-            vertical.setDefaultSectionSize(self.fontMetrics().height() + 8)
-            horizontal.setStretchLastSection(True)
         self.activated.connect(lambda index: self.case_chosen.emit(self._row(index)))
         self.cases.modelReset.connect(self._fit_columns)
 

@@ -30,6 +30,7 @@ from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.child_process import EXIT_BAD_INPUT
 from napari_latentseg.widgets._shared.controls import CopyDetailsButton, elastic_combo
+from napari_latentseg.widgets._shared.dialogs import show_dialog
 from napari_latentseg.widgets._shared.dock_widget import open_widget
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_error, show_info
@@ -434,11 +435,4 @@ def _row(*widgets: QWidget) -> QWidget:
 
 def segment_folder(viewer: napari.viewer.Viewer) -> None:
     """Show the window that segments a folder; napari calls this from its menu."""
-    unwrapped = getattr(viewer, "__wrapped__", viewer)
-    window = unwrapped.window._qt_window
-    dialog = window.findChild(BatchDialog)
-    if dialog is None:
-        dialog = BatchDialog(unwrapped, window)
-    dialog.show()
-    dialog.raise_()
-    dialog.activateWindow()
+    show_dialog(viewer, BatchDialog, BatchDialog)

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterProxyModel, Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+from qtpy.QtWidgets import QTableView, QWidget
 
 from napari_latentseg.caselist.decisions import STATES
 from napari_latentseg.caselist.listed_case import ListedCase
 from napari_latentseg.widgets._shared.plain_text import plain_text
+from napari_latentseg.widgets._shared.text_table import show_as_list
 
 __all__ = ["CaseListTable"]
 
@@ -116,20 +117,9 @@ class CaseListTable(QTableView):
         self.cases = _ListModel(self)
         self.filter = _ListFilter(self.cases, self)
         self.setModel(self.filter)
-        self.setAccessibleName("Cases")
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setTabKeyNavigation(False)  # Tab leaves the table
-        self.setWordWrap(False)
+        show_as_list(self, "Cases")
         self.setSortingEnabled(True)
         self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # as the list comes
-        vertical, horizontal = self.verticalHeader(), self.horizontalHeader()
-        if vertical is not None and horizontal is not None:
-            vertical.hide()
-            vertical.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-            vertical.setDefaultSectionSize(self.fontMetrics().height() + 8)
-            horizontal.setStretchLastSection(True)
         self.activated.connect(lambda index: self.case_chosen.emit(self._row(index)))
 
     def show_rows(self, rows: Iterable[ListedCase]) -> None:

@@ -33,6 +33,8 @@ from napari_latentseg.widgets._shared.preferences import keep_reader
 from napari_latentseg.widgets._shared.threads import show_exception
 from napari_latentseg.widgets.cases.case_list_table import CaseListTable
 from napari_latentseg.widgets.cases.case_work import case_work_of
+from napari_latentseg.widgets.cases.compare_readings import show_readings, why_not_compared
+from napari_latentseg.widgets.cases.consensus_dialog import export_consensus, why_no_consensus
 from napari_latentseg.widgets.cases.opened_case import OpenedCase
 
 if TYPE_CHECKING:
@@ -94,7 +96,8 @@ class CasesWidget(DockWidget):
         self.table = CaseListTable()
         self.counts = WrappedLabel()
         self.open_button, self.next_button = QPushButton("Open"), QPushButton("Open next")
-        self.compare_button = QPushButton("Compare readings")
+        self.compare_button = QPushButton("Compare readings…")
+        self.consensus_button = QPushButton("Export consensus…")
         self.message = WrappedLabel()
         self.opened_label = PlainLabel()
         self.rating_buttons = QButtonGroup(self)
@@ -134,7 +137,8 @@ class CasesWidget(DockWidget):
         self.body.addWidget(_row(self.search, self.state_box))
         self.body.addWidget(self.table, 1)
         self.body.addWidget(self.counts)
-        self.body.addWidget(_row(self.open_button, self.next_button, self.compare_button))
+        self.body.addWidget(_row(self.open_button, self.next_button))
+        self.body.addWidget(_row(self.compare_button, self.consensus_button))
         self.body.addWidget(separator())
         self.body.addWidget(self.opened_label)
         self.body.addLayout(rating_row)
@@ -163,6 +167,7 @@ class CasesWidget(DockWidget):
         self.next_button.clicked.connect(self.open_next)
         self.results_button.clicked.connect(self._browse_results)
         self.compare_button.clicked.connect(self._compare)
+        self.consensus_button.clicked.connect(lambda: export_consensus(self.viewer))
         self.approve_button.clicked.connect(self.approve)
         self.reject_button.clicked.connect(self.reject)
         self.close_button.clicked.connect(self.close_case)
@@ -252,8 +257,8 @@ class CasesWidget(DockWidget):
 
     def _compare(self) -> None:
         case = self.table.selected_case
-        if case is not None:
-            self.work.compare(case.name)
+        if case is not None and not why_not_compared(case):
+            show_readings(self.viewer, self.work, case)
 
     def _browse_folder(self) -> None:
         self._set_path(self.source, QFileDialog.getExistingDirectory(self, "List", self.source.text()))
@@ -351,10 +356,16 @@ class CasesWidget(DockWidget):
         self.open_button.setToolTip("Open the selected case (Enter)" if selected else "Choose a list first")
         self.next_button.setEnabled(bool(shown) and not busy)
         self.next_button.setToolTip("Open the first case shown that nobody has decided on or has open")
-        has_readings = selected is not None and len(selected.readings) > 1
-        self.compare_button.setEnabled(has_readings)
+        no_consensus = why_no_consensus(work.rows)
+        self.consensus_button.setEnabled(not no_consensus)
+        self.consensus_button.setToolTip(
+            no_consensus or "Write one mask of those of all readers, for each case that was read twice"
+        )
+        why_not = why_not_compared(selected)
+        self.compare_button.setEnabled(not why_not)
         self.compare_button.setToolTip(
-            "What changed between the masks of its readers" if has_readings else "The case has one reading"
+            why_not
+            or "Scores, consensus and a map of disagreement of its readers, with the model beside them"
         )
 
 

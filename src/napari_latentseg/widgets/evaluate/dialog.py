@@ -27,6 +27,7 @@ from napari_latentseg.utils.atomic import atomic_path
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.child_process import EXIT_BAD_INPUT
 from napari_latentseg.widgets._shared.controls import CopyDetailsButton
+from napari_latentseg.widgets._shared.dialogs import show_dialog
 from napari_latentseg.widgets._shared.dock_widget import open_widget
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.model_entries import list_model_entries
@@ -340,14 +341,7 @@ def show_evaluation(viewer: ViewerModel, folder: Path) -> EvaluationDialog:
     folder
         Of the version.
     """
-    unwrapped = getattr(viewer, "__wrapped__", viewer)
-    window = unwrapped.window._qt_window
-    dialog: EvaluationDialog | None = window.findChild(EvaluationDialog)
-    if dialog is None:
-        dialog = EvaluationDialog(unwrapped, window)
+    dialog = show_dialog(viewer, EvaluationDialog, EvaluationDialog)
     if not dialog.process.busy:
         dialog.show_model(folder)
-    dialog.show()
-    dialog.raise_()
-    dialog.activateWindow()
     return dialog

@@ -5,52 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_latentseg.evaluation.worst_images import WorstImage
 from napari_latentseg.report.evaluation_summary import SummaryRow
-from napari_latentseg.widgets._shared.plain_text import plain_text
+from napari_latentseg.widgets._shared.text_table import TextTable
 
 __all__ = ["ScoreTable", "WorstImageTable"]
 
 _IMAGE_HEADINGS = ("Image", "DSC", "IoU", "HD95 (pixels)", "Slice")
 
 
-class _ReadOnlyTable(QTableWidget):
-    """Rows of text that are read, selected as a whole, and left with Tab."""
-
-    def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAccessibleName(name)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setTabKeyNavigation(False)
-        self.setWordWrap(False)
-        vertical, horizontal = self.verticalHeader(), self.horizontalHeader()
-        if vertical is not None and horizontal is not None:
-            vertical.hide()
-            vertical.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-            vertical.setDefaultSectionSize(self.fontMetrics().height() + 8)
-            horizontal.setStretchLastSection(True)
-
-    def show_texts(
-        self, headings: Sequence[str], rows: Sequence[Sequence[str]], tooltips: Sequence[str]
-    ) -> None:
-        """Replace all rows."""
-        self.clear()
-        self.setColumnCount(len(headings))
-        self.setHorizontalHeaderLabels(headings)
-        self.setRowCount(len(rows))
-        for i, (row, tooltip) in enumerate(zip(rows, tooltips, strict=True)):
-            for j, text in enumerate(row):
-                item = QTableWidgetItem(text)
-                item.setToolTip(plain_text(tooltip))
-                self.setItem(i, j, item)
-        self.resizeColumnsToContents()
-
-
-class ScoreTable(_ReadOnlyTable):
+class ScoreTable(TextTable):
     """The figures with their intervals, beside those of another model where there is one."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -75,7 +41,7 @@ class ScoreTable(_ReadOnlyTable):
         self.show_texts(headings, texts, [row.tooltip for row in rows])
 
 
-class WorstImageTable(_ReadOnlyTable):
+class WorstImageTable(TextTable):
     """The images with the lowest Dice.
 
     Signals

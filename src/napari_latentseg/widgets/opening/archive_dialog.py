@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 import napari.viewer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QDialog,
     QFormLayout,
     QHBoxLayout,
-    QHeaderView,
     QLineEdit,
     QPushButton,
     QTableWidget,
@@ -22,9 +20,11 @@ from qtpy.QtWidgets import (
 
 from napari_latentseg import api
 from napari_latentseg.io.dicomweb.query import MAX_SERIES
+from napari_latentseg.widgets._shared.dialogs import show_dialog
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
-from napari_latentseg.widgets.opening.archive_server import ArchiveServerField
-from napari_latentseg.widgets.opening.archive_task import ArchiveTask, enable
+from napari_latentseg.widgets._shared.task_line import enable
+from napari_latentseg.widgets._shared.text_table import show_as_list
+from napari_latentseg.widgets.opening.archive_server import ArchiveServerField, archive_task_line
 from napari_latentseg.widgets.opening.readers import open_in_thread
 
 if TYPE_CHECKING:
@@ -73,18 +73,8 @@ class ArchiveDialog(QDialog):
         self.search.setDefault(True)
         self.table = QTableWidget(0, len(_COLUMNS))
         self.table.setHorizontalHeaderLabels(_COLUMNS)
-        self.table.setAccessibleName("Series")
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setTabKeyNavigation(False)
-        numbers, header = self.table.verticalHeader(), self.table.horizontalHeader()
-        assert numbers is not None
-        assert header is not None
-        numbers.setVisible(False)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        header.setStretchLastSection(True)
-        self.task = ArchiveTask("Nothing is asked of the archive before you press Search")
+        show_as_list(self.table, "Series")
+        self.task = archive_task_line("Nothing is asked of the archive before you press Search")
         self.status, self.cancel = self.task.status, self.task.cancel
         self.open_button = QPushButton("Open")
         self.close_button = QPushButton("Close")
@@ -182,11 +172,4 @@ def _line(name: str, tip: str, placeholder: str = "") -> QLineEdit:
 
 def open_from_archive(viewer: napari.viewer.Viewer) -> None:
     """Show the window that opens series of an archive; napari calls this from its menu."""
-    unwrapped = getattr(viewer, "__wrapped__", viewer)
-    window = unwrapped.window._qt_window
-    dialog = window.findChild(ArchiveDialog)
-    if dialog is None:
-        dialog = ArchiveDialog(unwrapped, window)
-    dialog.show()
-    dialog.raise_()
-    dialog.activateWindow()
+    show_dialog(viewer, ArchiveDialog, ArchiveDialog)

@@ -1,4 +1,4 @@
-"""The field for the address of an archive, with those that the person has asked to remember."""
+"""What both windows of archives have: the field for the address, and the line of work."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QWidget
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.dicomweb.saved_servers import forget_server, save_server, saved_servers, server_text
+from napari_latentseg.widgets._shared.task_line import TaskLine
 from napari_latentseg.widgets._shared.threads import run_in_thread
 
-__all__ = ["ArchiveServerField"]
+__all__ = ["ArchiveServerField", "archive_task_line"]
+
+
+def archive_task_line(status: str) -> TaskLine:
+    """A line for work with an archive, with what it says at first."""
+    return TaskLine(
+        status,
+        waiting="Wait until the archive has answered, or press Cancel",
+        failed="The archive could not be used",
+    )
 
 
 class ArchiveServerField(QWidget):

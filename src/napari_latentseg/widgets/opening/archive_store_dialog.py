@@ -19,8 +19,9 @@ from qtpy.QtWidgets import (
 
 from napari_latentseg import api
 from napari_latentseg.utils.counts import count_text
-from napari_latentseg.widgets.opening.archive_server import ArchiveServerField
-from napari_latentseg.widgets.opening.archive_task import ArchiveTask, enable
+from napari_latentseg.widgets._shared.dialogs import show_dialog
+from napari_latentseg.widgets._shared.task_line import enable
+from napari_latentseg.widgets.opening.archive_server import ArchiveServerField, archive_task_line
 
 __all__ = ["StoreDialog", "store_in_archive"]
 
@@ -47,7 +48,7 @@ class StoreDialog(QDialog):
         self.list.setAccessibleName("Files")
         self.list.setToolTip("DICOM files: Export a result as DICOM-SEG, with patient and study kept")
         self.choose = QPushButton("Choose files...")
-        self.task = ArchiveTask("Export a result as DICOM-SEG first, without De-identify")
+        self.task = archive_task_line("Export a result as DICOM-SEG first, without De-identify")
         self.store = QPushButton("Store")
         self.close_button = QPushButton("Close")
         self._lay_out()
@@ -106,11 +107,4 @@ class StoreDialog(QDialog):
 
 def store_in_archive(viewer: napari.viewer.Viewer) -> None:
     """Show the window that stores files in an archive; napari calls this from its menu."""
-    unwrapped = getattr(viewer, "__wrapped__", viewer)
-    window = unwrapped.window._qt_window
-    dialog = window.findChild(StoreDialog)
-    if dialog is None:
-        dialog = StoreDialog(window)
-    dialog.show()
-    dialog.raise_()
-    dialog.activateWindow()
+    show_dialog(viewer, StoreDialog, lambda _, window: StoreDialog(window))

@@ -14,8 +14,8 @@ import numpy as np
 
 from napari_latentseg.core.scan import to_numpy
 from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.widgets._shared.background_task import BackgroundTask
 from napari_latentseg.widgets._shared.plain_text import show_error
-from napari_latentseg.widgets.opening.reader_thread import BackgroundTask
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -19,10 +19,10 @@ from qtpy.QtWidgets import QInputDialog, QProgressDialog, QWidget
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._progress import report_progress_to
 from napari_latentseg.utils.counts import count_text
+from napari_latentseg.widgets._shared.background_task import BackgroundTask
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, NOTES_KEY
 from napari_latentseg.widgets._shared.plain_text import show_error, show_info
 from napari_latentseg.widgets.opening.layer_data import LayerData, ScanSurvey, layers_of_scan, survey_path
-from napari_latentseg.widgets.opening.reader_thread import BackgroundTask
 
 __all__ = ["ScanOpener", "choose_series", "opener_of"]
 

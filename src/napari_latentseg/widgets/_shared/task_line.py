@@ -1,4 +1,4 @@
-"""Work with an archive in a thread, with one line of status, a progress bar and Cancel."""
+"""One piece of work at a time in a thread, with a line of status, a progress bar and Cancel."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.io._progress import report_progress_to
 from napari_latentseg.utils.counts import count_text
+from napari_latentseg.widgets._shared.background_task import BackgroundTask
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
-from napari_latentseg.widgets.opening.reader_thread import BackgroundTask
 
-__all__ = ["ArchiveTask", "enable"]
+__all__ = ["TaskLine", "enable"]
 
 
-class ArchiveTask(QWidget):
+class TaskLine(QWidget):
     """The status line and progress bar of one piece of work at a time.
 
     Parameters
     ----------
     status
         What the line says at first.
+    waiting
+        What a button says that cannot be used meanwhile.
+    failed
+        What the line says of an error that is not one of ours, which may quote what it was given.
     parent
         Its dialog.
 
@@ -37,8 +41,9 @@ class ArchiveTask(QWidget):
 
     changed = Signal()
 
-    def __init__(self, status: str, parent: QWidget | None = None) -> None:
+    def __init__(self, status: str, *, waiting: str, failed: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._waiting, self._failed = waiting, failed
         self._task: BackgroundTask | None = None
         self._doing = self._noun = self._when_cancelled = ""
         self.status = PlainLabel(status)
@@ -56,7 +61,7 @@ class ArchiveTask(QWidget):
     @property
     def busy_reason(self) -> str:
         """Why nothing else can begin; empty if it can."""
-        return "Wait until the archive has answered, or press Cancel" if self._task is not None else ""
+        return self._waiting if self._task is not None else ""
 
     def start(
         self,
@@ -74,11 +79,11 @@ class ArchiveTask(QWidget):
         doing
             What the line says meanwhile.
         function
-            May wait for the archive as long as it likes.
+            May take as long as it likes; what it tells `io._progress` is shown, and ends it after Cancel.
         on_done
             Called in the GUI thread; it calls `finish`.
         noun
-            What the progress counts.
+            What the progress counts; where empty, it is shown as a percentage.
         when_cancelled
             What the line says after Cancel.
         """
@@ -110,12 +115,14 @@ class ArchiveTask(QWidget):
         if total:
             self.progress.setRange(0, total)
             self.progress.setValue(done)
-            self.status.setText(f"{self._doing}: {done} of {count_text(total, self._noun)}")
+            counted = (
+                f"{done} of {count_text(total, self._noun)}" if self._noun else f"{100 * done // total} %"
+            )
+            self.status.setText(f"{self._doing}: {counted}")
 
     def _fail(self, error: BaseException) -> None:
-        # another error than ours may quote what the archive has sent
         is_known = isinstance(error, BadInput | Cancelled)
-        self.finish(str(error) if is_known else f"The archive could not be used ({type(error).__name__})")
+        self.finish(str(error) if is_known else f"{self._failed} ({type(error).__name__})")
 
     def _cancel(self) -> None:
         if self._task is not None:
