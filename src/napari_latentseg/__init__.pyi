@@ -5,6 +5,7 @@ from .api.batch import BatchReport as BatchReport
 from .api.batch import batch as batch
 from .api.cases import compare_readings as compare_readings
 from .api.cases import list_cases as list_cases
+from .api.change import compare_dates as compare_dates
 from .api.click_evaluation import evaluate_clicks as evaluate_clicks
 from .api.codecs import add_codec as add_codec
 from .api.codecs import check_codec as check_codec
@@ -50,6 +51,8 @@ from .api.versions import model_history as model_history
 from .api.versions import revert_model as revert_model
 from .caselist.case_list import CaseList as CaseList
 from .caselist.listed_case import ListedCase as ListedCase
+from .change.date_change import DateChange as DateChange
+from .change.size_change import SizeChange as SizeChange
 from .codecs.store import KeptCodec as KeptCodec
 from .core.classes import ClassInfo as ClassInfo
 from .core.fit import Fit as Fit

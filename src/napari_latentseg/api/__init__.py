@@ -2,9 +2,9 @@
 
 `inference` segments; `evaluation` scores and calibrates; `training` trains and fine-tunes; `models` finds,
 loads, installs and exports models; `codecs` keeps their codecs; `versions` decides on fine-tuned models;
-`results` writes results; `readers` compares masks of several readers; `mask_edits` corrects masks without a
-brush; `fit` tells whether a model was made for an image; `batch` and `files` segment many; `cases` lists them
-for readers; `archive` finds and stores series by DICOMweb.
+`results` writes results; `readers` compares masks of several readers; `change` compares two dates;
+`mask_edits` corrects masks without a brush; `fit` tells whether a model was made for an image; `batch` and
+`files` segment many; `cases` lists them for readers; `archive` finds and stores series by DICOMweb.
 Importing them loads neither torch nor Qt: a function imports what it needs when it is called, after the cheap
 checks.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 from napari_latentseg.api.archive import find_in_archive, retrieve_from_archive, store_in_archive
 from napari_latentseg.api.batch import batch
 from napari_latentseg.api.cases import compare_readings, list_cases
+from napari_latentseg.api.change import compare_dates
 from napari_latentseg.api.click_evaluation import evaluate_clicks
 from napari_latentseg.api.codecs import add_codec, check_codec, find_codec, list_codecs, remove_codec
 from napari_latentseg.api.consensus_export import export_consensus
@@ -57,6 +58,7 @@ __all__ = [
     "calibrate",
     "check_codec",
     "check_fit",
+    "compare_dates",
     "compare_readers",
     "compare_readings",
     "compile_model",

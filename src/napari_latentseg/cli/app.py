@@ -18,6 +18,7 @@ from napari_latentseg.cli import (
     batch_command,
     calibrate_commands,
     cases_command,
+    change_command,
     codecs_commands,
     compare_command,
     edit_command,
@@ -63,6 +64,7 @@ cases_command.register(app)
 scan_commands.register(app)
 review_commands.register(app)
 compare_command.register(app)
+change_command.register(app)
 edit_command.register(app)
 train_commands.register(app)
 finetune_commands.register(app)

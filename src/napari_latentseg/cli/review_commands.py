@@ -15,7 +15,6 @@ from napari_latentseg.errors import BadInput
 if TYPE_CHECKING:
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
-    from napari_latentseg.models.card import ModelCard
 
 __all__ = ["register"]
 
@@ -53,6 +52,7 @@ def measure_result(
     quiet: Quiet = False,
 ) -> None:
     """Measure classes and objects: areas or volumes and their spread over samples, diameters, intensities."""
+    from napari_latentseg.api.result_card import card_of_result
     from napari_latentseg.io.earlier_results import check_not_of_result
     from napari_latentseg.io.read_results import case_of_result, read_segmentation
     from napari_latentseg.measure import (
@@ -79,7 +79,7 @@ def measure_result(
     case = "" if append_to is None else case_of_result(result)
     if append_to is not None:
         check_case_table(append_to, case, "" if overwrite else segmentation.record.input.sha256)
-    card = _find_card(segmentation)
+    card = card_of_result(segmentation)
     with progress_bar("measuring", quiet=quiet or as_json) as progress:
         rows = measure(
             segmentation, _open_image(segmentation, image, series, channel), objects=objects,
@@ -159,6 +159,7 @@ def report_result(
     quiet: Quiet = False,
 ) -> None:
     """Write a report on one HTML page: sizes, intervals, and pictures of the most uncertain slices."""
+    from napari_latentseg.api.result_card import card_of_result
     from napari_latentseg.io.earlier_results import check_not_of_result
     from napari_latentseg.io.read_results import read_segmentation
     from napari_latentseg.report import check_report, check_report_replaceable, make_report
@@ -168,7 +169,7 @@ def report_result(
     segmentation = read_segmentation(result, edited=edited)
     if not overwrite:
         check_report_replaceable(out, segmentation.record.input.sha256)
-    card = _find_card(segmentation)
+    card = card_of_result(segmentation)
     scan = _open_image(segmentation, image, series, channel)
     print_line(
         str(make_report(segmentation, scan, card, out, note=note)),
@@ -204,16 +205,3 @@ def _open_image(
         scan = select_channel(scan, channel)
     check_same_image(scan, segmentation.record)
     return scan
-
-
-def _find_card(segmentation: Segmentation) -> ModelCard | None:
-    """The card of the model that made a result, where that very version is on this machine."""
-    from napari_latentseg import api
-
-    model_record = segmentation.record.model
-    try:
-        card = api.locate_model(model_record.name).card
-    except BadInput:
-        return None
-    has_same_files = all(model_record.sha256.get(name) == digest for name, digest in card.files.items())
-    return card if has_same_files and card.version == model_record.version else None

@@ -179,7 +179,7 @@ class Measurement:
 
     def format_size(self, value: float) -> str:
         """An area or volume in `unit` as `size_text` shows one, such as `model_value`."""
-        return f"{self._format_number(value)} {self._display_scale[1]}"
+        return f"{self._format_number(value)} {self.display_scale[1]}"
 
     @property
     def interval_text(self) -> str:
@@ -190,7 +190,7 @@ class Measurement:
             CALIBRATED if self.interval_source == CALIBRATED else f"of {count_text(self.samples, 'sample')}"
         )
         # nothing found: the line has no other number that would have the unit
-        unit = "" if self.value else f" {self._display_scale[1]}"
+        unit = "" if self.value else f" {self.display_scale[1]}"
         level = percent(INTERVAL_LEVEL)
         whose = "model's " if self.is_corrected else ""
         return f"{whose}{level}: {self.range_text}{unit}, {origin}"
@@ -203,11 +203,11 @@ class Measurement:
         return f"{self._format_number(self.low)} to {self._format_number(self.high)}"
 
     def _format_number(self, value: float) -> str:
-        factor, unit = self._display_scale
+        factor, unit = self.display_scale
         return f"{value:.0f}" if unit == "pixels" else format_value(value * factor)
 
     @property
-    def _display_scale(self) -> tuple[float, str]:
+    def display_scale(self) -> tuple[float, str]:
         """Factor and unit in which `value` is shown: ml for volumes that are not tiny."""
         ml = self.ml
         if ml is not None and max(ml, (self.high or 0.0) * self._ml_per_unit) >= _MIN_DISPLAY_ML:

@@ -9,13 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import MAX_VARIANCE
 from napari_latentseg.evaluation.label_maps import class_mask_of
 from napari_latentseg.evaluation.reader_comparison import ReaderComparison
 from napari_latentseg.report.pictures import background_of, side_by_side, with_heatmap, with_outlines
 
-__all__ = ["CONSENSUS_COLOR", "READER_COLORS", "SlicePicture", "draw_slices"]
+__all__ = [
+    "CONSENSUS_COLOR",
+    "READER_COLORS",
+    "SlicePicture",
+    "draw_slices",
+    "part_to_show",
+    "slice_title",
+]
 
 READER_COLORS = (
     "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#bbbbbb",
@@ -92,7 +100,7 @@ def _draw(
     is_marked = np.any([labels[index] != 0 for labels in comparison.label_maps], axis=0)
     if maps is not None:
         is_marked |= maps.mask[index] != 0
-    rows, columns = _part(is_marked)
+    rows, columns = part_to_show(is_marked)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     step = max(1, -(-max(height, width) // _MAX_READ_SIDE))
     plane: tuple[Any, ...] = (
@@ -111,12 +119,8 @@ def _draw(
         panels.append(with_heatmap(background, variance[plane].astype(np.float64) / MAX_VARIANCE))
     png, picture_size = side_by_side(panels)
     shape = comparison.label_maps[0].shape
-    places = [
-        f"{_AXES.get(axis, axis)} {i + 1} of {n}"
-        for axis, i, n in zip(comparison.geometry.axis_labels, index, shape, strict=False)
-    ]
     return SlicePicture(
-        ", ".join(places).capitalize() or "The image",
+        slice_title(comparison.geometry, index, shape),
         png,
         picture_size,
         float(disagreement[index].sum(dtype=np.float64)),
@@ -138,7 +142,16 @@ def _outlined(background: Any, comparison: ReaderComparison, plane: tuple[Any, .
     return outlined
 
 
-def _part(is_marked: NDArray[np.bool_]) -> tuple[slice, slice]:
+def slice_title(geometry: Geometry, index: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """Which slice, counted from 1, such as ``"Slice 3 of 12"``."""
+    places = [
+        f"{_AXES.get(axis, axis)} {i + 1} of {n}"
+        for axis, i, n in zip(geometry.axis_labels, index, shape, strict=False)
+    ]
+    return ", ".join(places).capitalize() or "The image"
+
+
+def part_to_show(is_marked: NDArray[np.bool_]) -> tuple[slice, slice]:
     """The rows and columns to show: all of a small slice, else what is marked and its surroundings."""
     if max(is_marked.shape) <= _FULL_VIEW_SIDE or not is_marked.any():
         return slice(0, is_marked.shape[0]), slice(0, is_marked.shape[1])

@@ -1,0 +1,216 @@
+"""Two results of one patient: how much each class has changed between the dates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_latentseg.api.images import ImageLike, open_image
+from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.argument_types import as_path, check_callable
+from napari_latentseg.utils.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from napari_latentseg.change.date_change import DateChange, SecondMask
+    from napari_latentseg.core.scan import Scan
+    from napari_latentseg.core.segmentation import Segmentation
+
+__all__ = ["compare_dates"]
+
+_NOT_TOGETHER = "the outlines are not shown over one image"
+_REGISTER = "; register the two images for that (--register, with both images)"
+
+
+def compare_dates(
+    first: Segmentation | str | Path,
+    second: Segmentation | str | Path,
+    *,
+    first_image: ImageLike | None = None,
+    second_image: ImageLike | None = None,
+    register: bool = False,
+    edited: bool = False,
+    report: str | Path | None = None,
+    progress: Progress = no_progress,
+    should_stop: Callable[[], bool] | None = None,
+) -> DateChange:
+    """Compare two results of one patient: the change of each class, and whether it is more than the doubt.
+
+    Sizes are always measured on the grid of their own image. The interval of a change comes from the
+    intervals of both sizes, calibrated ones where both are.
+
+    Parameters
+    ----------
+    first, second
+        The results of the earlier and the later date: what `segment` returns, or the files of a result.
+    first_image, second_image
+        The images that were segmented, to show both outlines over the first, to register them, and to find
+        out from DICOM whether they are of one patient.
+    register
+        Whether to register the images rigidly where they do not lie in one place, which needs SimpleITK and
+        both images.
+    edited
+        Whether a mask may have been changed after the run that wrote it.
+    report
+        An HTML file for a page with the changes and both outlines. A file that is there is replaced.
+    progress
+        Called with the fraction that is done, in [0, 1].
+    should_stop
+        Asked while the images are registered; whether to give up.
+
+    Returns
+    -------
+    DateChange
+        The change of each class, with its interval and a verdict, and the mask of the second date on the grid
+        of the first where it is known how the images lie.
+
+    Raises
+    ------
+    BadInput
+        If a result cannot be read, the two are of one image, of two patients or of other classes, only one
+        has a physical size, an image is not that of its result, or they cannot be registered.
+    Cancelled
+        If `should_stop` said so.
+
+    Examples
+    --------
+    >>> from napari_latentseg import compare_dates, segment
+    >>> from napari_latentseg.sample_data import ultrasound_phantom
+    >>> first, second = (ultrasound_phantom(shape=(96, 128), seed=seed).scan for seed in (0, 1))
+    >>> results = [segment(scan, "breast-ultrasound", samples=3) for scan in (first, second)]
+    >>> (change,) = compare_dates(*results, report="change.html").changes
+    >>> change.name, change.unit, change.low < change.difference < change.high
+    ('lesion', 'mm2', True)
+    """
+    from napari_latentseg.api.result_card import card_of_result
+    from napari_latentseg.change.date_change import change_between, check_comparable
+    from napari_latentseg.core.same_image import check_same_image
+
+    check_callable("progress", progress)
+    if should_stop is not None:
+        check_callable("should_stop", should_stop)
+    page = None if report is None else as_path("report", report)
+    if page is not None:
+        from napari_latentseg.report.evaluation_page import check_evaluation_page
+
+        check_evaluation_page(page)
+    if register:
+        _check_can_register(first_image, second_image)
+    results = tuple(_as_result(result, edited=edited) for result in (first, second))
+    check_comparable(*results)
+    images = tuple(None if image is None else open_image(image) for image in (first_image, second_image))
+    progress(0.1)
+    for image, result in zip(images, results, strict=True):
+        if image is not None:
+            check_same_image(image, result.record)
+    notes, frames_differ = _check_one_patient(*images)
+    progress(0.2)
+    second_mask = _second_mask(
+        results[0], results[1], images[0], images[1], register=register, frames_differ=frames_differ,
+        progress=lambda done: progress(0.2 + 0.6 * done), should_stop=should_stop,
+    )  # fmt: skip
+    progress(0.8)
+    cards = (card_of_result(results[0]), card_of_result(results[1]))
+    change = change_between(results[0], results[1], cards, second_mask, notes)
+    if page is not None:
+        from napari_latentseg.report.change_page import write_change_page
+
+        write_change_page(page, change, results[0], results[1], images[0], images[1])
+    progress(1.0)
+    return change
+
+
+def _check_can_register(first_image: Any, second_image: Any) -> None:
+    from napari_latentseg.change.registration import check_registration_available
+
+    if first_image is None or second_image is None:
+        raise BadInput("register", "needs the images of both dates", "give both, or leave it out")
+    check_registration_available()
+
+
+def _as_result(result: Any, *, edited: bool) -> Segmentation:
+    from napari_latentseg.core.segmentation import Segmentation
+    from napari_latentseg.io.read_results import read_segmentation
+
+    if isinstance(result, Segmentation):
+        return result
+    if isinstance(result, str | os.PathLike):
+        return read_segmentation(Path(result), edited=edited)
+    raise BadInput("result", "is no result", "give what segment returns, or the files of a result")
+
+
+def _check_one_patient(first: Scan | None, second: Scan | None) -> tuple[list[str], bool | None]:
+    """Notes, and whether the frames of reference differ; None where that is not known.
+
+    Raises
+    ------
+    BadInput
+        If the images are of two patients.
+    """
+    from napari_latentseg.io.dicom.identity import series_identity
+
+    if first is None or second is None:
+        return [], None
+    one, other = series_identity(first), series_identity(second)
+    if one is None or other is None:
+        return [], None
+    if one.patient and other.patient and one.patient != other.patient:
+        raise BadInput(
+            "images", "are of two patients, by their DICOM headers", "give two results of one patient"
+        )
+    notes = []
+    if one.date and other.date and one.date > other.date:
+        notes.append("The second image was taken before the first: give the earlier result first.")
+    if not (one.frame_of_reference and other.frame_of_reference):
+        return notes, None
+    return notes, one.frame_of_reference != other.frame_of_reference
+
+
+def _second_mask(
+    first: Segmentation,
+    second: Segmentation,
+    first_image: Scan | None,
+    second_image: Scan | None,
+    *,
+    register: bool,
+    frames_differ: bool | None,
+    progress: Progress,
+    should_stop: Callable[[], bool] | None,
+) -> SecondMask:
+    """The second mask on the grid of the first, by what is known of how the images lie."""
+    import numpy as np
+
+    from napari_latentseg.change.date_change import SecondMask
+    from napari_latentseg.change.placement import resampled_onto, turned_onto
+    from napari_latentseg.change.registration import register_rigidly
+
+    labels = _relabelled(second, first)
+    target, shape = first.geometry, np.asarray(first.mask).shape
+    if frames_differ is not True:
+        placed = turned_onto(labels, second.geometry, target, shape)
+        if placed is not None:
+            return SecondMask(placed, "both images lie in the same place by their headers")
+    if frames_differ is False:
+        placed = resampled_onto(labels, second.geometry, target, shape)
+        return SecondMask(placed, "both images have one frame of reference by their DICOM headers")
+    if not register:
+        return SecondMask(None, f"The images do not lie in one place, so that {_NOT_TOGETHER}{_REGISTER}.")
+    assert first_image is not None
+    assert second_image is not None
+    registration = register_rigidly(first_image, second_image, progress=progress, should_stop=should_stop)
+    placed = resampled_onto(labels, second.geometry, target, shape, registration)
+    text = "the second image was registered rigidly with the first"
+    return SecondMask(placed, f"{text} (correlation {registration.correlation:.2f})", registration)
+
+
+def _relabelled(second: Segmentation, first: Segmentation) -> Any:
+    """The mask of the second date with the labels that its classes have at the first."""
+    import numpy as np
+
+    mask = np.asarray(second.mask)
+    labels = {info.name: info.label for info in first.mask_classes}
+    table = np.zeros(256, np.uint8)
+    for info in second.mask_classes:
+        table[info.label] = labels.get(info.name, 0)
+    return table[mask]

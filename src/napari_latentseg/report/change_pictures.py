@@ -1,0 +1,115 @@
+"""Pictures of a change: the outlines of both dates over the slices in which they differ most."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_latentseg.change.date_change import DateChange
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.report.pictures import background_of, render_overview, side_by_side, with_outlines
+from napari_latentseg.report.readers_pictures import part_to_show, slice_title
+
+__all__ = ["FIRST_COLOR", "SECOND_COLOR", "ChangePicture", "draw_change", "draw_dates"]
+
+FIRST_COLOR, SECOND_COLOR = "#56b4e9", "#e69f00"
+"""Of the first and the second date: blue and orange of Okabe and Ito, which all people can tell apart."""
+
+_MAX_PICTURES = 3
+_PANEL_SIDE = 300  # pixels, of the longer side
+_MAX_READ_SIDE = 1024  # voxels; a larger slice is subsampled
+
+
+@dataclass(frozen=True)
+class ChangePicture:
+    """One picture of the page.
+
+    Attributes
+    ----------
+    title, text
+        Which slice, and what is shown of it.
+    png, width, height
+        The picture as PNG in base64, and its size in pixels.
+    """
+
+    title: str
+    text: str
+    png: str
+    width: int
+    height: int
+
+
+def draw_change(change: DateChange, first: Segmentation, image: Scan | None) -> list[ChangePicture]:
+    """Draw up to three slices in which the outlines differ most; none where they do not lie together.
+
+    Parameters
+    ----------
+    change
+        Of two dates.
+    first, image
+        The result of the first date, and its image; the mean probability is shown without one.
+    """
+    later = change.second_mask.labels
+    if later is None:
+        return []
+    earlier = np.asarray(first.mask)
+    differing = (earlier != later).sum(axis=(-2, -1))
+    marked = ((earlier != 0) | (later != 0)).sum(axis=(-2, -1))
+    order = np.argsort(-(differing + marked / 1e9), axis=None, kind="stable")[:_MAX_PICTURES]
+    indices = [tuple(int(i) for i in np.unravel_index(n, marked.shape)) for n in order if marked.flat[n] > 0]
+    return [_draw(change, first, image, later, index) for index in indices]
+
+
+def draw_dates(
+    first: Segmentation, second: Segmentation, images: tuple[Scan | None, Scan | None]
+) -> list[ChangePicture]:
+    """Draw each date by itself, where the two images do not lie together: its slice with the largest mask."""
+    pictures = []
+    for title, result, image in zip(("First date", "Second date"), (first, second), images, strict=True):
+        overview = render_overview(result, image)
+        where = slice_title(result.geometry, overview.index, np.asarray(result.mask).shape)
+        text = f"{where}, without and with its outline; the images are not shown together"
+        pictures.append(_picture(title, text, overview.png, overview.size))
+    return pictures
+
+
+def _draw(
+    change: DateChange,
+    first: Segmentation,
+    image: Scan | None,
+    later: NDArray[Any],
+    index: tuple[int, ...],
+) -> ChangePicture:
+    earlier = np.asarray(first.mask)
+    is_marked = (earlier[index] != 0) | (later[index] != 0)
+    rows, columns = part_to_show(is_marked)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    step = max(1, -(-max(height, width) // _MAX_READ_SIDE))
+    plane: tuple[Any, ...] = (
+        *index,
+        slice(rows.start, rows.stop, step),
+        slice(columns.start, columns.stop, step),
+    )
+    vertical, horizontal = first.geometry.spacing[-2:]
+    scale = _PANEL_SIDE / max(height * vertical, width * horizontal)
+    size = (max(1, round(width * horizontal * scale)), max(1, round(height * vertical * scale)))
+    mean = np.asarray(first.mean[(slice(None), *plane)], dtype=np.float64).max(axis=0)
+    background = background_of(image, plane, mean).resize(size, Image.Resampling.BICUBIC)
+    labels = [info.label for info in change.classes]
+    only_first = with_outlines(background, earlier[plane], [(label, FIRST_COLOR) for label in labels])
+    both = with_outlines(only_first, later[plane], [(label, SECOND_COLOR) for label in labels])
+    png, picture_size = side_by_side([background, only_first, both])
+    text = f"{int(np.count_nonzero(earlier[index] != later[index]))} voxels differ"
+    if (height, width) != is_marked.shape:
+        text += "; a part of the slice"
+    return _picture(slice_title(first.geometry, index, earlier.shape), text, png, picture_size)
+
+
+def _picture(title: str, text: str, png: bytes, size: tuple[int, int]) -> ChangePicture:
+    return ChangePicture(title, text, base64.b64encode(png).decode("ascii"), *size)
