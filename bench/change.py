@@ -9,7 +9,7 @@ On validation images of the model, with the samples of its calibration.
   image. The sizes and intervals of every two images are scaled to one true size (that of their reference
   masks), so that errors are independent, as the interval of a change takes them to be.
 - "the same image again": turned by up to 5 degrees in its plane, shifted by up to a voxel, linearly
-  interpolated, 5 % brighter or darker and with noise of 3 % of its range. Errors are alike then.
+  interpolated, 5 % brighter or darker and with noise of 1 % of its range. Errors are alike then.
 - Growth: the second size times a known factor; "the same image again" is enlarged about its structure.
 """
 
@@ -50,7 +50,7 @@ def again(scan: Scan, centre: NDArray[np.float64], growth: float, rng: np.random
     channels = np.moveaxis(values, -1, 0) if scan.axes.endswith(CHANNEL) else values[None]
     moved = np.stack([affine_transform(c, matrix, offset, order=1, mode="nearest") for c in channels])
     low, high = np.percentile(values, (1, 99))
-    moved = moved * rng.uniform(0.95, 1.05) + rng.normal(0, 0.03 * (high - low), moved.shape)
+    moved = moved * rng.uniform(0.95, 1.05) + rng.normal(0, 0.01 * (high - low), moved.shape[1:])
     if scan.array.dtype.kind in "ui":
         limits = np.iinfo(scan.array.dtype)
         moved = np.clip(np.rint(moved), limits.min, limits.max)
