@@ -28,6 +28,7 @@ from PIL import Image
 from qtpy.QtWidgets import QScrollArea, QWidget
 from scipy import ndimage
 from screenshot_cases import cases, readers
+from screenshot_correct import correct
 from screenshot_evaluation import evaluation
 from screenshot_helpers import Shots, dock, settle, wait_until
 from screenshot_point import point
@@ -367,6 +368,7 @@ SCENES: dict[str, Callable[[Any], Shots]] = {
     "edge_contours": edge_contours,
     "folder": folder,
     "point": point,
+    "correct": correct,
     "teach": teach,
     "cases": cases,
     "readers": readers,

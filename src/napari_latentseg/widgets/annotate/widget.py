@@ -21,6 +21,7 @@ from napari_latentseg.widgets.annotate.class_list import ClassList
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.annotate.drafts_panel import DraftsPanel
 from napari_latentseg.widgets.annotate.plane_lock import plane_on_screen
+from napari_latentseg.widgets.annotate.tools_panel import ToolsPanel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -54,6 +55,7 @@ class AnnotateWidget(DockWidget):
         self.correction_list = elastic_combo("The mask to correct and approve")
         self.edit_button = QPushButton("Edit this mask")
         self.classes = ClassList()
+        self.tools = ToolsPanel(napari_viewer)
         self.slice_status = PlainLabel()
         self.approve_button = QPushButton("Current slice")
         self.approve_all_button = QPushButton("All slices")
@@ -103,6 +105,7 @@ class AnnotateWidget(DockWidget):
         editor_layout.addLayout(header)
         editor_layout.addWidget(self.edit_button)
         editor_layout.addWidget(self.classes)
+        editor_layout.addWidget(self.tools)
         editor_layout.addWidget(separator())
         editor_layout.addLayout(status_row)
         editor_layout.addLayout(approve_row)
@@ -160,6 +163,7 @@ class AnnotateWidget(DockWidget):
         correction, choices = self.correction, self._correction_choices()
         self.show_empty_state(correction is None, keep_content=True)  # drafts can be resumed without a mask
         self.editor.setVisible(correction is not None)
+        self.tools.show_correction(correction)
         self.correction_list.clear()
         for choice in choices:
             self.correction_list.addItem(choice.title, choice)
@@ -259,6 +263,7 @@ class AnnotateWidget(DockWidget):
             self.approve_button.setToolTip("Approve the mask on this slice and lock it")
             add_key_to_tooltip("approve", self.approve_button)
         self._update_buttons_of_many(correction, busy)
+        self.tools.update_state()
 
     def _update_buttons_of_many(self, correction: Correction, busy: bool) -> None:
         """Enable what approves several slices, and tell of a disabled button why it is."""
@@ -332,6 +337,7 @@ class AnnotateWidget(DockWidget):
         correction = self.correction
         if correction is not None and correction.layer is not None:
             self.classes.select(int(correction.layer.selected_label))
+            self.tools.update_state()
 
     def _add_class(self, name: str, color: str) -> None:
         correction = self.correction
