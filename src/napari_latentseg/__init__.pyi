@@ -57,10 +57,12 @@ from .codecs.store import KeptCodec as KeptCodec
 from .core.classes import ClassInfo as ClassInfo
 from .core.fit import Fit as Fit
 from .core.geometry import Geometry as Geometry
+from .core.hints import Hint as Hint
 from .core.postprocess import PostProcess as PostProcess
 from .core.prompts import Prompts as Prompts
 from .core.prompts import read_prompts as read_prompts
 from .core.record import RunRecord as RunRecord
+from .core.reweight import reweight as reweight
 from .core.scan import Scan as Scan
 from .core.segmentation import Segmentation as Segmentation
 from .errors import BadInput as BadInput

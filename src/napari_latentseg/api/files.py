@@ -15,6 +15,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import as_path
 
 if TYPE_CHECKING:
+    from napari_latentseg.core.hints import Hint
     from napari_latentseg.core.prompts import Prompts
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
@@ -77,6 +78,7 @@ def segment_files(
     skip_existing: bool = False,
     prompts: Prompts | None = None,
     through: bool = False,
+    hints: Sequence[Hint] = (),
     on_start: Callable[[int, int], None] = lambda number, total: None,
     progress: Callable[[float], None] = lambda done: None,
     **outputs: Any,
@@ -101,6 +103,8 @@ def segment_files(
         Pass over files of which the folder has a complete result by this version of the model.
     prompts, through
         As for `segment`; for a single file only.
+    hints
+        Places that weight the samples, see `napari_latentseg.reweight`; for a single file only.
     on_start
         Called before each file with its number, from 1, and their count.
     progress
@@ -140,6 +144,8 @@ def segment_files(
             raise BadInput(
                 "prompts", f"are of one image, and there are {len(found)}", "give that image alone"
             )
+        if hints:
+            raise BadInput("hints", f"are of one image, and there are {len(found)}", "give that image alone")
         if case or outputs.get("report") is not None:
             raise BadInput("case" if case else "report", f"is one for {len(found)} images", "leave it out")
         if not outputs.get("deidentify"):  # names come from the content there
@@ -156,6 +162,7 @@ def segment_files(
     job = _Job(
         located, as_path("out", out), settings, plane,
         {"channel": channel, "spacing": spacing}, codec, case, skip_existing, outputs, prompts, through,
+        tuple(hints),
     )  # fmt: skip
 
     def results() -> Iterator[FileResult]:
@@ -189,6 +196,7 @@ class _Job:
         outputs: dict[str, Any],
         prompts: Prompts | None,
         through: bool,
+        hints: tuple[Hint, ...],
     ) -> None:
         self.model = model
         self.card: ModelCard = model.card
@@ -200,7 +208,7 @@ class _Job:
         self.case = case
         self.skip_existing = skip_existing
         self.outputs = outputs
-        self.prompts, self.through = prompts, through
+        self.prompts, self.through, self.hints = prompts, through, hints
 
     def run(self, path: Path, series: int | None, progress: Callable[[float], None]) -> FileResult:
         """Segment one file, or one of the series in it.
@@ -211,6 +219,7 @@ class _Job:
             If it cannot be read, or its result cannot be written.
         """
         from napari_latentseg.api.results import check_result, write_result
+        from napari_latentseg.core.reweight import check_hints, reweight
         from napari_latentseg.io.registry import stem_of
 
         image = open_image(path, series=series, **self.image_options)
@@ -226,9 +235,13 @@ class _Job:
             image, self.out, stem, classes=self.card.classes, input_sha256=partial(_input_sha256, image, box),
             is_box=box is not None, **checked,
         )  # fmt: skip
+        if self.hints:
+            check_hints(self.hints, image.spatial_shape, image.spatial_axes, self.card.classes)
         run = self._start(image)
         self.model = run.model
         segmentation = run.finish(progress)
+        if self.hints:
+            segmentation = reweight(segmentation, self.hints)
         possible, left_out = possible_outputs(segmentation, self.card, options)
         written = write_result(
             segmentation, self.out, stem, case=self.case, scan=run.state.original, card=self.card, **possible
@@ -252,6 +265,8 @@ class _Job:
         earlier = find_earlier_result(self.out, name_prefix(stem))
         record = earlier.record
         if record is None or earlier.changed or not record.complete:
+            return False
+        if (record.hints.hints if record.hints is not None else ()) != self.hints:
             return False
         is_same_model = (record.model.name, record.model.version) == (self.card.name, self.card.version)
         if (record.prompts, record.through) != (self.prompts, self.through):

@@ -11,9 +11,20 @@ import typer
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
+    from napari_latentseg.core.hints import Hint
     from napari_latentseg.core.prompts import Prompts
 
-__all__ = ["Boxes", "NotPoints", "Points", "PromptsFile", "Through", "parse_prompts"]
+__all__ = [
+    "Boxes",
+    "HintPoints",
+    "NotHintPoints",
+    "NotPoints",
+    "Points",
+    "PromptsFile",
+    "Through",
+    "parse_hints",
+    "parse_prompts",
+]
 
 Points = Annotated[
     list[str] | None,
@@ -39,6 +50,36 @@ Through = Annotated[
         "--through", help="Follow the structure through the slices of the volume, until it ends or is unsure."
     ),
 ]
+
+HintPoints = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hint",
+        help="A place that is part of what is segmented, Y,X or Z,Y,X in pixels from 0: samples that agree"
+        " count more. For any model with samples; may be repeated.",
+    ),
+]
+NotHintPoints = Annotated[
+    list[str] | None, typer.Option("--hint-not", help="A place that is not part of it, as --hint.")
+]
+
+
+def parse_hints(inside: Sequence[str] | None, outside: Sequence[str] | None) -> tuple[Hint, ...]:
+    """The hints that the options give.
+
+    Raises
+    ------
+    BadInput
+        If one cannot be read.
+    """
+    from napari_latentseg.core.hints import Hint
+
+    given = (("hint", inside, True), ("hint-not", outside, False))
+    return tuple(
+        Hint(point=_numbers(option, text, (2, 3, 4)), inside=is_inside)
+        for option, texts, is_inside in given
+        for text in texts or ()
+    )
 
 
 def parse_prompts(
@@ -77,7 +118,7 @@ def parse_prompts(
         raise BadInput("prompts", why, "correct them") from error
 
 
-def _numbers(option: str, text: str, counts: tuple[int, int]) -> tuple[float, ...]:
+def _numbers(option: str, text: str, counts: tuple[int, ...]) -> tuple[float, ...]:
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:

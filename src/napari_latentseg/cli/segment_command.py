@@ -28,10 +28,13 @@ from napari_latentseg.cli.options import (
 )
 from napari_latentseg.cli.prompt_options import (
     Boxes,
+    HintPoints,
+    NotHintPoints,
     NotPoints,
     Points,
     PromptsFile,
     Through,
+    parse_hints,
     parse_prompts,
 )
 from napari_latentseg.cli.segment_options import (
@@ -105,6 +108,8 @@ def segment(
     around: Boxes = None,
     prompts: PromptsFile = None,
     through: Through = False,
+    hint: HintPoints = None,
+    hint_not: NotHintPoints = None,
     classes: ClassNames = None,
     tolerance: Tolerance = None,
     min_size: MinSize = 0.0,
@@ -160,6 +165,7 @@ def segment(
 
         check_report(report)
     pointed_at = parse_prompts(point, outside, around, prompts)
+    hints = parse_hints(hint, hint_not)
     use_threads(threads)
     model_found = api.locate_model(model)
     settings = InferenceSettings.for_model(
@@ -185,7 +191,7 @@ def segment(
             on_start=count_file, progress=lambda done: progress((position[0] - 1 + done) / position[1]),
             format=format, agreement=agreement, doubt=doubt, contours=contours, band=band, table=table,
             report=report, append_to=append_to, append_objects=append_objects, deidentify=deidentify,
-            overwrite=overwrite, prompts=pointed_at, through=through,
+            overwrite=overwrite, prompts=pointed_at, through=through, hints=hints,
         )  # fmt: skip
         for result in files:
             if result.error is not None:
@@ -243,6 +249,7 @@ def _size_lines(segmentation: Segmentation, card: ModelCard) -> list[str]:
 
 def _remarks(segmentation: Segmentation) -> list[str]:
     """What a person should know of a result: whether the model fits the image, and of its samples."""
+    from napari_latentseg.core.hints import MIN_EFFECTIVE_SAMPLES
     from napari_latentseg.measure import expected_dice_lines
 
     record, remarks = segmentation.record, []
@@ -250,6 +257,12 @@ def _remarks(segmentation: Segmentation) -> list[str]:
         remarks.append(record.fit.describe())
     if record.tolerance is not None and record.complete and record.samples < record.samples_asked:
         remarks.append(f"{record.samples} of {record.samples_asked} samples were enough")
+    if record.hints is not None:
+        remarks.append(record.hints.describe())
+        if record.hints.effective_samples < MIN_EFFECTIVE_SAMPLES:
+            remarks.append(
+                "the samples do not reach what the hints ask for: correct the mask, or point at it"
+            )
     if segmentation.variance is None:
         samples = count_text(record.samples, "sample")
         reason = "one pass" if record.source == "none" else samples

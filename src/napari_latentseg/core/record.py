@@ -10,6 +10,7 @@ from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.dice_estimate import DiceEstimate
 from napari_latentseg.core.fit import Fit
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.core.hints import HintsRecord
 from napari_latentseg.core.postprocess import PostProcess
 from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
@@ -180,6 +181,9 @@ class RunRecord(FrozenModel):
     prompts, through
         What was pointed at, in voxels of the image, and whether it was carried on through the slices; None
         and False of a model that is not pointed at.
+    hints
+        The hints that weighted the samples, and the weights; None where all samples count alike. Mean,
+        variance and mask are of the weighted samples, and nothing that was calibrated holds for them.
     volumes, volume_unit
         For each class, by name, the area or volume in each sample, in this unit (``"mm3"``, ``"pixel"``).
     purpose, meaning
@@ -236,6 +240,7 @@ class RunRecord(FrozenModel):
     files: dict[str, str] = Field(default_factory=dict)
     prompts: Prompts | None = None
     through: bool = False
+    hints: HintsRecord | None = None
     volumes: dict[str, list[float]]
     volume_unit: str
     versions: dict[str, str]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from napari_latentseg.core.fit import Fit
+from napari_latentseg.core.hints import MIN_EFFECTIVE_SAMPLES
 from napari_latentseg.core.percent import percent
 from napari_latentseg.core.record import SAMPLING_SOURCES, RunRecord
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
@@ -216,6 +217,8 @@ def _why_no_interval(segmentation: Segmentation) -> str:
         return f"{samples} too few, {MIN_SAMPLES_FOR_VARIANCE} or more are needed"
     if region.is_cancelled and not region.has_requested_slices:
         return f"the run was cancelled, {region.describe_missing()}"
+    if record.hints is not None and record.hints.effective_samples < MIN_EFFECTIVE_SAMPLES:
+        return "the hints leave one sample, which has no spread"
     maps = segmentation.sample_maps
     if not len(segmentation.volumes) and (maps is None or not maps.is_complete):
         return "the samples were not kept, so their sizes at this threshold are not known"
@@ -267,6 +270,8 @@ def _differences_of_run(record: RunRecord, card: object, interval: Calibrated) -
         yield f"the threshold is {record.threshold:.2f}, calibrated at {interval.threshold:.2f}"
     if record.volumes_cleaned:
         yield "the samples were post-processed"
+    if record.hints is not None:
+        yield "hints re-weighted the samples"
 
 
 def image_dimensions(segmentation: Segmentation) -> Literal[2, 3]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.core.hints import effective_samples
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure.interval_basis import CalibratedCard, IntervalBasis, interval_basis
 from napari_latentseg.measure.measurement import CALIBRATED, FROM_SAMPLES, INTERVAL_LEVEL
@@ -19,7 +20,11 @@ _OBJECT_REASON = "calibrated for whole classes, not for single objects"
 
 
 def size_interval(
-    samples: NDArray[np.float64], estimate: float, basis: IntervalBasis, class_name: str
+    samples: NDArray[np.float64],
+    estimate: float,
+    basis: IntervalBasis,
+    class_name: str,
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[float, float, str]:
     """The interval of 90 % of an area or volume.
 
@@ -39,6 +44,8 @@ def size_interval(
         What the interval rests on; not ``"none"``.
     class_name
         The class, as in the model card.
+    weights
+        Of the samples, `(n,)`, with a sum of 1; None where all count alike. n is then their effective number.
 
     Returns
     -------
@@ -58,11 +65,11 @@ def size_interval(
     calibrated = basis.interval
     has_factor = calibrated is not None and class_name in calibrated.factors
     if calibrated is not None and has_factor:
-        bounds += calibrated.interval(class_name, samples)
+        bounds += calibrated.interval(class_name, samples if weights is None else _repeated(samples, weights))
     kind = CALIBRATED if basis.kind == CALIBRATED and has_factor else FROM_SAMPLES
     if kind == FROM_SAMPLES:
         # prediction interval for one further sample of a normal distribution with unknown mean and variance
-        n, mean, std = len(samples), float(samples.mean()), float(samples.std(ddof=1))
+        n, mean, std = _statistics(samples, weights)
         half_width = _student_quantile(n) * std * math.sqrt(1 + 1 / n)
         bounds += [mean - half_width, mean + half_width]
     return max(0.0, min(bounds)), max(bounds), kind
@@ -145,11 +152,14 @@ class SizeStatistics:
             reason = "the class was not calibrated"
         if basis.kind == CALIBRATED and reason:
             basis = IntervalBasis("samples", (reason,), basis.interval, basis.samples)
-        low, high, kind = size_interval(samples, estimate, basis, name)
+        hints = self.segmentation.record.hints
+        weights = None if hints is None else np.array(hints.weights)
+        low, high, kind = size_interval(samples, estimate, basis, name, weights)
+        _, mean, std = _statistics(samples, weights)
         return {
             "samples": len(samples),
-            "mean": float(samples.mean()),
-            "std": float(samples.std(ddof=1)),
+            "mean": mean,
+            "std": std,
             "low": low,
             "high": high,
             "interval_source": kind,
@@ -157,7 +167,27 @@ class SizeStatistics:
         }
 
 
-def _student_quantile(n: int) -> float:
+def _statistics(
+    samples: NDArray[np.float64], weights: NDArray[np.float64] | None
+) -> tuple[float, float, float]:
+    """The number of samples, their mean and their standard deviation, weighted where weights are given."""
+    if weights is None:
+        return len(samples), float(samples.mean()), float(samples.std(ddof=1))
+    n, mean = effective_samples(weights.tolist()), float(weights @ samples)
+    variance = float(weights @ (samples - mean) ** 2)
+    return (
+        n,
+        mean,
+        math.sqrt(variance * n / max(n - 1, 0.5)),
+    )  # below n = 1.5 there is no interval
+
+
+def _repeated(samples: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As many copies of each sample as its weight says, out of about 100, which have the same spread."""
+    return np.repeat(samples, np.rint(100 * weights).astype(int))
+
+
+def _student_quantile(n: float) -> float:
     """Two-sided quantile of Student's t with n - 1 degrees of freedom at `INTERVAL_LEVEL`."""
     from scipy.special import stdtrit
 

@@ -71,6 +71,10 @@ def explanation(
     if result.record.cleanup is not None and kinds & {"calibrated", "samples"}:
         which = "of single objects " if result.record.volumes_cleaned else ""
         lines.append(f"The mask was post-processed; the samples behind the intervals {which}were not.")
+    if result.record.hints is not None:
+        lines.append(
+            f"{result.record.hints.describe()}. Mean, variance and mask are of the weighted samples."
+        )
     if estimates := result.record.expected_dice:
         whose = (
             "; it is that of the model's mask, not of the corrected one" if result.record.mask_edited else ""
