@@ -31,6 +31,7 @@ from screenshot_cases import cases, readers
 from screenshot_correct import correct
 from screenshot_evaluation import evaluation
 from screenshot_helpers import Shots, dock, settle, wait_until
+from screenshot_hints import hints
 from screenshot_point import point
 
 from napari_latentseg import api
@@ -366,6 +367,7 @@ SCENES: dict[str, Callable[[Any], Shots]] = {
     "segment": segment,
     "review": review,
     "edge_contours": edge_contours,
+    "hints": hints,
     "folder": folder,
     "point": point,
     "correct": correct,

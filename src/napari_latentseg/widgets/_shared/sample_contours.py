@@ -28,6 +28,8 @@ __all__ = ["SampleContours", "contour_segments", "sample_contours_of"]
 # distinguishable with red-green colour blindness (Okabe and Ito 2008)
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#ffffff")
 
+_FAINTEST = 0.15  # opacity of the outline of a sample that hints contradict: still seen
+
 
 def contour_segments(
     samples: NDArray[np.float32], threshold: float
@@ -185,9 +187,7 @@ class SampleContours(QObject):
         data = np.zeros((len(segments), 2, image.ndim), dtype=np.float32)
         data[:, 0, : len(leading_index)] = leading_index
         data[:, :, -2:] = segments
-        colours = (
-            np.array([self.colours[k % len(self.colours)] for k in numbers]) if len(numbers) else "white"
-        )
+        colours = np.array(self._colours_of(result))[numbers] if len(numbers) else "white"
         owner = {
             "role": self.role,
             "image": str(image.unique_id),
@@ -218,6 +218,18 @@ class SampleContours(QObject):
         viewer.add_layer(self.layer)
         viewer.layers.selection.active = active
         self._on_visible()
+
+    def _colours_of(self, result: RunResult) -> list[str]:
+        """The colour of each sample; where hints weight them, those that count less are fainter."""
+        segmentation = result.segmentation
+        hints = segmentation.record.hints if segmentation is not None else None
+        count = segmentation.record.samples if segmentation is not None else 0
+        colours = [self.colours[k % len(self.colours)] for k in range(max(count, len(self.colours)))]
+        if hints is None:
+            return colours
+        most = max(hints.weights)
+        strengths = [max(_FAINTEST, weight / most) for weight in hints.weights]
+        return [f"{c}{round(255 * s):02x}" for c, s in zip(colours, strengths, strict=False)]
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self.layer:

@@ -22,6 +22,7 @@ from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.annotate.plane_lock import plane_on_screen
 from napari_latentseg.widgets.review.edge_contours import edge_contours_of
+from napari_latentseg.widgets.review.hints_panel import HintsPanel
 from napari_latentseg.widgets.review.marks import region_marks
 from napari_latentseg.widgets.review.measures import MeasuresPanel
 from napari_latentseg.widgets.review.navigate import navigate_to
@@ -77,6 +78,7 @@ class ReviewWidget(DockWidget):
         self.contours = sample_contours_of(napari_viewer)
         self.edge_button = QPushButton("90 % contours")
         self.edge_contours = edge_contours_of(napari_viewer)
+        self.hints = HintsPanel(napari_viewer)
         self.measures = MeasuresPanel(napari_viewer)
         self.export_button = QPushButton("Export…")
         self.export_button.setToolTip("Write masks, a table and a one-page report to a folder")
@@ -117,6 +119,7 @@ class ReviewWidget(DockWidget):
         self.body.addLayout(navigation_row)
         self.body.addWidget(self.counter)
         self.body.addLayout(display_grid)
+        self.body.addWidget(self.hints)
         self.body.addWidget(self.measures)
         self.body.addWidget(self.export_button)
 
@@ -181,11 +184,13 @@ class ReviewWidget(DockWidget):
         self.show_empty_state(result is None)
         if result is None or result.segmentation is None:
             self.measures.show_result(None)
+            self.hints.show_result(None)
             return
         corrections_of(self.viewer).correction_of(result)  # reads what is approved of the image already
         self.basis_label.setText(uncertainty_basis(result.segmentation))
         self._update_ranking_choices(result.segmentation)
         self._update_display_buttons(result)
+        self.hints.show_result(result)
         self.rank()
 
     def _update_ranking_choices(self, segmentation: Segmentation) -> None:
@@ -253,6 +258,7 @@ class ReviewWidget(DockWidget):
         """Measure the changed mask, and show what of it is corrected and approved."""
         if result is self.result:
             self.measures.show_result(result)
+            self.hints.update_state()
             self._update_marks()
 
     def rank(self, *_: Any) -> None:
