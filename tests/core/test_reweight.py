@@ -112,6 +112,20 @@ def test_the_mean_keeps_its_temperature(result):
     np.testing.assert_allclose(hinted.mean, temperature.calibrated(raw.mean), atol=1e-6)
 
 
+def test_what_all_samples_hold_stays_in_the_mask_whatever_the_weights_add_up_to(card):
+    rng = np.random.default_rng(0)
+    samples = np.round(rng.random((8, 1, 20, 40)) * 255).astype(np.float32) / np.float32(255)
+    samples[:, :, 5:15] = 1
+    result = segmentation_of(samples, Geometry.from_spacing("yx"), card)
+    warm = result.record.replace(temperature=Temperature(value=1.5, shift=-0.2))
+    result = type(result)(**{**vars(result), "record": warm})
+    for column in range(40):
+        hinted = reweight(result, [Hint(point=(2, column)), Hint(point=(17, column), inside=False)])
+        assert np.isfinite(hinted.mean).all()
+        assert hinted.mean.max() <= 1
+        assert hinted.mask[5:15].all()
+
+
 @pytest.mark.parametrize(
     ("hints", "why"),
     [

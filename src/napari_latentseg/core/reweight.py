@@ -199,7 +199,8 @@ def _weighted(
         samples = maps.plane_samples(number)
         if not samples.any():
             continue
-        mean[:, number] = np.tensordot(w, samples, 1)
+        # at most 1: weights add up to a little more, and the temperature of what is above 1 is not a number
+        mean[:, number] = np.clip(np.tensordot(w, samples, 1), 0, 1)
         if variance is not None:
             deviations = samples - mean[:, number]
             variance[:, number] = np.einsum("n,nkyx->kyx", w, deviations * deviations)
