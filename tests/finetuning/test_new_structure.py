@@ -6,10 +6,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.api import adopt_model, segment
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
 from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.finetuning.new_structure import add_prompt, promptless_model
@@ -81,3 +86,25 @@ def test_a_structure_without_a_name_is_refused(
 def test_a_model_with_classes_is_taught_those(tiny_model_folder: Path, data: Path) -> None:
     with pytest.raises(BadInput, match="has its own classes"):
         FineTuneJob(tiny_model_folder, data, structure="cyst")
+
+
+def test_numbered_objects_teach_their_class(tiny_prompted_folder: Path, tmp_path: Path) -> None:
+    """What was pointed at is approved object by object: lesion 1 and lesion 2 are both a lesion."""
+    names = ("lesion 1", "lesion 2", "kidney 1")
+    classes = [ClassInfo(label=n, name=name, color="#112233") for n, name in enumerate(names, 1)]
+    rng = np.random.default_rng(0)
+    with AnnotationStore(tmp_path / "approved") as store:
+        for _ in range(4):
+            mask = np.zeros((48, 64), np.uint8)
+            for label, (top, left) in enumerate(((4, 6), (26, 8), (10, 40)), 1):
+                mask[top : top + 14, left : left + 14] = label
+            image = np.clip(rng.normal(90, 8, mask.shape) + 80 * (mask > 0), 0, 255).astype(np.uint8)
+            store.approve(Scan(image, "yx", Geometry.from_spacing("yx")), mask, classes=classes)
+    install_folder(tiny_prompted_folder)
+    job = FineTuneJob("tiny-prompted", tmp_path / "approved", structure="lesion", steps=2, device="cpu")
+    assert [event.event for event in job][-1] == "saved"
+    case = job.cases[0]
+    assert case.label_map is not None
+    labels = np.arange(4, dtype=np.uint8)[None]
+    assert (case.label_map.to_class_numbers(labels) > 0).tolist() == [[False, True, True, False]]
+    assert case.unknown_labels == {3: "kidney 1"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.object_names import class_and_number
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.data.mask_values import COLOR_LABEL, label_text
 from napari_latentseg.errors import BadInput
@@ -63,6 +64,9 @@ class LabelNames:
     ) -> tuple[LabelMap, dict[int, str]]:
         """What the labels mean for a model, by the names of its classes.
 
+        Objects that were pointed at are of their class: "lesion 1" and "lesion 2" are both a lesion, unless
+        the model has such a class itself.
+
         Parameters
         ----------
         classes
@@ -95,13 +99,22 @@ class LabelNames:
             return LabelMap(classes, None, self.source, several_are_one_class=True), {}
         if by_person:
             return LabelMap(classes, self.by_label, self.source, others_are_background=True), {}
-        known = {label: name for label, name in self.by_label.items() if name in names}
-        unknown = {label: name for label, name in self.by_label.items() if name not in names}
+        found = {label: _class_of(name, names) for label, name in self.by_label.items()}
+        known = {label: name for label, name in found.items() if name}
+        unknown = {label: name for label, name in self.by_label.items() if label not in known}
         if not known:
             label, name = next(iter(unknown.items()))
             remedy = f"the model knows {', '.join(names)}: rename it, or give --labels"
             raise BadInput(self.source, f"label {label_text(label)} is {name!r}", remedy)
         return LabelMap(classes, known, self.source), unknown
+
+
+def _class_of(name: str, names: list[str]) -> str:
+    """The class of a label, among those of a model; empty where it has none."""
+    if name in names:
+        return name
+    numbered = class_and_number(name)
+    return numbered[0] if numbered is not None and numbered[0] in names else ""
 
 
 def parse_label_names(value: LabelsOption) -> LabelNames:
