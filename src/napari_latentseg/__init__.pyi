@@ -34,6 +34,8 @@ from .api.models import locate_model as locate_model
 from .api.models import needs_compiling as needs_compiling
 from .api.models import plan_install as plan_install
 from .api.models import remove_model as remove_model
+from .api.prompts import fill_between as fill_between
+from .api.prompts import start_fill_run as start_fill_run
 from .api.prompts import start_prompt_run as start_prompt_run
 from .api.readers import compare_readers as compare_readers
 from .api.readers import consensus as consensus
@@ -77,6 +79,7 @@ from .evaluation.reader_comparison import ReaderComparison as ReaderComparison
 from .evaluation.reader_pairs import ReaderPair as ReaderPair
 from .evaluation.report import EvaluationReport as EvaluationReport
 from .evaluation.report import ReconstructionReport as ReconstructionReport
+from .inference.fill_run import FillRun as FillRun
 from .inference.prompt_run import PromptRun as PromptRun
 from .inference.run import Run as Run
 from .inference.settings import InferenceSettings as InferenceSettings

@@ -23,6 +23,7 @@ from napari_latentseg.cli import (
     compare_command,
     edit_command,
     evaluate_command,
+    fill_command,
     finetune_commands,
     models_commands,
     review_commands,
@@ -59,6 +60,7 @@ app = typer.Typer(
 run_commands.register(app)
 evaluate_command.register(app)
 segment_command.register(app)
+fill_command.register(app)
 batch_command.register(app)
 cases_command.register(app)
 scan_commands.register(app)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.interpolate import PchipInterpolator
 
-__all__ = ["distances_between", "inside_distance", "interpolate_between"]
+__all__ = ["distances_between", "distances_through", "inside_distance", "interpolate_between"]
 
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float32]
@@ -91,6 +92,51 @@ def distances_between(
         moved_a, moved_b = _moved(distance_a, way * fraction), _moved(distance_b, way * (fraction - 1))
         between[number] = (1 - fraction) * moved_a + fraction * moved_b
     return between
+
+
+def distances_through(
+    masks: Mapping[int, Mask], gap: tuple[int, int], spacing: Sequence[float] = (1.0, 1.0)
+) -> Distances:
+    """As `distances_between`, with the slices beyond the two: a structure grows and shrinks smoothly.
+
+    The distances follow a cubic that goes no further than the slices to both its sides (PCHIP, Fritsch and
+    Carlson 1980). Where the two masks have to be moved onto one another it is `distances_between`.
+
+    Parameters
+    ----------
+    masks
+        Of the slices that are known, by their number.
+    gap
+        The two slices between which the distances are wanted, the lower one first.
+    spacing
+        Of rows and columns.
+
+    Returns
+    -------
+    ndarray
+        `(n, H, W)`, float32, of the slices between the two.
+
+    Examples
+    --------
+    >>> masks = {z: np.hypot(*(np.mgrid[:21, :21] - 10)) < r for z, r in {0: 2, 5: 8, 10: 9}.items()}
+    >>> (distances_through(masks, (0, 5)) > 0).sum((1, 2)) > interpolate_between(
+    ...     masks[0], masks[5], [0.2, 0.4, 0.6, 0.8]
+    ... ).sum((1, 2))
+    array([ True,  True,  True,  True])
+    """
+    first, last = gap
+    between = range(first + 1, last)
+    mask_a, mask_b = (np.asarray(masks[plane], bool) for plane in gap)
+    known = sorted(plane for plane in masks if masks[plane].any() and not masks[plane].all())
+    has_edges = first in known and last in known
+    if not has_edges or len(known) == 2 or _way(mask_a, mask_b).any():
+        fractions = [(plane - first) / (last - first) for plane in between]
+        return distances_between(mask_a, mask_b, fractions, spacing)
+    at = known.index(first)
+    near = known[max(0, at - 1) : at + 3]  # the cubic depends on no others
+    distances = np.stack([inside_distance(np.asarray(masks[plane], bool), spacing) for plane in near])
+    interpolated: Distances = PchipInterpolator(near, distances)(list(between)).astype(np.float32)
+    return interpolated
 
 
 def inside_distance(mask: Mask, spacing: Sequence[float] = (1.0, 1.0)) -> Distances:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,22 @@ from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.inference.prompt_session import PromptAnswer
 from napari_latentseg.methods.simulated_prompts import deepest_point
 
-__all__ = ["CarriedOn", "next_prompts", "stop_reason"]
+__all__ = [
+    "Answers",
+    "CarriedOn",
+    "CarriedSlice",
+    "Start",
+    "carry_on",
+    "doubt_inside",
+    "inner_points",
+    "next_prompts",
+    "stop_reason",
+]
 
+Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Answers = Callable[[int, Prompts, "Array | None"], PromptAnswer]
+"""Gives the answer on a slice: its number, the prompts, and the probability of the answer before them."""
 
 _SHRINK_SHARE = 0.25  # of the depth of the mask: what is left lies inside the structure in the next slice too
 _LEAST_VOXELS = 4  # of an answer; less is no structure, and has no inside to point at
@@ -47,21 +61,88 @@ class CarriedOn:
         return f"carried on to {slices}; before them {before}, after them {after}"
 
 
-def next_prompts(mask: Mask, given: Prompts) -> tuple[Prompts, Mask]:
+@dataclass(frozen=True)
+class Start:
+    """What is carried on.
+
+    Attributes
+    ----------
+    mask
+        Of the slice that a person has decided, `(H, W)`.
+    doubt
+        `doubt_inside` of the model there.
+    outside
+        Points of the person on that slice that are not part of it; they stay where they are still outside.
+    """
+
+    mask: Mask
+    doubt: float
+    outside: tuple[Sequence[float], ...] = ()
+
+
+@dataclass(frozen=True)
+class CarriedSlice:
+    """The structure on a slice that no person has decided.
+
+    Attributes
+    ----------
+    plane
+        Number of the slice.
+    answer
+        Of the model.
+    mask
+        The structure, `(H, W)`.
+    """
+
+    plane: int
+    answer: PromptAnswer
+    mask: Mask
+
+
+def carry_on(
+    answers: Answers, start: Start, planes: Iterable[int], threshold: float
+) -> Generator[CarriedSlice, None, str]:
+    """Answer slice after slice; returns why the last one is the last, or "" where all are answered.
+
+    Parameters
+    ----------
+    answers
+        Asked for each slice, and for the one on which it stops.
+    start
+        On the slice before the first.
+    planes
+        Neighbouring slices, in the order in which they are reached.
+    threshold
+        The mask is where the mean is above it.
+    """
+    if not start.mask.any():
+        return "nothing was found on the first slice"
+    before = start.mask
+    for plane in planes:
+        prompts, shrunk = next_prompts(before, start.outside)
+        answer = answers(plane, prompts, shrunk.astype(np.float32))
+        mask = answer.mean > threshold
+        if reason := stop_reason(answer, mask, before, start.doubt):
+            return reason
+        before = mask
+        yield CarriedSlice(plane, answer, mask)
+    return ""
+
+
+def next_prompts(mask: Mask, outside: Iterable[Sequence[float]] = ()) -> tuple[Prompts, Mask]:
     """The prompts of a neighbouring slice, from the mask of this one.
 
     Parameters
     ----------
     mask
         Of this slice, `(H, W)`; not empty.
-    given
-        The prompts of this slice, without its index; the points outside the structure are kept where they
-        are still outside the mask.
+    outside
+        Points outside the structure; they are kept where they are still outside the mask.
 
     Returns
     -------
     prompts : Prompts
-        The deepest point of each part of the shrunk mask, and what is left of the points outside.
+        The deepest point of each part of the mask, and what is left of the points outside.
     shrunk : ndarray
         The part of the mask that is taken to lie in the structure there as well.
     """
@@ -69,10 +150,14 @@ def next_prompts(mask: Mask, given: Prompts) -> tuple[Prompts, Mask]:
     shrunk: Mask = depth > max(1.0, _SHRINK_SHARE * float(depth.max()))
     if not shrunk.any():
         shrunk = depth >= depth.max()
+    kept = [(float(y), float(x)) for y, x in outside if not mask[round(y), round(x)]]
+    return Prompts(positive=inner_points(mask), negative=tuple(kept)), shrunk
+
+
+def inner_points(mask: Mask) -> tuple[tuple[float, float], ...]:
+    """The deepest point of each part of a mask."""
     parts, count = ndimage.label(mask)
-    points = [deepest_point((parts == number + 1) & mask) for number in range(count)]
-    outside = [p for p in given.negative if not mask[round(p[0]), round(p[1])]]
-    return Prompts(positive=tuple(points), negative=tuple(outside)), shrunk
+    return tuple(deepest_point((parts == number + 1) & mask) for number in range(count))
 
 
 def stop_reason(answer: PromptAnswer, mask: Mask, before: Mask, first_doubt: float) -> str:

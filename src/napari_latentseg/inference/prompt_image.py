@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.core.pointed_object import PointedObject
+from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.resize import resize
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.prompt_session import PromptSession
+from napari_latentseg.inference.follow_volume import FollowedVolume
+from napari_latentseg.inference.prompt_session import PromptAnswer, PromptSession
 from napari_latentseg.inference.slice_part import ObjectMask, SliceAnswer, SlicePart
 from napari_latentseg.models.folder import Model
 from napari_latentseg.utils.device import resolve_compute
@@ -83,6 +86,45 @@ class PromptImage:
         mean = answer.mean
         mask = _mask_of(mean, threshold, part)
         return SliceAnswer(part, answer.samples, mean, answer.variance, threshold, mask)
+
+    def follow(
+        self,
+        decided: Mapping[int, NDArray[np.bool_]],
+        samples: int,
+        *,
+        outside: Mapping[int, Sequence[tuple[float, float]]] | None = None,
+        beyond: bool = True,
+        between: bool = True,
+    ) -> FollowedVolume:
+        """Follow a structure through the slices of a volume; iterate over what is returned.
+
+        Parameters
+        ----------
+        decided
+            Masks of the slices that a person has decided, `(H, W)`, by the number of the slice.
+        samples
+            Of each answer.
+        outside, beyond, between
+            As for `FollowedVolume`.
+
+        Raises
+        ------
+        BadInput
+            If there is nothing to follow.
+        """
+        height, width = self._planes.plane_shape
+
+        def answers(plane: int, asked: Prompts, previous: Array | None) -> PromptAnswer:
+            return self._session(SlicePart(plane, (0, 0, height, width))).answer(asked, samples, previous)
+
+        def grey(plane: int) -> Array:
+            image: Array = self._planes[plane].mean(axis=-1)
+            return image
+
+        return FollowedVolume(
+            answers, grey, decided, len(self._planes), self._model.card.threshold,
+            tuple(self._planes.scan.geometry.spacing[-3:]), outside or {}, beyond, between,
+        )  # fmt: skip
 
     def _session(self, part: SlicePart) -> PromptSession:
         if self._latest is None or self._latest[0] != part:

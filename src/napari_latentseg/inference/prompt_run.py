@@ -13,7 +13,7 @@ from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.carry_on import CarriedOn, doubt_inside, next_prompts, stop_reason
+from napari_latentseg.inference.carry_on import CarriedOn, Start, carry_on, doubt_inside
 from napari_latentseg.inference.prompt_session import MAX_ANSWER_SAMPLES, PromptAnswer, PromptSession
 from napari_latentseg.inference.result import build_segmentation
 from napari_latentseg.inference.run_progress import RunProgress
@@ -151,20 +151,17 @@ class PromptRun:
         self, planes: range, first_answer: PromptAnswer
     ) -> Generator[RunProgress, None, tuple[int, str]]:
         """Segment slice after slice; returns the last one with an answer, and why it is the last."""
-        threshold, prompts, last = self.state.settings.threshold, self._prompts, self._first
-        before = first_answer.mean > threshold
-        first_doubt = doubt_inside(first_answer.mean, before)
-        if not before.any():
-            return last, "nothing was found on the first slice"
-        for plane in planes:
-            prompts, shrunk = next_prompts(before, prompts)
-            answer = self._answer(plane, prompts, shrunk.astype(np.float32))
-            mask = answer.mean > threshold
-            if reason := stop_reason(answer, mask, before, first_doubt):
-                return last, reason
-            last, before = plane, mask
-            yield self._add(plane, answer)
-        return last, "the volume ends"
+        threshold, last = self.state.settings.threshold, self._first
+        mask = first_answer.mean > threshold
+        start = Start(mask, doubt_inside(first_answer.mean, mask), self._prompts.negative)
+        slices = carry_on(self._answer, start, planes, threshold)
+        while True:
+            try:
+                carried = next(slices)
+            except StopIteration as stop:
+                return last, stop.value or "the volume ends"
+            last = carried.plane
+            yield self._add(last, carried.answer)
 
     def _answer(self, plane: int, prompts: Prompts, previous: Array | None) -> PromptAnswer:
         image = np.ascontiguousarray(self.state.planes[plane].transpose(2, 0, 1))

@@ -1,0 +1,150 @@
+"""A run that fills the slices of a volume between those on which a person has decided what a structure is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.core.prompts import Prompts
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.follow_volume import FollowedVolume
+from napari_latentseg.inference.prompt_session import MAX_ANSWER_SAMPLES, PromptAnswer, PromptSession
+from napari_latentseg.inference.result import build_segmentation
+from napari_latentseg.inference.run_progress import RunProgress
+from napari_latentseg.inference.run_state import RunState
+from napari_latentseg.inference.settings import InferenceSettings
+from napari_latentseg.models.folder import Model
+from napari_latentseg.utils.counts import count_text
+from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.progress import Progress, no_progress
+
+__all__ = ["FillRun"]
+
+Array = NDArray[np.float32]
+
+
+class FillRun:
+    """Fills between slices, and beyond them. Iterate over it to compute; `result` gives the segmentation.
+
+    Parameters
+    ----------
+    model
+        One that takes prompts; its weights are moved to the device.
+    compute
+        Device and precision.
+    scan
+        A volume.
+    decided
+        Masks `(H, W)` of the slices that a person has decided, by their number; they stay as they are.
+    settings
+        Number of samples, and threshold.
+    beyond
+        Whether the structure is followed beyond the outermost decided slices as well.
+
+    Attributes
+    ----------
+    state
+        Everything that has been computed so far.
+
+    Raises
+    ------
+    BadInput
+        If the scan is no volume, or there is nothing to fill.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_latentseg import start_fill_run
+    >>> volume = np.zeros((3, 64, 64), np.uint8)
+    >>> volume[:, 20:40, 20:40] = 200
+    >>> run = start_fill_run(volume, "any-structure", (volume > 0) & (np.arange(3) != 1)[:, None, None])
+    >>> [step.plane for step in run]
+    [0, 2, 1]
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        compute: Compute,
+        scan: Scan,
+        decided: Mapping[int, NDArray[np.bool_]],
+        settings: InferenceSettings,
+        *,
+        beyond: bool = False,
+    ) -> None:
+        if len(scan.spatial_axes) != 3 or scan.spatial_axes.startswith("t"):
+            raise BadInput("image", "is no volume", "give one with several slices")
+        if settings.samples > MAX_ANSWER_SAMPLES:
+            raise BadInput("samples", f"are {settings.samples}", f"ask for 1 to {MAX_ANSWER_SAMPLES}")
+        if settings.box is not None:
+            raise BadInput("roi", "is not for filling between slices", "leave it out")
+        model.to(compute)
+        self.model, self.compute = model, compute
+        self.state = RunState.create(model.card, compute, scan, settings)
+        planes = self.state.planes
+        self._decided = {plane: np.asarray(mask, bool) for plane, mask in decided.items()}
+        self._followed = FollowedVolume(
+            self._answer, lambda plane: planes[plane].mean(axis=-1), self._decided, len(planes),
+            settings.threshold, tuple(scan.geometry.spacing[-3:]), beyond=beyond,
+        )  # fmt: skip
+        first = min(self._decided)
+        self.state.plane_indices = range(first, first + 1)
+
+    def __iter__(self) -> Iterator[RunProgress]:
+        state = self.state
+        if state.completed_samples.any():  # a second pass would add the same samples again
+            return
+        started = time.perf_counter()
+        try:
+            *_, state.input_sha256 = state.scan.iter_sha256(state.settings.box)
+            for plane, mask in sorted(self._decided.items()):
+                yield self._add(plane, mask[None].astype(np.float32))
+            for carried in self._followed:
+                yield self._add(carried.plane, carried.answer.samples)
+            given = count_text(len(self._decided), "slice")
+            state.notes.append(f"{given} as a person decided, the others from them")
+            state.notes += [stop.describe() for stop in self._followed.stops]
+        finally:
+            state.seconds = time.perf_counter() - started
+
+    def finish(self, progress: Progress = no_progress) -> Segmentation:
+        """Do all the work that is left, and return the result."""
+        for step in self:
+            progress(step.fraction)
+        result = self.result()
+        assert result is not None  # the decided slices have samples
+        return result
+
+    def result(self) -> Segmentation | None:
+        """The segmentation so far; None before the first slice. Slices that were not reached are 0."""
+        result = build_segmentation(self.state)
+        return (
+            None
+            if result is None
+            else replace(result, record=result.record.replace(through=self._followed.beyond))
+        )
+
+    def _answer(self, plane: int, prompts: Prompts, previous: Array | None) -> PromptAnswer:
+        image = np.ascontiguousarray(self.state.planes[plane].transpose(2, 0, 1))
+        session = PromptSession(self.model, image, self.compute)
+        return session.answer(prompts, self.state.settings.samples, previous)
+
+    def _add(self, plane: int, samples: Array) -> RunProgress:
+        """Add the samples of a slice to the ensemble; one sample stands for all."""
+        state = self.state
+        count = state.settings.samples
+        for number in range(count):
+            sample = samples[min(number, len(samples) - 1)]
+            state.ensemble.add_sample(plane, sample[None], state.settings.sample_threshold)
+        state.completed_samples[plane] = count
+        first, last = state.plane_indices[0], state.plane_indices[-1]
+        state.plane_indices = range(min(first, plane), max(last, plane) + 1)
+        done = int((state.completed_samples > 0).sum())
+        fraction = min(1.0, done / (len(self._decided) + self._followed.most))
+        return RunProgress(fraction, plane, count - 1, is_sample_complete=True)

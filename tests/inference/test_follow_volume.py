@@ -1,0 +1,164 @@
+"""A structure through a volume: filled between slices that are decided, and followed beyond them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_latentseg import fill_between as fill_volume
+from napari_latentseg.core.prompts import Prompts
+from napari_latentseg.core.slice_interpolation import interpolate_between
+from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.metrics import dice
+from napari_latentseg.inference.appearance import Example, brightness_odds, log_odds, patch_odds
+from napari_latentseg.inference.fill_between import fill_between
+from napari_latentseg.inference.follow_volume import FollowedVolume
+from napari_latentseg.inference.prompt_session import PromptAnswer
+from napari_latentseg.inference.prompt_view import whole_view
+
+ROWS, COLUMNS = np.mgrid[:64, :80]
+SHAPE = ROWS.shape
+
+
+def disc(radius: float, x: float = 40) -> np.ndarray:
+    return np.hypot(ROWS - 30, COLUMNS - x) < radius
+
+
+class Volume:
+    """Bright discs on noise; the model knows nothing, or answers with the disc that is pointed at."""
+
+    def __init__(self, radii: list[float], *, is_seen: bool = True) -> None:
+        self.masks = [disc(radius) if radius else np.zeros(SHAPE, bool) for radius in radii]
+        noise = np.random.default_rng(0).normal(0, 0.05, (len(radii), *SHAPE))
+        self.images = np.clip(np.stack(self.masks) * 0.5 + 0.25 + noise, 0, 1).astype(np.float32)
+        self.is_seen = is_seen
+        self.asked: list[int] = []
+
+    def answer(self, plane: int, prompts: Prompts, previous: Any) -> PromptAnswer:
+        self.asked.append(plane)
+        samples = np.full((3, *SHAPE), 0.5, np.float32)
+        if self.is_seen:
+            samples[:] = self.masks[plane]
+        return PromptAnswer(samples, whole_view(SHAPE))
+
+    def grey(self, plane: int) -> np.ndarray:
+        return self.images[plane]
+
+    def follow(self, decided: dict[int, np.ndarray], **options: Any) -> FollowedVolume:
+        return FollowedVolume(self.answer, self.grey, decided, len(self.masks), **options)
+
+
+def test_the_image_decides_near_the_interpolated_edge() -> None:
+    volume = Volume([6, 9, 12, 13, 12], is_seen=False)  # it grows quickly, then no more
+    known = {0: volume.masks[0], 4: volume.masks[4]}
+    filled = list(fill_between(volume.answer, volume.grey, known, (0, 4)))
+    interpolated = interpolate_between(known[0], known[4], [0.25, 0.5, 0.75])
+    assert [carried.plane for carried in filled] == [1, 2, 3]
+    for carried, plain in zip(filled, interpolated, strict=True):
+        truth = volume.masks[carried.plane]
+        assert dice(carried.mask, truth) > max(0.95, dice(plain, truth))
+        assert carried.answer.samples.shape == (3, *SHAPE)
+
+
+def test_the_image_decides_in_the_band_alone() -> None:
+    volume = Volume([8, 8, 8], is_seen=False)
+    volume.images[1, 5:9, 5:9] = 0.75  # bright, and far away
+    filled = next(fill_between(volume.answer, volume.grey, {0: disc(8), 2: disc(8)}, (0, 2)))
+    assert not filled.mask[5:9, 5:9].any()
+    assert dice(filled.mask, disc(8)) > 0.95
+
+
+def test_brightness_and_patches_say_what_is_inside() -> None:
+    volume = Volume([10, 10])
+    example = Example(0, volume.images[0], volume.masks[0])
+    for odds in (brightness_odds(volume.images[1], [example]), patch_odds(volume.images[1], 1, [example])):
+        assert odds[disc(7)].mean() > 1
+        assert odds[disc(13) & ~disc(11)].mean() < -1
+
+
+def test_patches_like_nothing_say_nothing() -> None:
+    example = Example(0, np.zeros(SHAPE, np.float32), disc(10))
+    odds = patch_odds(np.ones(SHAPE, np.float32), 1, [example])
+    np.testing.assert_allclose(odds, 0, atol=1e-3)
+
+
+def test_log_odds_are_limited() -> None:
+    np.testing.assert_allclose(log_odds(np.array([0, 0.5, 1], np.float32)), [-6, 0, 6], atol=1e-3)
+
+
+def test_it_is_followed_beyond_and_filled_between() -> None:
+    volume = Volume([0, 7, 8, 9, 9, 8, 0, 9])
+    followed = volume.follow({2: volume.masks[2], 4: volume.masks[4]})
+    found = {carried.plane: carried.mask for carried in followed}
+    assert set(found) == {1, 3, 5}
+    for plane, mask in found.items():
+        assert dice(mask, volume.masks[plane]) > 0.95
+    assert [(stop.plane, stop.reason) for stop in followed.stops] == [
+        (0, "the structure ends"), (6, "the structure ends"),
+    ]  # fmt: skip
+    assert followed.stops[1].describe() == "Stopped at slice 7: the structure ends"
+
+
+def test_a_slice_without_the_structure_ends_it() -> None:
+    volume = Volume([8] * 7)
+    nothing = np.zeros(SHAPE, bool)
+    followed = volume.follow({3: volume.masks[3], 5: nothing, 1: nothing})
+    assert {carried.plane for carried in followed} == {2, 4}
+
+
+def test_only_between_is_filled_where_that_is_asked() -> None:
+    volume = Volume([8] * 6)
+    followed = volume.follow({1: volume.masks[1], 4: volume.masks[4]}, beyond=False)
+    assert {carried.plane for carried in followed} == {2, 3}
+    assert followed.most == 2
+
+
+@pytest.mark.parametrize(
+    ("planes", "beyond", "message"),
+    [((), True, "on no slice"), ((2,), False, "two slices"), ((2, 3), False, "two slices")],
+)
+def test_nothing_to_follow_is_said(planes: tuple[int, ...], beyond: bool, message: str) -> None:
+    volume = Volume([8] * 6)
+    with pytest.raises(BadInput, match=message):
+        volume.follow({plane: volume.masks[plane] for plane in planes}, beyond=beyond)
+
+
+@pytest.fixture
+def scan_and_mask() -> tuple[np.ndarray, np.ndarray]:
+    volume = Volume([8, 9, 10, 9, 8])
+    mask = np.stack(volume.masks).astype(np.uint8) * 2
+    mask[1:4] = 0
+    return (volume.images * 255).astype(np.uint8), mask
+
+
+def test_a_volume_is_filled_from_python(tiny_prompted_folder, scan_and_mask) -> None:
+    scan, mask = scan_and_mask
+    seen: list[float] = []
+    result = fill_volume(scan, tiny_prompted_folder, mask, samples=3, progress=seen.append)
+    np.testing.assert_array_equal(result.mask[[0, 4]] > 0, mask[[0, 4]] > 0)
+    assert all(
+        dice(result.mask[plane] > 0, disc(radius)) > 0.9 for plane, radius in ((1, 9), (2, 10), (3, 9))
+    )
+    assert result.record.samples == 3
+    assert any("2 slices as a person decided" in note for note in result.record.input.notes)
+    assert seen[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda mask: mask[:, :20], {}, "has shape"),
+        (lambda mask: mask * 0, {}, "is empty"),
+        (lambda mask: mask, {"label": 1}, "has no label 1"),
+        (lambda mask: mask * (np.arange(5) == 0)[:, None, None], {}, "two slices"),
+        (lambda mask: mask * 0.3, {}, "no labels"),
+    ],
+)
+def test_masks_that_do_not_do_are_refused(
+    tiny_prompted_folder, scan_and_mask, change, options, message
+) -> None:
+    scan, mask = scan_and_mask
+    with pytest.raises(BadInput, match=message):
+        fill_volume(scan, tiny_prompted_folder, change(mask), **options)
