@@ -6,20 +6,20 @@ import shutil
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtTest import QTest
-from tests.helpers.canvas import canvas_point, drag_on_canvas, press_key
+from qtpy.QtCore import Qt
 from tests.helpers.pointing import RADIUS, disc_answer, make_prompted_model
+from tests.helpers.pointing_person import MODEL, PointingPerson
 from tests.helpers.shared_viewer import camera_of, process_events
 
 from napari_latentseg.annotations import AnnotationStore
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.inference.prompt_session import PromptSession
 from napari_latentseg.models.store import data_home
-from napari_latentseg.widgets._shared.layers import role_of
+from napari_latentseg.widgets._shared.layers import scan_from_layer
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.segment.widget import SegmentWidget
-
-MODEL = "tiny-prompted"
 
 
 @pytest.fixture
@@ -34,69 +34,9 @@ def segment(viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
     return widget
 
 
-class Person:
-    """What a person does with the panel and the mouse."""
-
-    def __init__(self, widget, viewer, qtbot):
-        self.widget, self.viewer, self.qtbot = widget, viewer, qtbot
-        self.panel = widget.point_panel
-        self.pointing = self.panel.pointing
-
-    def open(self, shape, **arguments):
-        image = self.viewer.add_image(
-            np.random.default_rng(0).random(shape).astype("f4"), name="scan", **arguments
-        )
-        self.widget.form.model.value = MODEL
-        self.wait(lambda: self.pointing.is_ready)
-        return image
-
-    def wait(self, condition):
-        self.qtbot.waitUntil(condition, timeout=60_000)
-        process_events()
-
-    def click(self, *index, modifier=Qt.KeyboardModifier.NoModifier):
-        native = self.viewer.window._qt_viewer.canvas.native
-        point = canvas_point(self.viewer, self.pointing.layers.points, index)
-        QTest.mouseMove(native, point)
-        process_events()
-        QTest.mousePress(native, Qt.MouseButton.LeftButton, modifier, point)
-        process_events()
-        QTest.mouseRelease(native, Qt.MouseButton.LeftButton, modifier, point)
-        self.settle()
-
-    def drag(self, start, stop):
-        drag_on_canvas(self.viewer, self.pointing.layers.points, start, stop, held=True)
-        self.settle()
-
-    def press(self, button):
-        QTest.mouseClick(button, Qt.MouseButton.LeftButton, pos=QPoint(8, 8))
-        self.settle()
-
-    def key(self, key):
-        press_key(self.viewer, key)
-        self.settle()
-
-    def settle(self):
-        process_events()
-        self.wait(lambda: not self.pointing.engine.is_busy)
-
-    def layer(self, role):
-        return next((layer for layer in self.viewer.layers if role_of(layer) == role), None)
-
-    @property
-    def objects(self):
-        layer = self.layer("corrected")
-        return None if layer is None else layer.data
-
-    @property
-    def answer_size(self):
-        layer = self.layer("answer preview")
-        return 0 if layer is None or not layer.visible else int((layer.data > 0).sum())
-
-
 @pytest.fixture
 def person(segment, viewer, qtbot):
-    return Person(segment, viewer, qtbot)
+    return PointingPerson(segment, viewer, qtbot)
 
 
 def disc(shape, y, x, radius=RADIUS):
@@ -173,6 +113,36 @@ def test_accepted_objects_are_a_draft_of_the_store(person, viewer):
     assert [(draft.shape, [info.name for info in draft.classes]) for draft in drafts] == [
         ((96, 128), ["object 1"])
     ]
+
+
+def test_labels_are_those_of_the_store_and_numbers_those_of_the_image(person, viewer):
+    """Objects of earlier sessions on other images take their labels, and approved slices stay locked."""
+    shape = (3, 80, 90)
+    earlier = np.random.default_rng(9).random(shape).astype("f4")
+    image = person.open(shape)
+    classes = [ClassInfo(label=n, name=f"polyp {n}", color="#112233") for n in (1, 2)]
+    mask = np.zeros(shape, np.uint8)
+    mask[:, 10:20, 10:20] = 1
+    with AnnotationStore.for_model(MODEL) as store:
+        store.approve(Scan(earlier, "zyx", Geometry.from_spacing("zyx")), mask, classes=classes)
+        store.approve(scan_from_layer(image), mask, classes=classes, planes=[2])
+    person.restart_pointing()
+    person.panel.class_name.setText("lesion")
+    assert person.panel.number.value() == 1
+    person.look_at(1)
+    person.click(1, 40, 50)
+    person.press(person.panel.accept_button)
+    assert np.unique(person.objects[1]).tolist() == [0, 3]  # 1 and 2 are polyps
+    assert "Accepted: lesion 1." in person.panel.accepted.text()
+    correction = corrections_of(viewer).corrections[0]
+    person.wait(lambda: correction.draft is not None)
+    person.look_at(2)
+    person.click(2, 40, 50)
+    before = person.objects.copy()
+    person.press(person.panel.accept_button)
+    np.testing.assert_array_equal(person.objects, before)
+    corrections_of(viewer).approvals.approve(correction, [1])
+    person.wait(lambda: 1 in correction.approved)
 
 
 def test_a_box_and_a_scribble(person, viewer):

@@ -74,7 +74,7 @@ def object_class(
         raise BadInput("object", "its class has no name", "enter one")
     name = object_name(class_name, number)
     for info in classes:
-        if info.name == name:
+        if info.name.casefold() == name.casefold():  # a store refuses names that differ in case alone
             return info, False
     used = {info.label for info in classes}
     label = next((n for n in range(1, MAX_OBJECTS + 1) if n not in used), None)

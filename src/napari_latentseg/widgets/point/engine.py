@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_latentseg.core.pointed_object import PointedObject
+from napari_latentseg.core.pointed_object import PointedObject, PromptStep
 from napari_latentseg.widgets._shared.sample_contours import contour_segments
 from napari_latentseg.widgets._shared.threads import run_in_thread
 
@@ -45,6 +45,8 @@ class Question:
         How many are drawn.
     previous
         The mean of the answer before the last step.
+    carried
+        What was proposed on the slice, `(H, W)`, which the steps correct; None where nothing was.
     """
 
     key: ImageKey
@@ -53,6 +55,22 @@ class Question:
     pointed: PointedObject | None = None
     samples: int = 1
     previous: Any = None
+    carried: NDArray[np.bool_] | None = None
+
+    def asked(self) -> PointedObject:
+        """The steps, after points inside what was proposed, which nobody has clicked."""
+        from napari_latentseg.inference.carry_on import inner_points
+
+        assert self.pointed is not None
+        steps = self.pointed.steps
+        if self.carried is None:
+            return self.pointed
+        outside = [(round(y), round(x)) for y, x in self.pointed.places("outside")]
+        inside = self.carried.copy()
+        for place in outside:
+            inside[place] = False  # so that the points lie away from clicks outside
+        implied = tuple(p for p in inner_points(inside) if p not in outside) if inside.any() else ()
+        return PointedObject([PromptStep("inside", implied), *steps] if implied else list(steps))
 
 
 @dataclass(frozen=True)
@@ -136,7 +154,7 @@ class AnswerEngine(QObject):
         image.prepare(question.part)
         if question.pointed is None:
             return None
-        answer = image.answer(question.part, question.pointed, question.samples, question.previous)
+        answer = image.answer(question.part, question.asked(), question.samples, question.previous)
         if answer is None:
             return None
         return Answered(answer, contour_segments(answer.samples[:, None], answer.threshold))

@@ -26,6 +26,7 @@ from napari_latentseg.widgets._shared.text import format_slices
 from napari_latentseg.widgets.point.answer_layers import MAPS
 from napari_latentseg.widgets.point.pointing import Pointing, pointing_of
 from napari_latentseg.widgets.point.prompt_layers import MODES
+from napari_latentseg.widgets.point.volume_controls import VolumeControls
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -69,6 +70,7 @@ class PointPanel(QWidget):
         self.take_back_button = QPushButton("Take back")
         self.clear_button = QPushButton("Clear")
         self.map_boxes = {role: QCheckBox(role.capitalize()) for role in MAPS}
+        self.volume = VolumeControls(self.pointing)
         self.accepted = WrappedLabel()
         self.resume_button = QPushButton("Resume the objects of an earlier session")
         self._lay_out()
@@ -115,6 +117,7 @@ class PointPanel(QWidget):
         layout.addLayout(name_row)
         layout.addLayout(buttons)
         layout.addLayout(maps)
+        layout.addWidget(self.volume)
         layout.addWidget(self.accepted)
         layout.addWidget(self.resume_button)
 
@@ -173,12 +176,23 @@ class PointPanel(QWidget):
         self.hint.setText(self._hint())
         reason = pointing.accept_problem or ("" if pointing.name[0] else "Enter a class first")
         self._set(self.accept_button, reason, f"Keep the answer as an object ({key_text('accept_object')})")
+        through = pointing.through
         nothing = "" if pending is not None else "Nothing was clicked on this slice"
-        self._set(self.take_back_button, nothing, f"Take the last click back ({key_text('take_back')})")
-        self._set(self.clear_button, nothing, "Remove all clicks on this slice")
+        can_take_back = nothing and through.can_take_back
+        what = "the object that was accepted through the volume" if can_take_back else "the last click"
+        self._set(
+            self.take_back_button, "" if can_take_back else nothing,
+            f"Take {what} back ({key_text('take_back')})",
+        )  # fmt: skip
+        is_proposed = nothing and through.mask_on(pointing.index) is not None
+        clear = (
+            "Say that the object is not on this slice" if is_proposed else "Remove all clicks on this slice"
+        )
+        self._set(self.clear_button, "" if is_proposed else nothing, clear)
         self.number.blockSignals(True)
         self.number.setValue(pointing.name[1])
         self.number.blockSignals(False)
+        self.volume.refresh()
         self._show_accepted()
         self.resume_button.setVisible(pointing.draft is not None)
 
@@ -197,10 +211,12 @@ class PointPanel(QWidget):
         if not pointing.layers.is_selected:
             return f"Choose Inside, or select the layer “{pointing.layers.points.name}”, to go on pointing."
         pending = pointing.pending
+        if pending is None and pointing.through.proposal is not None and not pointing.through.is_busy:
+            return "Look at the slices: click where one is wrong, then accept the object."
         if pending is None:
             if not pointing.is_ready:
                 return "The model is being loaded; you can click already."
-            others = pointing.other_slices
+            others = sorted(index[0] for index in pointing.all_pending if index)
             waiting = f" Not accepted yet: slice {format_slices(others)}." if others else ""
             return f"Click inside a structure, or draw a box around it.{waiting}"
         reason = pointing.accept_problem

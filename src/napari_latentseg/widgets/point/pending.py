@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_latentseg.core.pointed_object import PointedObject
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from napari_latentseg.widgets.point.engine import Answered, Question
 
 __all__ = ["PendingObject", "PendingObjects"]
+
+Mask = NDArray[np.bool_]
 
 
 @dataclass
@@ -31,24 +36,34 @@ class PendingObject:
         Number of steps -> mean of their answer, which the next step corrects.
     answered
         The answer to all steps; None while it is computed.
+    carried
+        What was proposed on this slice of a volume, `(H, W)`, which the steps correct.
     """
 
     part: SlicePart
     pointed: PointedObject = field(default_factory=PointedObject)
     means: dict[int, Any] = field(default_factory=dict)
     answered: Answered | None = None
+    carried: Mask | None = None
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether any of its steps was answered."""
+        return self.answered is not None or bool(self.means)
 
     @property
     def mean_before(self) -> Any:
         """The mean of the latest answer before the last step; None where there is none."""
         before = [number for number in self.means if number < len(self.pointed.steps)]
+        if not before and self.carried is not None:
+            return self.carried.astype(np.float32)
         return self.means[max(before)] if before else None
 
     @property
     def accept_problem(self) -> str:
         """Why it cannot be accepted; empty where it can."""
         if self.answered is None:
-            has_inside = self.pointed.places("inside") or self.pointed.boxes()
+            has_inside = self.pointed.places("inside") or self.pointed.boxes() or self.carried is not None
             return "The answer is being computed" if has_inside else "Click inside the structure, too"
         return "" if self.answered.answer.mask is not None else "Nothing was found here: click again"
 
@@ -57,6 +72,11 @@ class PendingObject:
         self.answered = None
         count = 0 if earlier else len(self.pointed.steps)
         self.means = {number: mean for number, mean in self.means.items() if number < count}
+
+    def asked(self, question: Question) -> Question:
+        """A question about all steps, from one about its part."""
+        steps = PointedObject(list(self.pointed.steps))
+        return replace(question, pointed=steps, previous=self.mean_before, carried=self.carried)
 
     def take(self, question: Question, answered: Answered) -> bool:
         """Take the answer to a question about it; whether it is that to all steps."""

@@ -16,12 +16,12 @@ from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.plain_text import show_info, show_warning
 from napari_latentseg.widgets._shared.region import image_shape
 from napari_latentseg.widgets._shared.session import session_of
-from napari_latentseg.widgets.point.answer_layers import AnswerLayers
+from napari_latentseg.widgets.point.drawing import Drawing
 from napari_latentseg.widgets.point.engine import Answered, AnswerEngine, Question
 from napari_latentseg.widgets.point.objects import AcceptedObjects
 from napari_latentseg.widgets.point.pending import PendingObject, PendingObjects
-from napari_latentseg.widgets.point.prompt_layers import PromptLayers
 from napari_latentseg.widgets.point.target import camera_of, check_places, plane_index, shown_part
+from napari_latentseg.widgets.point.through_volume import ThroughVolume
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_latentseg.annotations import Draft
     from napari_latentseg.inference.slice_part import SlicePart
     from napari_latentseg.models.card import ModelCard
+    from napari_latentseg.widgets.point.prompt_layers import PromptLayers
 
 __all__ = ["Pointing", "pointing_of"]
 
@@ -73,17 +74,15 @@ class Pointing(QObject):
         self.objects = AcceptedObjects(viewer)
         self.image: Image | None = None
         self.card: ModelCard | None = None
-        self.layers: PromptLayers | None = None
-        self.answer_layers: AnswerLayers | None = None
+        self.drawing = Drawing(viewer, self)
         self.problem = ""
         self.is_ready = False
         self.draft: Draft | None = None
         self.samples = 1
         self.name: tuple[str, int] = ("object", 1)
         self._all_pending = PendingObjects()
-        self._all_layers: weakref.WeakKeyDictionary[Image, tuple[PromptLayers, AnswerLayers]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self.through = ThroughVolume(viewer, self, self._session.runner.load_model)
+        self.through.changed.connect(self.changed)
         self._data_version = 0
         self._prepared: SlicePart | None = None
         self._timer, self._opening = QTimer(self), QTimer(self)
@@ -104,10 +103,15 @@ class Pointing(QObject):
         for event in (camera.zoom, camera.center):
             event.connect(self._on_camera)
         viewer.layers.selection.events.active.connect(self._on_active)
-        viewer.layers.events.removed.connect(self._on_layer_removed)
+        viewer.layers.events.removed.connect(self._on_active)
 
     @property
-    def _pending(self) -> dict[tuple[int, ...], PendingObject]:
+    def layers(self) -> PromptLayers | None:
+        """The layers of the clicks on the image that is pointed at."""
+        return self.drawing.prompts
+
+    @property
+    def all_pending(self) -> dict[tuple[int, ...], PendingObject]:
         return self._all_pending.of(self.image)
 
     @property
@@ -122,12 +126,7 @@ class Pointing(QObject):
     def pending(self) -> PendingObject | None:
         """The object on the slice on screen; None before its first click."""
         index = self.index
-        return None if index is None else self._pending.get(index)
-
-    @property
-    def other_slices(self) -> list[int]:
-        """The other slices of the volume with objects that are not accepted."""
-        return sorted(index[0] for index in self._pending if index and index != self.index)
+        return None if index is None else self.all_pending.get(index)
 
     def start(self, image: Image, card: ModelCard) -> None:
         """Point at an image with a model that takes prompts.
@@ -157,19 +156,15 @@ class Pointing(QObject):
         self.changed.emit()
 
     def _add_layers(self) -> None:
-        viewer, image = self._viewer(), self.image
-        if viewer is None or image is None or (self.layers is not None and self.layers.is_in_viewer):
+        if self.image is None or self.drawing.is_shown:
             return
-        known = self._all_layers.get(image)
-        if known is None or not known[0].is_in_viewer:
-            layers = PromptLayers(viewer, image, self)
-            layers.pointed.connect(self._on_pointed)
-            layers.boxed.connect(self._on_boxed)
-            layers.accept_pressed.connect(self.accept)
-            layers.take_back_pressed.connect(self.take_back)
-            known = self._all_layers[image] = layers, known[1] if known else AnswerLayers(viewer, image)
-        self.layers, self.answer_layers = known
-        self.layers.select()
+        new = self.drawing.open(self.image)
+        if new is not None:
+            new.pointed.connect(self._on_pointed)
+            new.boxed.connect(self._on_boxed)
+            new.accept_pressed.connect(self.accept)
+            new.take_back_pressed.connect(self.take_back)
+        self.through.draw()
         self._draw()
 
     def stop(self) -> None:
@@ -177,14 +172,10 @@ class Pointing(QObject):
         self.engine.forget()
         self._timer.stop()
         self._opening.stop()
-        layers, self.layers = self.layers, None
-        answer_layers, self.answer_layers = self.answer_layers, None
+        self.through.hide()
+        self.drawing.close()
         self.image = self.card = None
         self.problem, self.is_ready, self._prepared = "", False, None
-        if layers is not None:
-            layers.hide()
-        if answer_layers is not None:
-            answer_layers.clear()
         self.changed.emit()
 
     def stop_soon(self) -> None:
@@ -194,7 +185,7 @@ class Pointing(QObject):
 
     def set_mode(self, mode: str, checked: bool = True) -> None:
         """Choose what the mouse does, and let clicks count; see `MODES`."""
-        if self.layers is None or not self.layers.is_in_viewer:
+        if not self.drawing.is_shown:
             self._follow_view()
             if self.problem:
                 self.changed.emit()
@@ -213,8 +204,8 @@ class Pointing(QObject):
 
     def show_map(self, role: str, on: bool) -> None:
         """Show or hide a map of the answer, see `MAPS`."""
-        if self.answer_layers is not None:
-            self.answer_layers.show_map(role, on)
+        if self.drawing.answers is not None:
+            self.drawing.answers.show_map(role, on)
 
     def _on_pointed(self, places: Any, is_inside: bool) -> None:
         self._add_step("click", places, lambda pointed: pointed.add_points(places, is_inside=is_inside))
@@ -228,7 +219,9 @@ class Pointing(QObject):
         if viewer is None or image is None or index is None:
             return
         try:
-            pending = self.pending or PendingObject(shown_part(viewer, image))
+            pending = self.pending or PendingObject(
+                shown_part(viewer, image), carried=self.through.mask_on(index)
+            )
             check_places(what, places, image_shape(image)[-2:], pending.part)
             add(pending.pointed)
         except BadInput as error:
@@ -236,7 +229,7 @@ class Pointing(QObject):
             self._draw_steps()
             self.changed.emit()
             return
-        self._pending[index] = pending
+        self.all_pending[index] = pending
         self.problem = ""
         self._draw_steps()
         self._ask()
@@ -245,6 +238,9 @@ class Pointing(QObject):
     def take_back(self) -> None:
         """Take the last step on this slice back."""
         pending, index = self.pending, self.index
+        if pending is None and self.through.can_take_back:
+            self.through.take_back()
+            self._rename()
         if pending is None or index is None:
             return
         pending.pointed.take_back()
@@ -252,8 +248,10 @@ class Pointing(QObject):
         self._after_removal(index, pending)
 
     def clear(self) -> None:
-        """Remove all steps on this slice."""
+        """Remove all steps on this slice; where there are none, what is proposed on it."""
         pending, index = self.pending, self.index
+        if pending is None and index:
+            self.through.clear_plane(index)
         if pending is not None and index is not None:
             pending.pointed.clear()
             self.problem = ""
@@ -262,43 +260,59 @@ class Pointing(QObject):
     def _after_removal(self, index: tuple[int, ...], pending: PendingObject) -> None:
         pending.forget_answer()
         if not pending.pointed.steps:
-            del self._pending[index]
+            del self.all_pending[index]
+        self.through.draw_plane(index)
         self._draw()
         self._ask()
         self.changed.emit()
 
     def accept(self) -> None:
         """Make the answer on this slice an object; what was accepted before stays."""
-        pending, index, image, card = self.pending, self.index, self.image, self.card
         reason = self.accept_problem
         if reason:
             show_info(f"{reason}.")
             return
-        assert pending is not None
-        assert pending.answered is not None
-        assert index is not None
-        assert image is not None
-        assert card is not None
-        mask = pending.answered.answer.mask
-        assert mask is not None
         try:
-            color = self.objects.next_color(image, card)
-            info, note = self.objects.accept(image, card, index, mask, self.name, color)
+            note = self.through.accept() if self.through.proposal is not None else self._accept_slice()
         except BadInput as error:
             show_warning(str(error))
             return
         if note:
-            show_info(f"{info.name}: {note}.")
-        self.draft = None
-        del self._pending[index]
-        self.problem = ""
-        self.name = (self.name[0], self.objects.next_number(image, card, self.name[0]))
+            show_info(note)
+        self.draft, self.problem = None, ""
+        self._rename()
         self._draw()
         self.changed.emit()
+
+    def _accept_slice(self) -> str:
+        """Make the answer on this slice an object; returns what is to be said of it."""
+        pending, index, image, card = self.pending, self.index, self.image, self.card
+        assert pending is not None
+        assert pending.answered is not None
+        assert pending.answered.answer.mask is not None
+        assert index is not None
+        assert image is not None
+        assert card is not None
+        color = self.objects.color_of(image, card)
+        mask = pending.answered.answer.mask
+        info, note = self.objects.accept(image, card, index, mask, self.name, color)
+        del self.all_pending[index]
+        self.through.forget_last()
+        return f"{info.name}: {note}." if note else ""
+
+    def _rename(self) -> None:
+        """The next object of the class has the next number."""
+        if self.image is not None and self.card is not None:
+            number = self.objects.next_number(self.image, self.card, self.name[0])
+            self.name = (self.name[0], number)
 
     @property
     def accept_problem(self) -> str:
         """Why there is nothing to accept; empty where there is."""
+        if self.image is not None and not self.objects.is_looked_up(self.image):
+            return "Earlier objects are being looked up"
+        if self.through.proposal is not None:
+            return self.through.accept_problem
         pending = self.pending
         return "Click inside a structure first" if pending is None else pending.accept_problem
 
@@ -321,19 +335,20 @@ class Pointing(QObject):
         if pending is None:
             return
         pending.answered = None
-        self._send(pending.part, PointedObject(list(pending.pointed.steps)), pending.mean_before)
+        self._send(pending.part, pending)
 
-    def _send(self, part: SlicePart, pointed: PointedObject | None = None, previous: Any = None) -> None:
+    def _send(self, part: SlicePart, pending: PendingObject | None = None) -> None:
+        """Ask for the answer to what is pending, or have the part encoded."""
         image, card = self.image, self.card
         if image is None or card is None:
             return
         key = (str(image.unique_id), card.name, self._data_version)
         try:
-            scan = scan_from_layer(image)
+            question = Question(key, scan_from_layer(image), part, samples=self.samples)
         except BadInput as error:
             self.problem = str(error)
             return
-        self.engine.ask(Question(key, scan, part, pointed, self.samples, previous))
+        self.engine.ask(question if pending is None else pending.asked(question))
 
     def _on_answered(self, question: Question, answered: Answered | None) -> None:
         image, card = self.image, self.card
@@ -342,18 +357,20 @@ class Pointing(QObject):
         if question.key != (str(image.unique_id), card.name, self._data_version):
             return
         self.is_ready = True
-        pending = next((p for p in self._pending.values() if p.part == question.part), None)
+        found = [(i, p) for i, p in self.all_pending.items() if p.part == question.part]
+        index, pending = found[0] if found else ((), None)
         is_whole = answered is not None and pending is not None and pending.take(question, answered)
-        if is_whole and pending is self.pending:
-            self._draw_answer()
+        if is_whole and pending is not None:
+            self.through.draw_plane(index)
+            if pending is self.pending:
+                self._draw_answer()
         self.changed.emit()
 
     def _on_failed(self, question: Question, error: BaseException) -> None:
         image, card = self.image, self.card
         if image is None or card is None or question.key[:2] != (str(image.unique_id), card.name):
             return
-        self.problem = str(error) or type(error).__name__
-        self._prepared = None
+        self.problem, self._prepared = str(error) or type(error).__name__, None
         self.changed.emit()
 
     def _draw(self) -> None:
@@ -361,25 +378,12 @@ class Pointing(QObject):
         self._draw_answer()
 
     def _draw_steps(self) -> None:
-        index, pending = self.index, self.pending
-        if self.layers is None or not self.layers.is_in_viewer or index is None:
-            return
-        self.layers.show(pending.pointed if pending is not None else PointedObject(), index)
+        self.drawing.draw_steps(self.pending, self.index)
 
     def _draw_answer(self) -> None:
-        index, pending = self.index, self.pending
-        if self.answer_layers is None or self.layers is None or not self.layers.is_in_viewer:
-            return
-        if pending is None or index is None:
-            self.answer_layers.clear()
-        elif pending.answered is not None:
-            assert self.image is not None
-            assert self.card is not None
-            answered = pending.answered
-            self.answer_layers.show(
-                answered.answer, index, answered.outlines,
-                self.objects.next_color(self.image, self.card), self.layers.boxes,
-            )  # fmt: skip
+        if self.image is not None and self.card is not None:
+            color = self.objects.color_of(self.image, self.card, self.name)
+            self.drawing.draw_answer(self.pending, self.index, color)
 
     def _on_camera(self, event: Any = None) -> None:
         if self.image is not None:
@@ -392,7 +396,7 @@ class Pointing(QObject):
         self.problem = ""
         self._follow_view()
         self._draw()
-        if self.pending is not None and self.pending.answered is None:
+        if self.pending and not self.pending.answered:
             self._ask()
         self.changed.emit()
 
@@ -415,16 +419,13 @@ class Pointing(QObject):
         if self.image is not None:
             self.changed.emit()
 
-    def _on_layer_removed(self, event: Any = None) -> None:
-        if self.image is not None:
-            self.changed.emit()
-
     def _on_data_replaced(self, image: Image) -> None:
         if image is not self.image or image is None:
             return
         self._data_version += 1
-        had_clicks = bool(self._pending)
-        self._pending.clear()
+        had_clicks = bool(self.all_pending)
+        self.all_pending.clear()
+        self.through.forget(image)
         self._prepared, self.is_ready, self.problem = None, False, ""
         self._draw()
         self._follow_view()
@@ -436,11 +437,10 @@ class Pointing(QObject):
         self.changed.emit()
 
     def _on_image_removed(self, image: Image) -> None:
-        layers = self._all_layers.pop(image, None)
-        for group in layers or ():
-            QTimer.singleShot(0, group.remove)
+        self.through.forget(image)
+        self.drawing.remove(image)
         if image is self.image:
-            self._pending.clear()
+            self.all_pending.clear()
             QTimer.singleShot(0, self.stop)
 
 

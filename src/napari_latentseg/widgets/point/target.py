@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-__all__ = ["camera_of", "check_places", "plane_index", "shown_part"]
+__all__ = ["LARGEST_SIDE", "camera_of", "check_places", "plane_index", "shown_part"]
 
 # Pixels. A larger image is answered in the part that is on screen, of which no more are read: the model looks
 # at some hundred pixels of a structure, and more only cost time.
-_LARGEST_SIDE = 2048
+LARGEST_SIDE = 2048
 _LARGEST_PART = 16_384  # pixels of a part; a mask of 256 million would hold the window
 
 
@@ -47,13 +47,13 @@ def shown_part(viewer: ViewerModel, image: Image) -> SlicePart:
         raise BadInput("view", "shows another orientation of the volume", "show the slices as acquired")
     plane = index[0] if index else 0
     height, width = shape[-2:]
-    if max(height, width) <= _LARGEST_SIDE:
+    if max(height, width) <= LARGEST_SIDE:
         return SlicePart(plane, (0, 0, height, width))
     top, left, bottom, right = crop_box_in_view(viewer, image, tuple(range(len(shape))))
     longest = max(bottom - top, right - left)
     if longest > _LARGEST_PART:
         raise BadInput(image.name, "shows too many pixels at this zoom", "zoom in on the structure")
-    step = -(-longest // _LARGEST_SIDE)
+    step = -(-longest // LARGEST_SIDE)
     bottom, right = bottom - (bottom - top) % step, right - (right - left) % step
     return SlicePart(plane, (top, left, bottom, right), step)
 

@@ -1,0 +1,98 @@
+"""The layers of clicks and answers of the images of one viewer: each image has its own."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QTimer
+
+from napari_latentseg.core.pointed_object import PointedObject
+from napari_latentseg.widgets.point.answer_layers import AnswerLayers
+from napari_latentseg.widgets.point.prompt_layers import PromptLayers
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image
+    from qtpy.QtCore import QObject
+
+    from napari_latentseg.widgets.point.pending import PendingObject
+
+__all__ = ["Drawing"]
+
+
+class Drawing:
+    """What is drawn of an object that a person points at.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    parent
+        Of the layers of clicks.
+
+    Attributes
+    ----------
+    prompts
+        The clicks of the image that is pointed at; None before it has any layers.
+    answers
+        The answers on it.
+    """
+
+    def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._parent = parent
+        self.prompts: PromptLayers | None = None
+        self.answers: AnswerLayers | None = None
+        self._of_images: weakref.WeakKeyDictionary[Image, tuple[PromptLayers, AnswerLayers]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the layer of clicks is in the viewer."""
+        return self.prompts is not None and self.prompts.is_in_viewer
+
+    def open(self, image: Image) -> PromptLayers | None:
+        """Show the layers of an image; returns that of its clicks where it is new."""
+        viewer = self._viewer()
+        if viewer is None or self.is_shown:
+            return None
+        known = self._of_images.get(image)
+        is_new = known is None or not known[0].is_in_viewer
+        if is_new:
+            answers = known[1] if known else AnswerLayers(viewer, image)
+            known = self._of_images[image] = PromptLayers(viewer, image, self._parent), answers
+        assert known is not None
+        self.prompts, self.answers = known
+        self.prompts.select()
+        return self.prompts if is_new else None
+
+    def close(self) -> None:
+        """Hide the layers."""
+        prompts, self.prompts = self.prompts, None
+        answers, self.answers = self.answers, None
+        if prompts is not None:
+            prompts.hide()
+        if answers is not None:
+            answers.clear()
+
+    def remove(self, image: Image) -> None:
+        """Remove the layers of an image that has gone."""
+        for group in self._of_images.pop(image, None) or ():
+            QTimer.singleShot(0, group.remove)
+
+    def draw_steps(self, pending: PendingObject | None, index: tuple[int, ...] | None) -> None:
+        """Draw the clicks on a slice."""
+        if self.prompts is not None and self.is_shown and index is not None:
+            self.prompts.show(pending.pointed if pending is not None else PointedObject(), index)
+
+    def draw_answer(self, pending: PendingObject | None, index: tuple[int, ...] | None, color: str) -> None:
+        """Draw the answer on a slice; one that is being computed leaves the last one on screen."""
+        if self.answers is None or self.prompts is None or not self.is_shown:
+            return
+        if pending is None or index is None:
+            self.answers.clear()
+        elif pending.answered is not None:
+            answered = pending.answered
+            self.answers.show(answered.answer, index, answered.outlines, color, self.prompts.boxes)
