@@ -32,7 +32,7 @@ from screenshot_correct import correct
 from screenshot_evaluation import evaluation
 from screenshot_helpers import Shots, dock, settle, wait_until
 from screenshot_hints import hints
-from screenshot_point import point
+from screenshot_point import point, point_volume
 
 from napari_latentseg import api
 from napari_latentseg.core.geometry import Geometry
@@ -371,6 +371,7 @@ SCENES: dict[str, Callable[[Any], Shots]] = {
     "folder": folder,
     "point": point,
     "correct": correct,
+    "point-volume": point_volume,
     "teach": teach,
     "cases": cases,
     "readers": readers,
