@@ -67,8 +67,14 @@ def test_click_correct_take_back_and_accept(person, viewer):
     assert abs(int(np.argwhere(answer.data).mean(0)[0]) - 40) <= 1
     whole = person.answer_size
     assert abs(whole - disc((96, 128), 40, 50).sum()) < 30
-    assert not person.layer("answer mean").visible
+    assert person.layer("answer mean") is None  # what nobody looks at costs no time
+    person.press(person.panel.map_boxes["variance"])
     assert person.layer("answer variance").data.max() > 0
+    assert person.layer("answer variance").visible
+    person.press(person.panel.map_boxes["outlines"])
+    assert len(person.layer("answer outlines").data) > 10
+    person.press(person.panel.map_boxes["variance"])
+    assert not person.layer("answer variance").visible
     person.press(person.panel.mode_buttons["outside"])
     person.click(44, 50)
     assert 0 < person.answer_size < whole

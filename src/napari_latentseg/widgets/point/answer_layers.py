@@ -46,6 +46,8 @@ class AnswerLayers:
         self._image = image
         self.layers: dict[str, Layer] = {}
         self.is_shown = False
+        self._latest: tuple[SliceAnswer, tuple[int, ...], Outlines, Layer] | None = None
+        self._color = ""
         self.wanted: dict[str, bool] = dict.fromkeys(MAPS, False)
 
     def show(
@@ -67,27 +69,42 @@ class AnswerLayers:
             The layers are added below this one.
         """
         self.is_shown = True
+        self._latest = answer, index, outlines, below
         mean = answer.mean
-        lead = (1,) * len(index)
         place = _placed(self._image, (*index, *answer.part.origin), answer.part.step)
-        mask = (mean > answer.threshold).astype(np.uint8).reshape(*lead, *mean.shape)
+        mask = (mean > answer.threshold).astype(np.uint8).reshape(*_leading(index), *mean.shape)
         self._show_mask(mask, place, color, below)
-        samples = len(answer.samples)
-        for role, values in (("mean", mean), ("variance", answer.variance)):
-            layer = self._existing(role)
-            if values is None and layer is not None:
+        for role in MAPS:
+            self._update(role)
+
+    def _update(self, role: str) -> None:
+        """Show the latest answer in a map that is wanted; the others cost time at each click for nothing."""
+        layer = self._existing(role)
+        if not self.wanted[role] or not self.is_shown or self._latest is None:
+            if layer is not None and layer.visible:
                 layer.visible = False
-            elif values is not None:
-                self._show_map(role, values.reshape(*lead, *values.shape), place, samples, below)
-        self._show_outlines(answer, index, outlines, below)
+            return
+        answer, index, outlines, below = self._latest
+        if role == "outlines":
+            self._show_outlines(answer, index, outlines, below)
+            return
+        values = answer.mean if role == "mean" else answer.variance
+        if values is not None:
+            place = _placed(self._image, (*index, *answer.part.origin), answer.part.step)
+            whole = values.reshape(*_leading(index), *values.shape)
+            self._show_map(role, whole, place, len(answer.samples), below)
+        elif layer is not None:
+            layer.visible = False
 
     def _show_mask(self, mask: Any, place: dict[str, Any], color: str, below: Layer) -> None:
         style = label_style([ClassInfo(label=1, name="preview", color=color)])
+        is_new_color, self._color = color != self._color, color
         layer = self._existing("preview")
         if isinstance(layer, Labels):
             layer.data = mask
-            layer.translate, layer.scale = place["translate"], place["scale"]
-            layer.colormap = style["colormap"]
+            _move(layer, place)
+            if is_new_color:  # napari makes a new texture of it
+                layer.colormap = style["colormap"]
             layer.visible = True
             return
         layer = Labels(mask, opacity=0.55, **style, **self._arguments("preview"), **place)
@@ -98,11 +115,11 @@ class AnswerLayers:
         layer = self._existing(role)
         if layer is not None:
             layer.data = values
-            layer.translate, layer.scale = place["translate"], place["scale"]
+            _move(layer, place)
         else:
             layer = Image(values, rgb=False, **map_style(role, samples), **self._arguments(role), **place)
             self._add(role, layer, self._existing("preview") or below)
-        layer.visible = self.wanted[role]
+        layer.visible = True
 
     def _show_outlines(
         self, answer: SliceAnswer, index: tuple[int, ...], outlines: Outlines, below: Layer
@@ -123,14 +140,12 @@ class AnswerLayers:
                 **spatial_arguments(self._image),
             )  # fmt: skip
             self._add("outlines", layer, below)
-        layer.visible = self.wanted["outlines"]
+        layer.visible = True
 
     def show_map(self, role: str, on: bool) -> None:
         """Show or hide one of `MAPS`, also of later answers."""
         self.wanted[role] = on
-        layer = self._existing(role)
-        if layer is not None:
-            layer.visible = on and self.is_shown
+        self._update(role)
 
     def clear(self) -> None:
         """Show no answer; the layers are kept hidden, see `PromptLayers`."""
@@ -169,6 +184,18 @@ class AnswerLayers:
         layers.insert(layers.index(below) if below in layers else len(layers), layer)
         layers.selection.active = active
         self.layers[role] = layer
+
+
+def _leading(index: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one slice along the axes before its rows and columns."""
+    return (1,) * len(index)
+
+
+def _move(layer: Layer, place: dict[str, Any]) -> None:
+    """Place a layer elsewhere; where it lies there already, napari would draw it again all the same."""
+    for name in ("scale", "translate"):
+        if not np.array_equal(getattr(layer, name), place[name]):
+            setattr(layer, name, place[name])
 
 
 def _placed(image: Any, first: tuple[float, ...], step: int) -> dict[str, Any]:
