@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.core.slice_interpolation import distances_through
 from napari_latentseg.inference.appearance import Example, brightness_odds, log_odds, patch_odds
-from napari_latentseg.inference.carry_on import Answers, CarriedSlice, inner_points
+from napari_latentseg.inference.carry_on import Answers, CarriedSlice, Greys, inner_points, window_of
 from napari_latentseg.inference.prompt_session import PromptAnswer
 from napari_latentseg.inference.prompt_view import whole_view
 
-__all__ = ["Greys", "fill_between"]
+__all__ = ["fill_between"]
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Greys = Callable[[int], Array]
-"""Gives a slice as a grey image, `(H, W)` in [0, 1]."""
 
 # Logistic regression within the band, on nine training volumes of the hippocampus of which every fifth slice
 # was known
@@ -66,7 +64,7 @@ def fill_between(
     """
     scale = [s / min(spacing[1:]) for s in spacing]
     distances = distances_through(masks, gap, scale[1:])
-    window = _window(masks[gap[0]] | masks[gap[1]] | (distances > 0).any(axis=0))
+    window = window_of(masks[gap[0]] | masks[gap[1]] | (distances > 0).any(axis=0), _MARGIN)
     near = sorted(masks, key=lambda plane: min(abs(plane - end) for end in gap))[:4]
     examples = [
         Example(plane, greys(plane)[window], masks[plane][window]) for plane in near if masks[plane].any()
@@ -87,15 +85,6 @@ def fill_between(
         doubt = float(np.clip(min(plane - gap[0], gap[1] - plane) * scale[0] / _TRUSTED, 1, _MOST_DOUBT))
         blended = replace(answer, samples=_blended(answer.samples, distance / doubt, odds))
         yield CarriedSlice(plane, blended, blended.mean > threshold)
-
-
-def _window(mask: Mask) -> tuple[slice, slice]:
-    """The rectangle around a mask, with a margin."""
-    bounds = []
-    for axis in (1, 0):
-        places = np.flatnonzero(mask.any(axis=axis))
-        bounds.append(slice(max(0, int(places[0]) - _MARGIN), int(places[-1]) + _MARGIN + 1))
-    return bounds[0], bounds[1]
 
 
 def _blended(samples: Array, distance: Array, odds: Array) -> Array:

@@ -13,12 +13,13 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.carry_on import (
     Answers,
     CarriedSlice,
+    Greys,
     Start,
     carry_on,
     doubt_inside,
     next_prompts,
 )
-from napari_latentseg.inference.fill_between import Greys, fill_between
+from napari_latentseg.inference.fill_between import fill_between
 
 __all__ = ["FollowedVolume", "StoppedAt"]
 
@@ -141,9 +142,9 @@ class FollowedVolume:
         outside = tuple(self.outside.get(first, ()))
         prompts, shrunk = next_prompts(mask, outside)
         own_answer = self.answers(first, prompts, shrunk.astype(np.float32))
-        start = Start(mask, doubt_inside(own_answer.mean, own_answer.mean > self.threshold), outside)
+        start = Start(first, mask, doubt_inside(own_answer.mean, own_answer.mean > self.threshold), outside)
         last = first
-        slices = carry_on(self.answers, start, planes, self.threshold)
+        slices = carry_on(self.answers, self.greys, start, planes, self.threshold)
         while True:
             try:
                 carried = next(slices)

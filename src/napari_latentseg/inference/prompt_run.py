@@ -153,8 +153,8 @@ class PromptRun:
         """Segment slice after slice; returns the last one with an answer, and why it is the last."""
         threshold, last = self.state.settings.threshold, self._first
         mask = first_answer.mean > threshold
-        start = Start(mask, doubt_inside(first_answer.mean, mask), self._prompts.negative)
-        slices = carry_on(self._answer, start, planes, threshold)
+        start = Start(self._first, mask, doubt_inside(first_answer.mean, mask), self._prompts.negative)
+        slices = carry_on(self._answer, self._grey, start, planes, threshold)
         while True:
             try:
                 carried = next(slices)
@@ -162,6 +162,10 @@ class PromptRun:
                 return last, stop.value or "the volume ends"
             last = carried.plane
             yield self._add(last, carried.answer)
+
+    def _grey(self, plane: int) -> Array:
+        grey: Array = self.state.planes[plane].mean(axis=-1)
+        return grey
 
     def _answer(self, plane: int, prompts: Prompts, previous: Array | None) -> PromptAnswer:
         image = np.ascontiguousarray(self.state.planes[plane].transpose(2, 0, 1))
