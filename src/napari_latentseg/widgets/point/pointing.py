@@ -81,7 +81,7 @@ class Pointing(QObject):
         self.samples = 1
         self.name: tuple[str, int] = ("object", 1)
         self._all_pending = PendingObjects()
-        self.through = ThroughVolume(viewer, self, self._session.runner.load_model)
+        self.through = ThroughVolume(viewer, self, self._session.runner.load_model, self)
         self.through.changed.connect(self.changed)
         self._data_version = 0
         self._prepared: SlicePart | None = None

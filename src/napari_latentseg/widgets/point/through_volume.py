@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from qtpy.QtCore import QObject, Signal
 
@@ -24,12 +24,35 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
+    from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
     from napari_latentseg.widgets.point.accepted_volume import AcceptedVolume
-    from napari_latentseg.widgets.point.pointing import Pointing
+    from napari_latentseg.widgets.point.objects import AcceptedObjects
+    from napari_latentseg.widgets.point.pending import PendingObject
+    from napari_latentseg.widgets.point.prompt_layers import PromptLayers
     from napari_latentseg.widgets.point.volume_proposal import Mask
 
 __all__ = ["ThroughVolume"]
+
+
+class PointedAt(Protocol):
+    """What `ThroughVolume` knows of pointing, see `Pointing`."""
+
+    image: Image | None
+    card: ModelCard | None
+    name: tuple[str, int]
+    samples: int
+    objects: AcceptedObjects
+
+    @property
+    def layers(self) -> PromptLayers | None:
+        """The layers of clicks."""
+        ...
+
+    @property
+    def all_pending(self) -> dict[tuple[int, ...], PendingObject]:
+        """The objects on the slices of the image that are not accepted."""
+        ...
 
 
 class ThroughVolume(QObject):
@@ -43,6 +66,8 @@ class ThroughVolume(QObject):
         What is pointed at in it.
     load_model
         The model of a name; called in a thread.
+    parent
+        Qt parent.
 
     Signals
     -------
@@ -57,8 +82,10 @@ class ThroughVolume(QObject):
 
     changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, pointing: Pointing, load_model: Callable[[str], Model]) -> None:
-        super().__init__(pointing)
+    def __init__(
+        self, viewer: ViewerModel, pointing: PointedAt, load_model: Callable[[str], Model], parent: QObject
+    ) -> None:
+        super().__init__(parent)
         self._viewer = weakref.ref(viewer)
         self._pointing = pointing
         self.engine = VolumeEngine(load_model, self)
