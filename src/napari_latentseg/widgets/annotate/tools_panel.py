@@ -22,6 +22,7 @@ from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.controls import WrappedLabel, elastic_combo
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.threads import show_exception
+from napari_latentseg.widgets.annotate.click_editor import ClickEditor
 from napari_latentseg.widgets.annotate.mask_tools import (
     EditRunner,
     Extent,
@@ -91,6 +92,18 @@ TOOLS = (
     ),
 )
 _BETWEEN = TOOLS[-1]
+_CLICKS = Tool(
+    "Change by clicks",
+    "Click on what is missing, with Shift on what is too much: a model that answers clicks changes the class"
+    " within so many mm of the click, and nowhere else",
+    lambda amount: MaskEdit(),
+    "length",
+    20.0,
+)
+_EXTENT_REASONS = {
+    _BETWEEN.name: "Slices between others are those of the whole volume",
+    _CLICKS.name: "A click changes the slice that is clicked on",
+}
 
 
 class ToolsPanel(QWidget):
@@ -109,6 +122,7 @@ class ToolsPanel(QWidget):
         self._started: tuple[Correction, Tool, str] | None = None
         self._amounts: dict[str, float] = {}  # by tool and unit, as a person has chosen them
         self.runner = EditRunner(self)
+        self.clicks = ClickEditor(viewer, self)
         self.tool = elastic_combo()
         self.amount = QDoubleSpinBox()
         self.extent = elastic_combo()
@@ -126,6 +140,9 @@ class ToolsPanel(QWidget):
         self.runner.progressed.connect(self._show_progress)
         self.runner.finished.connect(self._on_finished)
         self.runner.failed.connect(self._on_failed)
+        self.clicks.started.connect(lambda: self._say("Answering the click…"))
+        self.clicks.finished.connect(self._on_clicked)
+        self.clicks.failed.connect(self._on_click_failed)
 
     def _lay_out(self) -> None:
         self.amount.setMinimumWidth(128)  # pixels: "largest only", and the arrows
@@ -167,6 +184,7 @@ class ToolsPanel(QWidget):
             return
         if self._started is not None and self._started[0] is not correction:
             self.runner.cancel()
+        self.clicks.stop()
         self._say("")
         self._correction = correction if has_copy else None
         if not has_copy or correction is None:
@@ -174,7 +192,7 @@ class ToolsPanel(QWidget):
         is_volume = correction.plane_count > 1
         name = self.tool.currentText()
         self.tool.clear()
-        for tool in TOOLS:
+        for tool in (*TOOLS, _CLICKS):
             if is_volume or tool is not _BETWEEN:
                 self.tool.addItem(tool.name, tool)
                 self.tool.setItemData(self.tool.count() - 1, tool.tooltip, 3)  # Qt.ItemDataRole.ToolTipRole
@@ -202,6 +220,9 @@ class ToolsPanel(QWidget):
             return
         tool, (unit, factor) = self.chosen, self._unit()
         self.tool.setToolTip(tool.tooltip)
+        self.clicks.stop()
+        self.apply_button.setText("Click" if tool is _CLICKS else "Apply")
+        self.apply_button.setCheckable(tool is _CLICKS)
         self.amount.setVisible(bool(tool.amount))
         steps = edit_spacing(self._correction.scan.geometry)[0]
         finest = min(steps) * factor
@@ -220,6 +241,7 @@ class ToolsPanel(QWidget):
     def _on_amount(self, value: float) -> None:
         if self._correction is not None:
             self._amounts[f"{self.chosen.name} {self._unit()[0]}"] = value
+            self.clicks.radius = self._amount_in_spacing()
 
     def update_state(self, *_: object) -> None:
         """Enable what applies to the class and the slice on screen; a disabled button says why it is."""
@@ -229,15 +251,13 @@ class ToolsPanel(QWidget):
         power = {2: "²", 3: "³"}[self._dimensions()] if tool.amount == "size" and unit != "px" else ""
         self.amount.setSuffix(f" {unit}{power}")
         self.amount.setToolTip(tool.tooltip.replace("mm", "pixels" if unit == "px" else unit))
-        self.extent.setEnabled(tool is not _BETWEEN and self.extent.count() > 1)
-        if tool is _BETWEEN:
-            self.extent.setCurrentIndex(self.extent.findData("volume"))
-        self.extent.setToolTip(
-            "Slices between others are those of the whole volume"
-            if tool is _BETWEEN
-            else "What the tool is applied to. Approved slices stay as they are"
-        )
+        fixed = _EXTENT_REASONS.get(tool.name, "")
+        self.extent.setEnabled(not fixed and self.extent.count() > 1)
+        if fixed:
+            self.extent.setCurrentIndex(self.extent.findData("volume" if tool is _BETWEEN else "slice"))
+        self.extent.setToolTip(fixed or "What the tool is applied to. Approved slices stay as they are")
         reason = self._reason()
+        self.apply_button.setChecked(self.clicks.is_on)
         self.apply_button.setEnabled(not reason)
         self.apply_button.setToolTip(reason or f"{tool.tooltip}. Undo takes it back in one step")
 
@@ -277,6 +297,9 @@ class ToolsPanel(QWidget):
             name = self._label_name()
         if correction is None or correction.layer is None or name is None or self.runner.is_running:
             return
+        if self.chosen is _CLICKS:
+            self._toggle_clicks(correction)
+            return
         extent: Extent = self.extent.currentData()
         part = part_to_edit(self._viewer, correction, extent)
         if part is None or self._reason():
@@ -289,6 +312,34 @@ class ToolsPanel(QWidget):
         self._rows.setCurrentIndex(1)
         self.runner.start(correction, edit, int(correction.layer.selected_label), part)
         self.update_state()
+
+    def _toggle_clicks(self, correction: Correction) -> None:
+        """Let clicks change the mask, or paint again."""
+        assert correction.layer is not None
+        if self.clicks.is_on:
+            self.clicks.stop()
+            self._say("")
+        else:
+            self.clicks.radius = self._amount_in_spacing()
+            self._viewer.layers.selection.active = correction.layer
+            self.clicks.start(correction)
+            self._say("Click on what is missing; hold Shift for what is too much.")
+        self.update_state()
+
+    def _on_clicked(self, change: LabelChange) -> None:
+        correction = self._correction
+        if correction is None or correction.layer is None or not self.clicks.is_on:
+            return
+        if not set_labels(correction.layer, change):
+            self._say("The mask was changed in the meantime, so nothing was applied: click again.")
+        elif not len(change):
+            self._say("The model would change nothing here: a larger distance, or the brush, may help.")
+        else:
+            self._say(f"{count_text(len(change), 'pixel')} changed. Ctrl+Z takes it back.")
+
+    def _on_click_failed(self, error: BaseException) -> None:
+        self._say("")
+        show_exception(error)
 
     def _amount_in_spacing(self) -> float:
         unit, factor = self._unit()
