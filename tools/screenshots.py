@@ -355,6 +355,34 @@ def folder(viewer: Any) -> Shots:
     dialog.close()
 
 
+def dates(viewer: Any) -> Shots:
+    """Two examinations of one volume, the second with a larger lesion: their change, and a flip."""
+    segmenting, reviewing = dock(viewer, "Segment"), dock(viewer, "Review")
+    first = ultrasound_sweep()
+    values = np.asarray(first.scan.array)
+    second = first.scan.replace(array=np.roll(values, 2, axis=-1), source=None)
+    for scan, name in ((first.scan, "first date"), (second, "second date")):
+        show(viewer, replace(first, scan=scan, name=name))
+        segmenting.form.model.value = "breast-ultrasound"
+        segmenting.form.samples.value = 3
+        segmenting.segment()
+        wait_until(lambda: not segmenting.busy)
+    raise_widget(viewer, reviewing, "Review")
+    wait_until(lambda: bool(reviewing.queue.findings) and bool(reviewing.measures.size_text.text()))
+    panel = reviewing.change_panel
+    reviewing.change_box.expand(animate=False)
+    panel.register.setChecked(True)
+    panel.compare()
+    wait_until(lambda: not panel.is_busy)
+    settle(2)
+    scroll_down(reviewing)
+    yield "window-change", None
+    yield "change", panel
+    reviewing.flip_panel.flip()
+    settle(1)
+    yield "window-flip", None
+
+
 def scroll_down(widget: QWidget) -> None:
     for area in widget.findChildren(QScrollArea):
         bar = area.verticalScrollBar()
@@ -375,6 +403,7 @@ SCENES: dict[str, Callable[[Any], Shots]] = {
     "teach": teach,
     "cases": cases,
     "readers": readers,
+    "dates": dates,
     "evaluation": evaluation,
     "refused_slices": refused_slices,
     "crowded": crowded,

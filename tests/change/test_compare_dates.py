@@ -56,8 +56,8 @@ def test_growth_is_found_and_both_masks_lie_together(dates):
     assert change.interval_source == "samples"
     assert change.basis_text == "not calibrated: the model is not on this machine"
     assert change.long_axis_difference == pytest.approx(6.0, abs=2.5)
-    assert np.array_equal(compared.second_mask.labels, second.mask)
-    assert "same place by their headers" in compared.second_mask.basis
+    assert np.array_equal(compared.placed_mask.labels, second.mask)
+    assert "same place by their headers" in compared.placed_mask.basis
 
 
 def test_a_retest_that_lies_the_other_way_round_is_turned_and_unchanged(dates):
@@ -66,7 +66,7 @@ def test_a_retest_that_lies_the_other_way_round_is_turned_and_unchanged(dates):
     scan = Scan(np.asarray(dates[1].array)[:, :, ::-1].copy(), "zyx", geometry(flipped))
     first = result_of(dates[0], ball(8.0))
     compared = compare_dates(first, result_of(scan, ball(8.0)[:, :, ::-1]))
-    assert np.array_equal(compared.second_mask.labels, first.mask)
+    assert np.array_equal(compared.placed_mask.labels, first.mask)
     assert compared.changes[0].verdict == "within the doubt"
 
 
@@ -84,14 +84,14 @@ def test_images_that_lie_elsewhere_are_registered(dates, frame):
     later = moved(lesion.astype(np.uint8), motion, 0).astype(bool)
     results = result_of(first, lesion), result_of(second, later)
     apart = compare_dates(*results, first_image=first, second_image=second)
-    assert apart.second_mask.labels is None
-    assert "register the two images" in apart.second_mask.basis
+    assert apart.placed_mask.labels is None
+    assert "register the two images" in apart.placed_mask.basis
     seen: list[float] = []
     compared = compare_dates(
         *results, first_image=first, second_image=second, register=True, progress=seen.append
     )
-    assert dice(compared.second_mask.labels > 0, lesion) > 0.93
-    assert compared.second_mask.registration.correlation > 0.9
+    assert dice(compared.placed_mask.labels > 0, lesion) > 0.93
+    assert compared.placed_mask.registration.correlation > 0.9
     # of the mask as it was made, not of the one that was resampled
     assert compared.changes == apart.changes
     assert seen == sorted(seen)
@@ -154,7 +154,7 @@ def test_classes_are_matched_by_name_and_models_that_differ_are_said(dates):
     )
     compared = compare_dates(first, second)
     assert [change.name for change in compared.changes] == ["core", "edema"]
-    assert np.array_equal(compared.second_mask.labels, first.mask)
+    assert np.array_equal(compared.placed_mask.labels, first.mask)
     assert compared.notes == (
         "Two models were compared, made 1 and made 2: a part of the change may be theirs.",
     )
@@ -167,7 +167,7 @@ def test_sizes_in_pixels_are_compared_with_a_note():
     inside[10:20, 10:20] = True
     compared = compare_dates(*(result_of(scan, inside) for scan in scans))
     assert compared.changes[0].unit == "pixel"
-    assert compared.second_mask.labels is None  # photographs have no place
+    assert compared.placed_mask.labels is None  # photographs have no place
     assert any("same magnification" in note for note in compared.notes)
 
 
@@ -197,8 +197,8 @@ def test_dicom_says_which_frame_and_which_date(dicom_dates):
     folders, results = dicom_dates(StudyDate="20190101")
     images = {"first_image": folders[0], "second_image": folders[1]}
     compared = compare_dates(*results, **images)
-    assert compared.second_mask.labels is not None
+    assert compared.placed_mask.labels is not None
     assert compared.notes == ("The second image was taken before the first: give the earlier result first.",)
     folders, results = dicom_dates(FrameOfReferenceUID="1.2.5", SeriesInstanceUID="1.2.3.9")
     apart = compare_dates(*results, first_image=folders[0], second_image=folders[1])
-    assert apart.second_mask.labels is None  # the same numbers, in another frame
+    assert apart.placed_mask.labels is None  # the same numbers, in another frame

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,11 @@ from napari_latentseg.utils.argument_types import as_path, check_callable
 from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from napari_latentseg.change.date_change import DateChange, SecondMask
+    from napari_latentseg.change.date_change import DateChange, PlacedMask
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
 
-__all__ = ["compare_dates"]
+__all__ = ["compare_dates", "compare_with_earlier"]
 
 _NOT_TOGETHER = "the outlines are not shown over one image"
 _REGISTER = "; register the two images for that (--register, with both images)"
@@ -83,10 +84,6 @@ def compare_dates(
     >>> change.name, change.unit, change.low < change.difference < change.high
     ('lesion', 'mm2', True)
     """
-    from napari_latentseg.api.result_card import card_of_result
-    from napari_latentseg.change.date_change import change_between, check_comparable
-    from napari_latentseg.core.same_image import check_same_image
-
     check_callable("progress", progress)
     if should_stop is not None:
         check_callable("should_stop", should_stop)
@@ -95,30 +92,105 @@ def compare_dates(
         from napari_latentseg.report.evaluation_page import check_evaluation_page
 
         check_evaluation_page(page)
-    if register:
-        _check_can_register(first_image, second_image)
-    results = tuple(_as_result(result, edited=edited) for result in (first, second))
-    check_comparable(*results)
-    images = tuple(None if image is None else open_image(image) for image in (first_image, second_image))
-    progress(0.1)
-    for image, result in zip(images, results, strict=True):
-        if image is not None:
-            check_same_image(image, result.record)
-    notes, frames_differ = _check_one_patient(*images)
-    progress(0.2)
-    second_mask = _second_mask(
-        results[0], results[1], images[0], images[1], register=register, frames_differ=frames_differ,
-        progress=lambda done: progress(0.2 + 0.6 * done), should_stop=should_stop,
-    )  # fmt: skip
-    progress(0.8)
-    cards = (card_of_result(results[0]), card_of_result(results[1]))
-    change = change_between(results[0], results[1], cards, second_mask, notes)
+    opened = _open_dates(first, second, first_image, second_image, register=register, edited=edited)
+    change = _compare(opened, register=register, progress=progress, should_stop=should_stop)
     if page is not None:
         from napari_latentseg.report.change_page import write_change_page
 
-        write_change_page(page, change, results[0], results[1], images[0], images[1])
+        write_change_page(page, change, *opened.results, *opened.images)
     progress(1.0)
     return change
+
+
+def compare_with_earlier(
+    current: Segmentation,
+    earlier: Segmentation | str | Path,
+    *,
+    current_image: ImageLike | None = None,
+    earlier_image: ImageLike | None = None,
+    register: bool = False,
+    progress: Progress = no_progress,
+    should_stop: Callable[[], bool] | None = None,
+) -> DateChange:
+    """As `compare_dates`, with the earlier mask on the grid of the current image, which is on screen.
+
+    Parameters
+    ----------
+    current, earlier
+        The results.
+    current_image, earlier_image
+        The images that were segmented.
+    register, progress, should_stop
+        As for `compare_dates`.
+
+    Returns
+    -------
+    DateChange
+        Its `placed_mask` is that of the earlier date.
+
+    Raises
+    ------
+    BadInput
+        As `compare_dates`.
+    Cancelled
+        If `should_stop` said so.
+    """
+    opened = _open_dates(earlier, current, earlier_image, current_image, register=register, edited=False)
+    return _compare(opened, over_first=False, register=register, progress=progress, should_stop=should_stop)
+
+
+@dataclass(frozen=True)
+class _Dates:
+    """The results of both dates, and their images where they were given."""
+
+    results: tuple[Segmentation, Segmentation]
+    images: tuple[Scan | None, Scan | None]
+
+
+def _open_dates(
+    first: Any, second: Any, first_image: Any, second_image: Any, *, register: bool, edited: bool
+) -> _Dates:
+    """Open results and images; refuse, in the order of what costs least, what cannot be compared."""
+    from napari_latentseg.change.date_change import check_comparable
+    from napari_latentseg.core.same_image import check_same_image
+
+    if register:
+        _check_can_register(first_image, second_image)
+    one, other = (_as_result(result, edited=edited) for result in (first, second))
+    check_comparable(one, other)
+    images = tuple(None if image is None else open_image(image) for image in (first_image, second_image))
+    for image, result in zip(images, (one, other), strict=True):
+        if image is not None:
+            check_same_image(image, result.record)
+    return _Dates((one, other), (images[0], images[1]))
+
+
+def _compare(
+    dates: _Dates,
+    *,
+    register: bool,
+    progress: Progress,
+    should_stop: Callable[[], bool] | None,
+    over_first: bool = True,
+) -> DateChange:
+    """Compare two dates, with the mask of one on the grid of the other."""
+    from napari_latentseg.api.result_card import card_of_result
+    from napari_latentseg.change.date_change import change_between
+    from napari_latentseg.errors import Cancelled
+
+    first, second = dates.results
+    notes, frames_differ = _check_one_patient(*dates.images)
+    progress(0.2)
+    pairs = list(zip(dates.results, dates.images, strict=True))
+    (base, base_image), (other, other_image) = pairs if over_first else reversed(pairs)
+    placed = _placed_mask(
+        base, other, base_image, other_image, register=register, frames_differ=frames_differ,
+        progress=lambda done: progress(0.2 + 0.6 * done), should_stop=should_stop,
+    )  # fmt: skip
+    progress(0.8)
+    if should_stop is not None and should_stop():
+        raise Cancelled
+    return change_between(first, second, (card_of_result(first), card_of_result(second)), placed, notes)
 
 
 def _check_can_register(first_image: Any, second_image: Any) -> None:
@@ -167,50 +239,50 @@ def _check_one_patient(first: Scan | None, second: Scan | None) -> tuple[list[st
     return notes, one.frame_of_reference != other.frame_of_reference
 
 
-def _second_mask(
-    first: Segmentation,
-    second: Segmentation,
-    first_image: Scan | None,
-    second_image: Scan | None,
+def _placed_mask(
+    base: Segmentation,
+    other: Segmentation,
+    base_image: Scan | None,
+    other_image: Scan | None,
     *,
     register: bool,
     frames_differ: bool | None,
     progress: Progress,
     should_stop: Callable[[], bool] | None,
-) -> SecondMask:
-    """The second mask on the grid of the first, by what is known of how the images lie."""
+) -> PlacedMask:
+    """The mask of one date on the grid of the other, by what is known of how the images lie."""
     import numpy as np
 
-    from napari_latentseg.change.date_change import SecondMask
+    from napari_latentseg.change.date_change import PlacedMask
     from napari_latentseg.change.placement import resampled_onto, turned_onto
     from napari_latentseg.change.registration import register_rigidly
 
-    labels = _relabelled(second, first)
-    target, shape = first.geometry, np.asarray(first.mask).shape
+    labels = _relabelled(other, base)
+    target, shape = base.geometry, np.asarray(base.mask).shape
     if frames_differ is not True:
-        placed = turned_onto(labels, second.geometry, target, shape)
+        placed = turned_onto(labels, other.geometry, target, shape)
         if placed is not None:
-            return SecondMask(placed, "both images lie in the same place by their headers")
+            return PlacedMask(placed, "both images lie in the same place by their headers")
     if frames_differ is False:
-        placed = resampled_onto(labels, second.geometry, target, shape)
-        return SecondMask(placed, "both images have one frame of reference by their DICOM headers")
+        placed = resampled_onto(labels, other.geometry, target, shape)
+        return PlacedMask(placed, "both images have one frame of reference by their DICOM headers")
     if not register:
-        return SecondMask(None, f"The images do not lie in one place, so that {_NOT_TOGETHER}{_REGISTER}.")
-    assert first_image is not None
-    assert second_image is not None
-    registration = register_rigidly(first_image, second_image, progress=progress, should_stop=should_stop)
-    placed = resampled_onto(labels, second.geometry, target, shape, registration)
-    text = "the second image was registered rigidly with the first"
-    return SecondMask(placed, f"{text} (correlation {registration.correlation:.2f})", registration)
+        return PlacedMask(None, f"The images do not lie in one place, so that {_NOT_TOGETHER}{_REGISTER}.")
+    assert base_image is not None
+    assert other_image is not None
+    registration = register_rigidly(base_image, other_image, progress=progress, should_stop=should_stop)
+    placed = resampled_onto(labels, other.geometry, target, shape, registration)
+    text = "the two images were registered rigidly"
+    return PlacedMask(placed, f"{text} (correlation {registration.correlation:.2f})", registration)
 
 
-def _relabelled(second: Segmentation, first: Segmentation) -> Any:
-    """The mask of the second date with the labels that its classes have at the first."""
+def _relabelled(other: Segmentation, base: Segmentation) -> Any:
+    """The mask of one date with the labels that its classes have at the other."""
     import numpy as np
 
-    mask = np.asarray(second.mask)
-    labels = {info.name: info.label for info in first.mask_classes}
+    mask = np.asarray(other.mask)
+    labels = {info.name: info.label for info in base.mask_classes}
     table = np.zeros(256, np.uint8)
-    for info in second.mask_classes:
+    for info in other.mask_classes:
         table[info.label] = labels.get(info.name, 0)
     return table[mask]

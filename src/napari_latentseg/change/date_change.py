@@ -18,7 +18,7 @@ from napari_latentseg.measure.interval_basis import CalibratedCard
 from napari_latentseg.measure.measure_segmentation import measure
 from napari_latentseg.measure.measurement import INTERVAL_LEVEL, Measurement
 
-__all__ = ["CHANGE_CONVENTIONS", "DateChange", "SecondMask", "change_between", "check_comparable"]
+__all__ = ["CHANGE_CONVENTIONS", "DateChange", "PlacedMask", "change_between", "check_comparable"]
 
 CHANGE_CONVENTIONS = {
     "change": "size at the second date less that at the first, each measured on the grid of its own image",
@@ -38,14 +38,14 @@ _PIXEL_NOTE = (
 
 
 @dataclass(frozen=True, eq=False)
-class SecondMask:
-    """The mask of the second date on the grid of the first, to be looked at.
+class PlacedMask:
+    """The mask of one date on the grid of the other, to be looked at.
 
     Attributes
     ----------
     labels
-        With the labels of the first date; uint8, in the shape of the first mask. None where it is not known
-        how the two images lie.
+        With the labels of the other date; uint8, in the shape of its mask. None where it is not known how the
+        two images lie.
     basis
         How it came there, or why it did not, in words.
     registration
@@ -69,7 +69,7 @@ class DateChange:
         The classes of the first result.
     models
         Names and versions of the models of both dates.
-    second_mask
+    placed_mask
         The mask of the second date on the grid of the first.
     notes
         What is to be known, in sentences.
@@ -87,7 +87,7 @@ class DateChange:
     changes: tuple[SizeChange, ...]
     classes: tuple[ClassInfo, ...]
     models: tuple[str, str]
-    second_mask: SecondMask
+    placed_mask: PlacedMask
     notes: tuple[str, ...] = ()
 
     @property
@@ -97,14 +97,14 @@ class DateChange:
 
     def figures(self) -> dict[str, Any]:
         """All figures without masks, as JSON can hold them."""
-        registration = self.second_mask.registration
+        registration = self.placed_mask.registration
         return {
             "classes": [_figures_of(change) for change in self.changes],
             "models": list(self.models),
             "level": INTERVAL_LEVEL,
             "outlines": {
-                "shown_together": self.second_mask.labels is not None,
-                "basis": self.second_mask.basis,
+                "shown_together": self.placed_mask.labels is not None,
+                "basis": self.placed_mask.basis,
                 "correlation": None if registration is None else registration.correlation,
                 "overlap": None if registration is None else registration.overlap,
             },
@@ -138,7 +138,7 @@ def change_between(
     first: Segmentation,
     second: Segmentation,
     cards: tuple[CalibratedCard | None, CalibratedCard | None],
-    second_mask: SecondMask,
+    placed_mask: PlacedMask,
     notes: Sequence[str] = (),
 ) -> DateChange:
     """Measure both results, and the change of each class.
@@ -149,8 +149,8 @@ def change_between(
         The results, see `check_comparable`.
     cards
         Of their models; None where they are not known.
-    second_mask
-        The mask of the second date on the grid of the first.
+    placed_mask
+        The mask of one date on the grid of the other.
     notes
         What else is to be known.
 
@@ -171,7 +171,7 @@ def change_between(
         changes,
         tuple(first.mask_classes),
         (models[0], models[1]),
-        second_mask,
+        placed_mask,
         (*_notes(measured, models, shared), *notes),
     )
 

@@ -110,5 +110,5 @@ def _print_change(change: DateChange, *, quiet: bool) -> None:
     print_line("")
     for text in change_texts(change):
         print_line(text)
-    basis = change.second_mask.basis
+    basis = change.placed_mask.basis
     print_line(basis if basis.endswith(".") else f"Outlines together: {basis}.")

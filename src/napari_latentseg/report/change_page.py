@@ -63,7 +63,7 @@ def _values(
             (f"{title} model", model),
             (f"{title} spacing", result.geometry.describe_spacing()),
         ]
-    together = change.second_mask.labels is not None
+    together = change.placed_mask.labels is not None
     background = "the image of the first date" if images[0] is not None else "the mean probability"
     return {
         "purpose": "For research. Not a medical device.",
@@ -72,7 +72,7 @@ def _values(
         "rows": change_rows(change),
         "texts": change_texts(change),
         "together": together,
-        "basis": change.second_mask.basis.rstrip("."),
+        "basis": change.placed_mask.basis.rstrip("."),
         "background": background,
         "chips": (("first date", FIRST_COLOR), ("second date", SECOND_COLOR)),
         "pictures": draw_change(change, first, images[0]) if together else draw_dates(first, second, images),

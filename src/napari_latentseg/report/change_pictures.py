@@ -55,7 +55,7 @@ def draw_change(change: DateChange, first: Segmentation, image: Scan | None) -> 
     first, image
         The result of the first date, and its image; the mean probability is shown without one.
     """
-    later = change.second_mask.labels
+    later = change.placed_mask.labels
     if later is None:
         return []
     earlier = np.asarray(first.mask)

@@ -56,6 +56,8 @@ class Cases(QObject):
         Another image is the case, or None.
     layer_chosen
         A layer of the case that belongs to a run was selected.
+    layers_changing
+        Layers are going to be hidden or shown: whoever has shown others for a while restores them now.
     image_removed, image_renamed, data_replaced
         What happened to an image: the layer.
 
@@ -68,6 +70,7 @@ class Cases(QObject):
 
     image_changed = Signal(object)
     layer_chosen = Signal(object)
+    layers_changing = Signal()
     image_removed = Signal(object)
     image_renamed = Signal(object)
     data_replaced = Signal(object)
@@ -171,6 +174,7 @@ class Cases(QObject):
 
     def update_layers(self) -> None:
         """Hide the layers of other cases and runs; the others get the visibility back that they had."""
+        self.layers_changing.emit()
         case = self._group_of(str(self.image.unique_id)) if self.image is not None else ""
         by_hand = self._shown_by_hand.get(case, set())
         with self._own_update():
@@ -187,6 +191,12 @@ class Cases(QObject):
                     self._own_visibility[layer_id] = bool(layer.visible)
                     if layer.visible:
                         layer.visible = False
+
+    @contextmanager
+    def unfollowed(self) -> Iterator[None]:
+        """Show and hide layers for a while, without that being taken for what the person wants shown."""
+        with self._own_update():
+            yield
 
     @contextmanager
     def _own_update(self) -> Iterator[None]:

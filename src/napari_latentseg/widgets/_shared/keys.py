@@ -45,6 +45,7 @@ ACTIONS: dict[str, _Action] = {
     "variance": _Action("U", "variance on and off"),
     "doubt": _Action("Shift+U", "doubt on and off"),
     "contours": _Action("Shift+C", "sample outlines on and off"),
+    "flip": _Action("W", "flip between two states of the image, such as mask and correction"),
 }
 """Each action with its default key."""
 

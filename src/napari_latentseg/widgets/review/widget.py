@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QPushButton
 
 from napari_latentseg.review import MEASURES, available_measures, uncertainty_basis
-from napari_latentseg.widgets._shared.controls import elastic_combo
+from napari_latentseg.widgets._shared.controls import collapsible, elastic_combo
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import add_key_to_tooltip, bind_keys
 from napari_latentseg.widgets._shared.layers import index_on_screen
@@ -21,6 +21,8 @@ from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.annotate.plane_lock import plane_on_screen
+from napari_latentseg.widgets.dates.change_panel import ChangePanel
+from napari_latentseg.widgets.dates.flip_panel import FlipPanel
 from napari_latentseg.widgets.review.edge_contours import edge_contours_of
 from napari_latentseg.widgets.review.hints_panel import HintsPanel
 from napari_latentseg.widgets.review.marks import region_marks
@@ -80,6 +82,9 @@ class ReviewWidget(DockWidget):
         self.edge_contours = edge_contours_of(napari_viewer)
         self.hints = HintsPanel(napari_viewer)
         self.measures = MeasuresPanel(napari_viewer)
+        self.flip_panel = FlipPanel(napari_viewer)
+        self.change_panel = ChangePanel(napari_viewer)
+        self.change_box = collapsible("Compare with an earlier result", self.change_panel)
         self.export_button = QPushButton("Export…")
         self.export_button.setToolTip("Write masks, a table and a one-page report to a folder")
         self._request_id = 0
@@ -119,8 +124,10 @@ class ReviewWidget(DockWidget):
         self.body.addLayout(navigation_row)
         self.body.addWidget(self.counter)
         self.body.addLayout(display_grid)
+        self.body.addWidget(self.flip_panel)
         self.body.addWidget(self.hints)
         self.body.addWidget(self.measures)
+        self.body.addWidget(self.change_box)
         self.body.addWidget(self.export_button)
 
     def _connect(self) -> None:
