@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["compare_dates", "compare_with_earlier"]
 
 _NOT_TOGETHER = "the outlines are not shown over one image"
-_REGISTER = "; register the two images for that (--register, with both images)"
+_REGISTER = "; register the two images for that, which needs both of them"
 
 
 def compare_dates(
