@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -73,7 +73,7 @@ class ChangePanel(QWidget):
         self.earlier = elastic_combo("The earlier result: one that is open, or one that was saved")
         self.image_button = QPushButton("Its image…")
         self.image_button.setToolTip("The image of the saved result; needed to register the images only")
-        self.register = QCheckBox("Register the images where they do not lie in one place")
+        self.register = QCheckBox("Register the images")
         self.compare_button = QPushButton("Compare")
         self.cancel_button = QPushButton("Cancel")
         self.progress = QProgressBar()
@@ -217,21 +217,25 @@ class ChangePanel(QWidget):
             sizes = f"{row.format_size(row.first.value)} to {row.format_size(row.second.value)}"
             amount = ", ".join(filter(None, (row.difference_text, row.percent_text)))
             if row.interval_text:
-                amount += f"\n({row.interval_text})"
+                amount += f" ({row.interval_text})"
             for j, text in enumerate((row.name, sizes, amount, row.verdict)):
                 item = QTableWidgetItem(text)
                 item.setToolTip(plain_text(row.describe()))
                 self.table.setItem(i, j, item)
-        self.table.resizeRowsToContents()
-        height = sum(self.table.rowHeight(i) for i in range(self.table.rowCount()))
-        header = self.table.horizontalHeader()
-        self.table.setFixedHeight(height + (header.height() if header is not None else 0) + 6)
         basis = change.placed_mask.basis
         outlines = basis if basis.endswith(".") else f"The earlier outline is over the image: {basis}."
         self.text.setText("\n".join([*change_texts(change), outlines]))
         self.table.show()
         self.text.show()
+        QTimer.singleShot(0, self._fit_table)  # once the columns have their widths
         self._show_outline(result, change)
+
+    def _fit_table(self) -> None:
+        """Make the table as high as its rows, which break their lines."""
+        self.table.resizeRowsToContents()
+        height = sum(self.table.rowHeight(i) for i in range(self.table.rowCount()))
+        header = self.table.horizontalHeader()
+        self.table.setFixedHeight(height + (header.height() if header is not None else 0) + 6)
 
     def _show_outline(self, result: RunResult, change: DateChange) -> None:
         """The earlier mask over the image; it is not part of what is measured, stored or exported."""
@@ -279,7 +283,7 @@ class ChangePanel(QWidget):
         can_register = not is_saved or self._saved_image is not None
         self.register.setEnabled(can_register)
         self.register.setToolTip(
-            "Bring the earlier image onto this one by rotation and shift; needs SimpleITK"
+            "Where they do not lie in one place, bring the earlier image onto this one by rotation and shift"
             if can_register
             else "Give the image of the saved result first"
         )
@@ -295,11 +299,12 @@ class ChangePanel(QWidget):
 def _table() -> QTableWidget:
     table = QTableWidget(0, 4)
     table.setAccessibleName("Changes")
-    table.setHorizontalHeaderLabels(["", "Earlier to now", "Change (90 %)", ""])
+    table.setHorizontalHeaderLabels(["Class", "Earlier to now", "Change (90 %)", "Verdict"])
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
     table.setTabKeyNavigation(False)
     table.setWordWrap(True)
+    table.setMinimumWidth(120)  # it breaks its lines rather than widen the widget
     vertical, horizontal = table.verticalHeader(), table.horizontalHeader()
     if vertical is not None and horizontal is not None:
         vertical.hide()

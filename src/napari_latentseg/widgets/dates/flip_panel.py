@@ -109,8 +109,11 @@ class FlipPanel(QWidget):
 
 
 def _usual(choices: list[Labels | None]) -> list[Labels | None]:
-    """The two states to begin with: the mask and its correction, else the image alone and its latest mask."""
-    corrected = [layer for layer in choices if layer is not None and role_of(layer) == "corrected"]
-    masks = [layer for layer in choices if layer is not None and layer not in corrected]
-    states = [None, *masks[-1:], *corrected[-1:]]
+    """The two states to begin with, of: the image alone, the earlier mask, the mask, its correction."""
+    masks = {
+        role: [layer for layer in choices if layer is not None and role_of(layer) == role]
+        for role in ("earlier", "corrected")
+    }
+    others = [layer for layer in choices if layer is not None and role_of(layer) not in masks]
+    states = [None, *masks["earlier"][-1:], *others[-1:], *masks["corrected"][-1:]]
     return [None, None] if len(states) < 2 else states[-2:]
