@@ -47,7 +47,10 @@ def discs(size: int) -> np.ndarray:
 def click(viewer: Any, layer: Any, place: tuple[float, float], modifier: Any) -> None:
     native = viewer.window._qt_viewer.canvas.native
     point = canvas_point(viewer, layer, place)
+    QTest.mouseMove(native, point)
+    QTest.qWait(20)  # vispy takes no more than 100 moves a second
     QTest.mousePress(native, Qt.MouseButton.LeftButton, modifier, point)
+    QTest.qWait(1)
     QTest.mouseRelease(native, Qt.MouseButton.LeftButton, modifier, point)
 
 
@@ -85,11 +88,12 @@ def main() -> None:
         with Holds() as holds:
             start = time.perf_counter()
             click(viewer, pointing.layers.points, place, modifier)
-            wait_for(lambda shown=shown: _shown(viewer) is not shown)
+            wait_for(lambda shown=shown: _shown(viewer) is not shown, 60)
             seconds.append(time.perf_counter() - start)
             rest(0.1)
         held.append(holds.worst)
         loads.append(os.getloadavg()[0])
+        sys.stderr.write(f"{number + 1}: {seconds[-1]:.3f} s, held {1000 * held[-1]:.0f} ms\n")
         rest(0.05)
     result = {
         "clicks": given.clicks,
