@@ -17,7 +17,7 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.inference.prompt_session import PromptSession
 from napari_latentseg.models.store import data_home
-from napari_latentseg.widgets._shared.layers import scan_from_layer
+from napari_latentseg.widgets._shared.layers import role_of, scan_from_layer
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
@@ -99,6 +99,10 @@ def test_an_accepted_object_is_never_overwritten(person, viewer):
     person.press(person.panel.accept_button)
     np.testing.assert_array_equal(person.objects == 1, first)
     assert (person.objects == 2).any()
+    person.click(70, 100)
+    assert [role_of(layer) for layer in viewer.layers[-2:]] == ["boxes", "clicks"]  # never hidden
+    assert viewer.layers.selection.active is person.layer("clicks")
+    person.press(person.panel.clear_button)
     correction = corrections_of(viewer).corrections[0]
     assert [info.name for info in correction.classes] == ["lesion 1", "lesion 2"]
     person.click(40, 50)

@@ -85,7 +85,16 @@ class Drawing:
     def draw_steps(self, pending: PendingObject | None, index: tuple[int, ...] | None) -> None:
         """Draw the clicks on a slice."""
         if self.prompts is not None and self.is_shown and index is not None:
+            self._raise_clicks(self.prompts)
             self.prompts.show(pending.pointed if pending is not None else PointedObject(), index)
+
+    def _raise_clicks(self, prompts: PromptLayers) -> None:
+        """Boxes and clicks above all layers: accepted objects are added later, and would hide them."""
+        viewer = self._viewer()
+        layers = viewer.layers if viewer is not None else []
+        for layer, place in ((prompts.boxes, -2), (prompts.points, -1)):
+            if viewer is not None and layers[place] is not layer:
+                viewer.layers.move(viewer.layers.index(layer), len(layers))
 
     def draw_answer(self, pending: PendingObject | None, index: tuple[int, ...] | None, color: str) -> None:
         """Draw the answer on a slice; one that is being computed leaves the last one on screen."""
