@@ -14,6 +14,9 @@ from screenshot_helpers import Shots, dock, settle, wait_until
 
 from napari_latentseg import CaseList, batch
 from napari_latentseg.sample_data import ultrasound_phantom
+from napari_latentseg.widgets._shared.dialogs import show_dialog
+from napari_latentseg.widgets.cases.consensus_dialog import ConsensusDialog
+from napari_latentseg.widgets.opening.archive_dialog import ArchiveDialog
 from napari_latentseg.widgets.readers.dialog import ReadersDialog, compare_readers
 from napari_latentseg.widgets.segment.samples import layer_data_of
 
@@ -54,6 +57,21 @@ def cases(viewer: Any) -> Shots:
     wait_until(lambda: not widget.work.writes_in_progress and widget.work.opened is not None)
     settle(1)
     yield "cases-second", widget
+    with CaseList(folder / "results") as listed:
+        for name in ("lesion_01", "lesion_02"):
+            scan = ultrasound_phantom(int(name[-2:]) - 1)
+            mask = np.asarray(scan.reference).astype(np.uint8)
+            for reader, shift in (("Anna", 0), ("Ben", 5)):
+                labels = np.roll(mask, shift, axis=1)
+                listed.decide(name, reader, "approve", mask=scan.scan.replace(array=labels))
+    widget.work.refresh()
+    wait_until(widget.consensus_button.isEnabled)
+    widget.consensus_button.click()
+    settle(0.5)
+    yield "cases-consensus", viewer.window._qt_window.findChild(ConsensusDialog)
+    archive = show_dialog(viewer, ArchiveDialog, ArchiveDialog)
+    settle(0.5)
+    yield "archive-empty", archive
 
 
 def readers(viewer: Any) -> Shots:

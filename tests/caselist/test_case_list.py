@@ -158,6 +158,27 @@ def test_what_cannot_be_decided_changes_nothing(
     assert CaseList(scans).hold("case_0", "Ben").reader == "Ben"  # nothing is held
 
 
+def test_a_second_mask_must_lie_on_the_first(scans: Path) -> None:
+    cases = CaseList(scans)
+    one = np.zeros((1, 6, 8), np.uint8)
+    one[0, 2, 2:5] = 1
+    here, elsewhere = (Geometry.from_spacing("zyx", (2, 0.5, x), "mm") for x in (0.5, 0.7))
+    cases.decide("case_0", "Anna", "approve", mask=Scan(one, "zyx", here))
+    before = cases.rows()
+    for mask, why in (
+        (Scan(one, "zyx", elsewhere), "0.7 mm along x, the mask of Anna 0.5 mm"),
+        (Scan(one[:, :-1], "zyx", here), "has shape"),
+    ):
+        with pytest.raises(BadInput, match=why):
+            cases.decide("case_0", "Ben", "approve", mask=mask)
+    assert cases.rows() == before
+    case = cases.decide("case_0", "Ben", "approve", mask=Scan(one, "zyx", here))  # one slice, as the first
+    assert [reading.reader for reading in case.readings] == ["Anna", "Ben"]
+    # their own mask may change its place, as after the image was replaced by a better one
+    assert cases.decide("case_1", "Anna", "approve", mask=Scan(one, "zyx", here)).readings
+    assert cases.decide("case_1", "Anna", "approve", mask=Scan(one, "zyx", elsewhere)).readings
+
+
 def test_lines_count_in_their_order_whatever_the_clock_says(
     scans: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import numpy as np
 import pytest
+from napari.settings import get_plugin_settings
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QFileDialog
 from tests.helpers.dicom import NAME, SECRET, positions, series
 from tests.helpers.dicomweb_server import StubArchive, running
 
 from napari_latentseg.io import read_scan
+from napari_latentseg.io.dicomweb.address import is_archive_address
 from napari_latentseg.io.dicomweb.saved_servers import saved_servers
 from napari_latentseg.utils.paths import data_home
+from napari_latentseg.widgets.batch.dialog import BatchDialog
+from napari_latentseg.widgets.cases import case_work
+from napari_latentseg.widgets.cases.widget import CasesWidget
 from napari_latentseg.widgets.opening.archive_dialog import ArchiveDialog
 from napari_latentseg.widgets.opening.archive_store_dialog import StoreDialog
 
@@ -182,3 +189,69 @@ def test_exported_files_are_stored_and_a_refusal_says_how_many(
     qtbot.mouseClick(dialog.store, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: dialog.task.status.text() == "Stored 3 files", timeout=PATIENCE)
     assert len(archive.instances) == before + 3
+
+
+def test_what_was_found_is_listed_in_cases_and_opened(dialog, archive, folder, viewer, qtbot, tmp_path):
+    search(dialog, qtbot, archive, modality="MR")
+    qtbot.mouseClick(dialog.list_button, Qt.MouseButton.LeftButton)
+    widget = next(w for w in viewer.window.dock_widgets.values() if isinstance(w, CasesWidget))
+    asked = len(archive.requests)
+    (tmp_path / "results").mkdir()
+    qtbot.keyClicks(widget.reader, "Anna")
+    qtbot.keyClick(widget.reader, Qt.Key.Key_Return)
+    qtbot.keyClicks(widget.results, str(tmp_path / "results"))
+    assert len(archive.requests) == asked  # nothing is asked before Enter
+    qtbot.keyClick(widget.results, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: bool(widget.work.rows), timeout=PATIENCE)
+    (row,) = widget.work.rows
+    assert row.name.startswith("series-")
+    assert MR not in row.name
+    asked = len(archive.requests)
+    widget.work.refresh()
+    qtbot.wait(100)
+    assert len(archive.requests) == asked  # nor by looking at the list
+    qtbot.keyClick(widget.table, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: widget.work.opened is not None, timeout=PATIENCE)
+    scan = read_scan(folder / "mr")
+    np.testing.assert_array_equal(np.asarray(widget.work.opened.image.data), np.asarray(scan.array))
+    journal = (tmp_path / "results" / ".cases" / "journal.jsonl").read_text("utf-8")
+    for secret in (NAME, SECRET, MR):
+        assert secret not in journal
+    get_plugin_settings("napari-latentseg").reset()
+
+
+def test_an_archive_needs_a_folder_for_decisions_and_its_listing_can_be_cancelled(
+    own_home, archive, viewer, qtbot, tmp_path, monkeypatch
+):
+    _, widget = viewer.window.add_plugin_dock_widget("napari-latentseg", "Cases", tabify=True)
+    widget.source.setText(archive.address)
+    notification_manager.records.clear()
+    widget.open_list()
+    qtbot.waitUntil(lambda: not widget.work.is_opening, timeout=PATIENCE)
+    assert any("folder of the results: is missing" in str(n.message) for n in notification_manager.records)
+    assert archive.requests == []
+    go_on = threading.Event()
+    real = case_work.CaseList
+    monkeypatch.setattr(case_work, "CaseList", lambda *args: go_on.wait(30) and real(*args))
+    widget.results.setText(str(tmp_path))
+    widget.open_list()
+    qtbot.waitUntil(lambda: not widget.cancel_button.isHidden(), timeout=PATIENCE)
+    qtbot.mouseClick(widget.cancel_button, Qt.MouseButton.LeftButton)
+    assert not widget.work.is_opening
+    go_on.set()
+    qtbot.wait(300)
+    assert widget.work.cases is None
+    assert widget.cancel_button.isHidden()
+
+
+def test_all_that_was_found_can_be_segmented(dialog, archive, viewer, qtbot, tmp_path):
+    search(dialog, qtbot, archive)
+    qtbot.mouseClick(dialog.batch_button, Qt.MouseButton.LeftButton)
+    batch = viewer.window._qt_window.findChild(BatchDialog)
+    asked = len(archive.requests)
+    assert batch.images.text().startswith("dicomweb")
+    qtbot.keyClicks(batch.out, str(tmp_path / "out"))
+    qtbot.waitUntil(lambda: not batch._is_checking, timeout=PATIENCE)
+    assert not batch._path_problem
+    assert len(archive.requests) == asked
+    assert is_archive_address(batch.request.images)

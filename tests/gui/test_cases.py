@@ -10,20 +10,17 @@ from napari.settings import get_plugin_settings
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from tests.helpers.canvas import press_key
+from tests.helpers.case_reader import CONTROL, Reader
 from tests.helpers.gui_thread import GuiThreadGuard
 from tests.helpers.shared_viewer import process_events
 
 from napari_latentseg import CaseList, batch, list_cases
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.io import read_scan
-from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.cases.case_work import case_work_of
-from napari_latentseg.widgets.cases.widget import CasesWidget
 
 MODEL = "tiny-taught"
-PATIENCE = 60_000  # ms, on a machine under load
-CONTROL, NO_MODIFIER = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.NoModifier
 
 
 @pytest.fixture
@@ -50,70 +47,6 @@ def cases(viewer):
     """The widget, as the menu of the plugin opens it."""
     _, widget = viewer.window.add_plugin_dock_widget("napari-latentseg", "Cases", tabify=True)
     return widget
-
-
-class Reader:
-    """What a person does in the widget."""
-
-    def __init__(self, viewer, qtbot, widget: CasesWidget):
-        self.viewer, self.qtbot, self.widget, self.work = viewer, qtbot, widget, widget.work
-
-    def wait(self, condition):
-        self.qtbot.waitUntil(condition, timeout=PATIENCE)
-
-    def be(self, name):
-        self.widget.reader.clear()
-        self.qtbot.keyClicks(self.widget.reader, name)
-        self.qtbot.keyClick(self.widget.reader, Qt.Key.Key_Return)
-        assert preferences().reader == name
-
-    def open_list(self, source, results=None):
-        for field, path in ((self.widget.source, source), (self.widget.results, results)):
-            field.clear()
-            self.qtbot.keyClicks(field, "" if path is None else str(path))
-        self.qtbot.keyClick(self.widget.source, Qt.Key.Key_Return)
-        self.wait(lambda: self.work.cases is not None and not self.work.is_opening)
-
-    def enter(self, name=None):
-        """Press Enter on a case, or on the one that is selected; returns it once its layers are there."""
-        if name is not None:
-            self.select(name)
-        self.qtbot.keyClick(self.widget.table, Qt.Key.Key_Return)
-        return self.opened()
-
-    def select(self, name):
-        row = self.widget.table.shown_names().index(name)
-        table = self.widget.table
-        table.scrollTo(table.model().index(row, 0))
-        point = table.visualRect(table.model().index(row, 0)).center()
-        self.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=point)
-        assert table.selected_case.name == name
-
-    def opened(self):
-        self.wait(lambda: not self.work.is_opening and self.work.opened is not None)
-        return self.work.opened
-
-    def approve(self, where="image"):
-        """Ctrl+Enter; returns the name of the case that was approved, once that is on disk."""
-        name = self.work.opened.name
-        if where == "image":
-            press_key(self.viewer, Qt.Key.Key_Return, CONTROL)
-        else:
-            self.widget.open_widget("Cases")
-            self.wait(where.isVisible)
-            self.qtbot.keyClick(where, Qt.Key.Key_Return, CONTROL)
-        self.written()
-        return name
-
-    def written(self):
-        self.wait(lambda: not (self.work.writes_in_progress or self.work.is_opening))
-        self.wait(lambda: not corrections_of(self.viewer).approvals.writes_in_progress)
-
-    def click(self, button):
-        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-
-    def state(self, name):
-        return next(row.state for row in self.work.rows if row.name == name)
 
 
 @pytest.fixture

@@ -93,9 +93,10 @@ def open_masks(
     from napari_latentseg.evaluation.label_maps import placed_on
 
     names, given = _names_and_masks(masks, readers)
+    # who has given names to the masks knows them by these, as the files of a list have names of digits
+    titles = [f"the mask of {name}" for name in names] if isinstance(masks, Mapping) else mask_titles(given)
     opened = [
-        _open(mask, title, geometry, image, edited=edited)
-        for mask, title in zip(given, mask_titles(given), strict=True)
+        _open(mask, title, geometry, image, edited=edited) for mask, title in zip(given, titles, strict=True)
     ]
     first = opened[0]
     shape = first.labels.shape

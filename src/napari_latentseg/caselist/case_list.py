@@ -26,10 +26,11 @@ from napari_latentseg.caselist.decisions import (
 from napari_latentseg.caselist.history import CaseHistory, add_lines, file_state
 from napari_latentseg.caselist.holds import Holds
 from napari_latentseg.caselist.listed_case import ListedCase, worth_order
-from napari_latentseg.caselist.readings import reading_path, write_reading
+from napari_latentseg.caselist.readings import check_same_place, reading_path, write_reading
 from napari_latentseg.caselist.sources import find_listed_cases
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.dicomweb.address import is_archive_address
 
 __all__ = ["CaseList", "HeldByAnother"]
 
@@ -51,11 +52,11 @@ class CaseList:
     Parameters
     ----------
     source
-        A folder of images, a CSV file with the columns case and path, the results of a batch, or a folder
-        with masks in `masks/`, `labelsTr/` or beside the images.
+        A folder of images, a CSV file with the columns case and path, the results of a batch, a folder with
+        masks in `masks/`, `labelsTr/` or beside the images, or the address of an archive (``dicomweb://``).
     results
         A folder of results, or of masks that are called like the images; where not given, they are looked for
-        among the images.
+        among the images. An archive needs one.
 
     Raises
     ------
@@ -301,6 +302,7 @@ class CaseList:
                     raise BadInput(name, "has no first reading", "approve its mask first")
                 reading = reading_sha256 = ""
                 if mask is not None:
+                    self._check_same_place(case, reader, mask)
                     with self._writing():
                         reading, reading_sha256 = write_reading(self._home, key, mask)
                 self._append(
@@ -358,9 +360,15 @@ class CaseList:
             raise BadInput(
                 case.name, "waits for a second reader, and you were the first", "choose another case"
             )
-        path = case.path
+        path = None if is_archive_address(case.path) else case.path  # which is asked when it is read
         if path is not None and not is_deciding and not path.exists():
             raise BadInput(case.name, "its image is gone", "put it back, or take the case out of the list")
+
+    def _check_same_place(self, case: ListedCase, reader: str, mask: Scan) -> None:
+        first = next((reading for reading in case.readings if reading.reader != reader), None)
+        # one that is gone is told when it is read
+        if first is not None and (self._home / first.file).is_file():
+            check_same_place(mask, self._home / first.file, first.reader)
 
     def _append(self, name: str, reader: str, action: Action, **fields: object) -> None:
         seconds = float(fields.pop("seconds", 0.0) or 0.0)  # type: ignore[arg-type]

@@ -13,10 +13,12 @@ from napari_latentseg.caselist.decisions import Reading
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.units import MM_PER_UNIT, SECONDS
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.label_maps import placed_on
 from napari_latentseg.io.convert import write_scan
 from napari_latentseg.io.file_hashes import path_sha256
+from napari_latentseg.io.registry import read_scan_lazy
 
-__all__ = ["READINGS_FOLDER", "reading_path", "write_reading"]
+__all__ = ["READINGS_FOLDER", "check_same_place", "reading_path", "write_reading"]
 
 READINGS_FOLDER = "readings"
 _SUFFIX, _SUFFIX_WITHOUT_SIZE = ".nii.gz", ".ome.tif"  # NIfTI has no pixels without a physical size
@@ -61,6 +63,32 @@ def write_reading(home: Path, key: str, mask: Scan) -> tuple[str, str]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
     return name, path_sha256(target)
+
+
+def check_same_place(mask: Scan, first: Path, reader: str) -> None:
+    """Refuse a mask that does not lie where the one of the first reader does: they could not be compared.
+
+    Parameters
+    ----------
+    mask
+        Of another reader.
+    first, reader
+        The file of the first mask, of which the header is read, and whose it is.
+
+    Raises
+    ------
+    BadInput
+        If it has another shape, spacing or position.
+    """
+    known = read_scan_lazy(first)
+    shape = tuple(mask.array.shape)
+    lengths, known_lengths = ([n for n in sizes if n > 1] for sizes in (shape, known.spatial_shape))
+    if len(shape) != len(known.spatial_shape) and lengths == known_lengths:
+        return  # a format may leave out axes of length one
+    placed_on(
+        "the mask", np.broadcast_to(np.uint8(0), shape), mask.geometry, known.geometry, known.spatial_shape,
+        target_name=f"the mask of {reader}", remedy="give one in the geometry of the image",
+    )  # fmt: skip
 
 
 def reading_path(home: Path, reading: Reading) -> Path:

@@ -13,6 +13,7 @@ from napari_latentseg.batches.find_cases import find_cases
 from napari_latentseg.caselist.listed_case import ListedCase, doubt_of_sizes
 from napari_latentseg.caselist.results import ResultIndex, sizes_of_record
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.dicomweb.address import is_archive_address
 
 __all__ = ["FoundList", "find_listed_cases"]
 
@@ -29,15 +30,17 @@ class FoundList(NamedTuple):
 
 
 def find_listed_cases(source: Path, results: Path | None = None) -> FoundList:
-    """The cases of a folder of images, a list, the results of a batch, or images with masks.
+    """The cases of a folder of images, a list, an archive, the results of a batch, or images with masks.
 
-    No image is opened, except the headers of DICOM, which tell where a series begins.
+    No image is opened, except the headers of DICOM, which tell where a series begins; an archive is asked
+    which series match.
 
     Parameters
     ----------
     source
         A folder, searched with those in it; a CSV file with the columns case and path; the results of
-        `napari_latentseg.batch`; or a folder with masks in `masks/`, `labelsTr/` or beside the images.
+        `napari_latentseg.batch`; a folder with masks in `masks/`, `labelsTr/` or beside the images; or the
+        address of an archive.
     results
         A folder of results or of masks that are called like the images; else they are looked for in `source`.
         Of a de-identified batch, whose table has no paths, each image is read to find its result.
@@ -45,11 +48,14 @@ def find_listed_cases(source: Path, results: Path | None = None) -> FoundList:
     Raises
     ------
     BadInput
-        If there is no such folder, or it holds no case.
+        If there is no such folder, or it holds no case; of an archive, if it cannot be asked, or there is no
+        folder for the results.
     """
     source, results = Path(source), None if results is None else Path(results)
     if results is not None and not results.is_dir():
         raise BadInput(results, "no such folder", "give the folder of the results or masks")
+    if is_archive_address(source):
+        return _of_archive(source, results)
     if not source.exists():
         raise BadInput(source, "no such file or folder", "check the path")
     is_list = source.is_file() and source.suffix.lower() in _LISTS
@@ -70,6 +76,19 @@ def find_listed_cases(source: Path, results: Path | None = None) -> FoundList:
     home = HIDDEN if not is_list or results is not None else f"{HIDDEN}-{source.stem}"
     return FoundList(
         tuple(_of_batch_case(case, table.get(case.name), index) for case in found), (results or images) / home
+    )
+
+
+def _of_archive(address: Path, results: Path | None) -> FoundList:
+    """The series of an archive that match, with their results in a folder."""
+    if results is None:
+        why = "is missing: the list of an archive keeps results and decisions in it"
+        raise BadInput("folder of the results", why, "give one (--results)")
+    found = find_cases(address).cases
+    table = {row.case: row for row in read_case_rows(results)}
+    index = ResultIndex.of_folders(address, results)
+    return FoundList(
+        tuple(_of_batch_case(case, table.get(case.name), index) for case in found), results / HIDDEN
     )
 
 

@@ -59,6 +59,8 @@ class ViewerSession(QObject):
         A `RunResult` with a new threshold or postprocessing.
     results_changed
         A result was added, removed or selected.
+    maps_added
+        The maps of a `RunResult` that was read from files came after its mask.
     image_changed
         Another image is the case: the layer, or None.
     models_changed
@@ -90,6 +92,7 @@ class ViewerSession(QObject):
     mask_changed = Signal(object)
     thresholded = Signal(object)
     results_changed = Signal()
+    maps_added = Signal(object)
     image_changed = Signal(object)
     models_changed = Signal()
 

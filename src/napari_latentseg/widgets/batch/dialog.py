@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 from napari_latentseg import api
 from napari_latentseg.batches.case_rows import CaseRow, read_case_rows
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.dicomweb.address import is_archive_address, parse_address
 from napari_latentseg.io.result_names import RECORD_NAME
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.counts import count_text
@@ -36,6 +37,7 @@ from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_error, show_info
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.source_path import source_path
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.batch.case_table import CaseTable
 from napari_latentseg.widgets.batch.open_result import open_case, open_mask
@@ -94,7 +96,7 @@ class BatchDialog(QDialog):
 
     def _make_fields(self) -> None:
         self.images = QLineEdit()
-        self.images.setPlaceholderText("a folder, or a CSV file with the columns case and path")
+        self.images.setPlaceholderText("a folder, a CSV file with the columns case and path, or dicomweb://")
         self.images.setToolTip("Folders inside it are searched too; each series of DICOM is a case")
         self.images.setAccessibleName("Images")
         self.out = QLineEdit()
@@ -220,7 +222,7 @@ class BatchDialog(QDialog):
     def request(self) -> BatchRequest:
         """What the fields say."""
         return BatchRequest(
-            images=Path(self.images.text().strip()).absolute(),
+            images=source_path(self.images.text()),
             out=Path(self.out.text().strip()).absolute(),
             model=str(self.model.currentData()),
             settings=self.settings,
@@ -420,6 +422,9 @@ class BatchDialog(QDialog):
 def _look_at(images: str, out: str) -> tuple[str, list[CaseRow]]:
     """What is wrong with the paths, and the cases of an earlier batch. Reads files."""
     rows = read_case_rows(Path(out)) if out else []
+    if is_archive_address(images):  # asked when the batch starts, not as it is typed
+        parse_address(images)
+        return "", rows
     return ("" if not images or Path(images).exists() else f"{images} does not exist."), rows
 
 

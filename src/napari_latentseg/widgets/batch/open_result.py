@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -115,8 +115,11 @@ def show_case(
     saved: SavedCase,
     on_done: Callable[[RunResult], Any],
     metadata: Mapping[str, Any] | None = None,
+    goes_on: Callable[[], bool] = lambda: True,
 ) -> None:
     """Add the layers of a case that was read, one after another, so that the window draws in between.
+
+    Image and mask come first; the maps, which are hidden until they are asked for, are added afterwards.
 
     Parameters
     ----------
@@ -126,6 +129,8 @@ def show_case(
         What `read_case` read.
     metadata
         Further metadata of the layer of the image.
+    goes_on
+        Asked before each map; once it says no, the rest is not added.
     """
     image = add_images(viewer, saved.layers, metadata)
     job = RunJob(scan_from_layer(image), saved.card.name, saved.settings, saved.view)
@@ -133,14 +138,28 @@ def show_case(
     result.segmentation, result.sizes, result.saved_at = saved.segmentation, saved.sizes, Path(row.result)
     result.seconds = saved.segmentation.record.seconds
 
-    def finish() -> None:
-        if result.is_in_viewer:  # its layers may have been removed as they came
-            session_of(viewer).add_result(result)
-            if index := _doubtful_index(row.doubtful_slice, result.layers.image.ndim):
-                navigate_to(viewer, result.layers.image, index)
-            on_done(result)
+    steps = result.layers.show_all(saved.segmentation, saved.display)
+    next(steps)  # the mask
+    session = session_of(viewer)
 
-    _add_layers(result.layers.show_all(saved.segmentation, saved.display), finish)
+    def finish() -> None:
+        if not result.is_in_viewer:  # its layers may have been removed as they came
+            return
+        session.add_result(result)
+        if index := _doubtful_index(row.doubtful_slice, result.layers.image.ndim):
+            navigate_to(viewer, result.layers.image, index)
+        on_done(result)
+        QTimer.singleShot(0, add_map)
+
+    def add_map() -> None:
+        if not (result.is_in_viewer and goes_on()):
+            return
+        if next(steps, "end") is None:
+            QTimer.singleShot(0, add_map)
+        else:
+            session.maps_added.emit(result)
+
+    QTimer.singleShot(0, finish)
 
 
 def open_mask(
@@ -228,14 +247,6 @@ def add_images(
         further = {"metadata": {**arguments.get("metadata", {}), **(metadata or {})}}
         images.append(viewer.add_image(data, **(arguments | further)))
     return images[0]
-
-
-def _add_layers(steps: Iterator[None], on_done: Callable[[], Any]) -> None:
-    """Add one layer, let the window draw, then add the next."""
-    if next(steps, "end") is None:
-        QTimer.singleShot(0, lambda: _add_layers(steps, on_done))
-    else:
-        on_done()
 
 
 def read_case(row: CaseRow, images: Path | None = None) -> SavedCase:

@@ -13,9 +13,12 @@ from napari_latentseg import api
 from napari_latentseg.caselist.case_list import CaseList
 from napari_latentseg.caselist.decisions import Action, check_reader
 from napari_latentseg.caselist.listed_case import ListedCase
-from napari_latentseg.errors import BadInput
+from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.io._progress import report_progress_to
+from napari_latentseg.io.dicomweb.address import is_archive_address
 from napari_latentseg.widgets._shared.destroyed import call_when_destroyed
 from napari_latentseg.widgets._shared.dock_widget import open_widget
+from napari_latentseg.widgets._shared.frozen_heap import FrozenHeap
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.plain_text import show_warning
 from napari_latentseg.widgets._shared.preferences import preferences
@@ -24,6 +27,7 @@ from napari_latentseg.widgets._shared.threads import run_in_thread, show_excepti
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.cases.opened_case import OpenedCase, show_read_case
 from napari_latentseg.widgets.cases.read_case import ReadAhead, ReadCase, read_listed_case
+from napari_latentseg.widgets.cases.remove_layers import remove_layers
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -34,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["CaseWork", "case_work_of"]
 
 _REFRESH_MS = 10_000  # how soon a decision of another reader is shown
-_POLL_MS = 50  # while the layers of a case wait for what is written of it
 
 
 class CaseWork(QObject):
@@ -72,14 +75,16 @@ class CaseWork(QObject):
         self.cases: CaseList | None = None
         self.rows: list[ListedCase] = []
         self.opened: OpenedCase | None = None
-        self.is_opening = False
+        self.is_opening = self.is_listing = False
+        self._listing = 0  # the number of the list that is being read, or was read last
         self.writes_in_progress = 0
         self._ahead: ReadAhead | None = None
         self._leftovers: dict[str, OpenedCase] = {}  # closed without a decision; their layers are there still
         self._held: list[CaseList] = []  # to be let go when the viewer goes
-        held = self._held
-        call_when_destroyed(self, lambda: _release_all(held))
-        weakref.finalize(viewer, _release_all, held)
+        self._heap = FrozenHeap()
+        held, heap = self._held, self._heap
+        call_when_destroyed(self, lambda: _release_all(held, heap))
+        weakref.finalize(viewer, _release_all, held, heap)
         self._timer = QTimer(self)
         self._timer.setInterval(_REFRESH_MS)
         self._timer.timeout.connect(self.refresh)
@@ -104,8 +109,26 @@ class CaseWork(QObject):
             cases = CaseList(source, results)
             return cases, cases.rows()
 
+        self._listing += 1
+        number = self._listing
+
+        def read_unless_cancelled() -> tuple[CaseList, list[ListedCase]]:
+            def listen(done: int, total: int) -> None:
+                if number != self._listing:
+                    raise Cancelled
+
+            with report_progress_to(listen):
+                return read()
+
+        def fail(error: BaseException) -> None:
+            if number == self._listing:
+                self.is_listing = False
+                self._fail_opening(error)
+
         def show(found: tuple[CaseList, list[ListedCase]]) -> None:
-            self.is_opening = False
+            if number != self._listing:
+                return
+            self.is_opening = self.is_listing = False
             self.cases, self.rows = found
             self._held.append(self.cases)
             self._ahead, self._leftovers = None, {}
@@ -115,9 +138,16 @@ class CaseWork(QObject):
             self.rows_changed.emit()
             self.changed.emit()
 
-        self.is_opening = True
+        self.is_opening = self.is_listing = True
         self.changed.emit()
-        return run_in_thread(read, show, self._fail_opening, owner=self)
+        return run_in_thread(read_unless_cancelled, show, fail, owner=self)
+
+    def cancel_listing(self) -> None:
+        """Give up the list that is being read; the one before stays."""
+        if self.is_listing:
+            self._listing += 1
+            self.is_opening = self.is_listing = False
+            self.changed.emit()
 
     def refresh(self) -> Any:
         """Read what other readers have decided."""
@@ -204,6 +234,7 @@ class CaseWork(QObject):
                 self.refresh()
                 return
             case, files = found
+            self._heap.set_apart()
             if files.is_changed:
                 show_warning(f"{case.name}: its image has other values than when it was read before.")
             left = self._leftovers.pop(case.name, None)
@@ -248,7 +279,9 @@ class CaseWork(QObject):
             ),
             None,
         )
-        self._ahead = None if cases is None or case is None else ReadAhead(cases, case, reader)
+        # an archive is asked for the case that a reader opens, and for no other
+        is_read = cases is not None and case is not None and not is_archive_address(case.path)
+        self._ahead = ReadAhead(cases, case, reader) if is_read and cases and case else None
 
     def approve(self, following: Sequence[str]) -> Any:
         """Approve the mask of the open case, and open the next.
@@ -281,6 +314,7 @@ class CaseWork(QObject):
         except BadInput as error:
             show_exception(error)
             return None
+        opened.is_decided = True
         name, layers = opened.name, opened.layers(viewer)
         rating, comment, seconds = opened.rating or 0, opened.comment, opened.seconds
 
@@ -309,6 +343,7 @@ class CaseWork(QObject):
 
         def fail(error: BaseException) -> None:
             self.writes_in_progress -= 1
+            opened.is_decided = False
             self._leftovers[name] = opened
             show_exception(error)
             self.refresh()
@@ -344,27 +379,16 @@ class CaseWork(QObject):
         return corrections.approvals
 
     def _remove_layers(self, layers: Sequence[Layer], stored: Any) -> None:
-        """Take the layers of a case out of the viewer once its approval is on disk.
+        """Take the layers of a case out of the viewer once its approval is on disk."""
 
-        One at a time: the window draws in between, as napari takes long for each. All are hidden first, since
-        software rendering (napari 0.9 on Mesa) can end the program at a layer that goes while it is drawn.
-        """
-        viewer = self._viewer()
-        if viewer is None or not layers:
-            return
-        if stored is not None and stored.writes_in_progress:
-            QTimer.singleShot(_POLL_MS, lambda: self._remove_layers(layers, stored))
-            return
-        shown = [layer for layer in layers if layer.visible and layer in viewer.layers]
-        if shown:
-            for layer in shown:
-                layer.visible = False
-            QTimer.singleShot(_POLL_MS, lambda: self._remove_layers(layers, stored))
-            return
-        *others, last = layers
-        if last in viewer.layers:
-            viewer.layers.remove(last)
-        QTimer.singleShot(0, lambda: self._remove_layers(others, stored))
+        def is_waiting() -> bool:  # the next case comes first: it is what the reader waits for
+            return self.is_opening or (stored is not None and stored.writes_in_progress)
+
+        def done() -> None:
+            if self.opened is None and not self.is_opening:  # nobody works on the list for now
+                self._heap.release()
+
+        remove_layers(self._viewer, layers, is_waiting, done)
 
     def close_case(self) -> Any:
         """Close the open case without a decision; its layers stay, and another reader may have it."""
@@ -405,9 +429,10 @@ class CaseWork(QObject):
         return run_in_thread(compare, say, owner=self)
 
 
-def _release_all(held: list[CaseList]) -> None:
+def _release_all(held: list[CaseList], heap: FrozenHeap) -> None:
     for cases in held:
         cases.close()
+    heap.release()
 
 
 @per_viewer

@@ -47,6 +47,8 @@ class OpenedCase:
         The layer of its mask, where there is no result of a run.
     rating, comment
         What the reader says of it.
+    is_decided
+        Whether its layers are about to be taken away.
     """
 
     case: ListedCase
@@ -56,6 +58,7 @@ class OpenedCase:
     labels: Labels | None = None
     rating: int | None = None
     comment: str = ""
+    is_decided: bool = False
     _opened_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -147,6 +150,8 @@ def show_read_case(
     metadata = blind_metadata(reader) if case.state == "second reading" else {}
     rating, comment = case.rating, case.comment
 
+    shown: list[OpenedCase] = []
+
     def finish(image: Image, labels: Labels | None = None) -> None:
         selected = viewer.layers.selection.active
         if read.first_mask is not None:
@@ -155,7 +160,8 @@ def show_read_case(
             )
             first.contour, first.editable = 1, False
             viewer.layers.selection.active = selected
-        on_done(OpenedCase(case, read, image, before, labels, rating, comment))
+        shown.append(OpenedCase(case, read, image, before, labels, rating, comment))
+        on_done(shown[0])
 
     if read.saved is not None:
 
@@ -165,7 +171,10 @@ def show_read_case(
                 copy.data = read.start_mask.astype(copy.data.dtype)
             finish(result.image)
 
-        show_case(viewer, row_of(case), read.saved, go_on, metadata)
+        show_case(
+            viewer, row_of(case), read.saved, go_on, metadata,
+            goes_on=lambda: not any(opened.is_decided for opened in shown),
+        )  # fmt: skip
         return
     image = add_images(viewer, read.layers, metadata)
     labels = None

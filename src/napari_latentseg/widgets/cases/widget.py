@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, Qt
@@ -30,6 +29,7 @@ from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import bind_keys
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.preferences import keep_reader
+from napari_latentseg.widgets._shared.source_path import source_path
 from napari_latentseg.widgets._shared.threads import show_exception
 from napari_latentseg.widgets.cases.case_list_table import CaseListTable
 from napari_latentseg.widgets.cases.case_work import case_work_of
@@ -68,10 +68,11 @@ class CasesWidget(DockWidget):
 
     def _make_fields(self) -> None:
         self.source = QLineEdit()
-        self.source.setPlaceholderText("a folder, a CSV file, or the results of a batch")
+        self.source.setPlaceholderText("a folder, a CSV file, results of a batch, dicomweb://")
         self.source.setToolTip(
             "Images with results or masks beside them or without; a CSV file with the columns case and path;"
-            " or the folder that Segment a folder has written"
+            " the folder that Segment a folder has written; or the address of an archive, which is asked when"
+            " you press Enter"
         )
         self.source.setAccessibleName("List")
         self.results = QLineEdit()
@@ -95,6 +96,8 @@ class CasesWidget(DockWidget):
         self.state_box.setToolTip("Which cases are shown, and opened one after another")
         self.table = CaseListTable()
         self.counts = WrappedLabel()
+        self.cancel_button = QPushButton("Cancel")
+        self.cancel_button.setToolTip("Give up the list that is being read")
         self.open_button, self.next_button = QPushButton("Open"), QPushButton("Open next")
         self.compare_button = QPushButton("Compare readings…")
         self.consensus_button = QPushButton("Export consensus…")
@@ -113,6 +116,7 @@ class CasesWidget(DockWidget):
         browse_menu = QMenu(self.source_button)
         browse_menu.addAction("a folder…", self._browse_folder)
         browse_menu.addAction("a CSV file…", self._browse_list)
+        browse_menu.addAction("an archive (DICOMweb)…", partial(self.run_command, "open_from_archive"))
         self.source_button.setMenu(browse_menu)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
@@ -137,6 +141,7 @@ class CasesWidget(DockWidget):
         self.body.addWidget(_row(self.search, self.state_box))
         self.body.addWidget(self.table, 1)
         self.body.addWidget(self.counts)
+        self.body.addWidget(self.cancel_button)
         self.body.addWidget(_row(self.open_button, self.next_button))
         self.body.addWidget(_row(self.compare_button, self.consensus_button))
         self.body.addWidget(separator())
@@ -163,6 +168,7 @@ class CasesWidget(DockWidget):
         selection = self.table.selectionModel()
         if selection is not None:
             selection.currentChanged.connect(self._refresh)
+        self.cancel_button.clicked.connect(work.cancel_listing)
         self.open_button.clicked.connect(self._open_selected)
         self.next_button.clicked.connect(self.open_next)
         self.results_button.clicked.connect(self._browse_results)
@@ -209,7 +215,7 @@ class CasesWidget(DockWidget):
         if not source:
             self.message.setText("Choose a folder or a list first.")
             return None
-        return self.work.open_list(Path(source).absolute(), Path(results).absolute() if results else None)
+        return self.work.open_list(source_path(source), source_path(results) if results else None)
 
     def open_case(self, case: ListedCase) -> Any:
         """Open a case; the next that is shown is read ahead."""
@@ -328,6 +334,7 @@ class CasesWidget(DockWidget):
     def _refresh(self, *_: Any) -> None:
         work, selected = self.work, self.table.selected_case
         busy = work.is_opening
+        self.cancel_button.setVisible(work.is_listing)
         decided = sum(row.is_decided for row in work.rows)
         shown = self.table.filter.rowCount()
         of_all = "" if shown == len(work.rows) else f"{shown} shown; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import napari.viewer
+from npe2 import PluginManager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QDialog,
@@ -19,8 +20,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_latentseg import api
+from napari_latentseg.io.dicomweb.address import parse_address
 from napari_latentseg.io.dicomweb.query import MAX_SERIES
 from napari_latentseg.widgets._shared.dialogs import show_dialog
+from napari_latentseg.widgets._shared.dock_widget import open_widget
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.task_line import enable
 from napari_latentseg.widgets._shared.text_table import show_as_list
@@ -58,6 +61,7 @@ class ArchiveDialog(QDialog):
         self.setWindowTitle("Open from archive")
         self.viewer = viewer
         self._found: list[ArchiveSeries] = []
+        self._searched: tuple[str, dict[str, str | None]] = ("", {})
         self._make_fields()
         self._lay_out()
         self._connect()
@@ -77,6 +81,8 @@ class ArchiveDialog(QDialog):
         self.task = archive_task_line("Nothing is asked of the archive before you press Search")
         self.status, self.cancel = self.task.status, self.task.cancel
         self.open_button = QPushButton("Open")
+        self.list_button = QPushButton("List in Cases")
+        self.batch_button = QPushButton("Segment all…")
         self.close_button = QPushButton("Close")
 
     def _lay_out(self) -> None:
@@ -91,6 +97,8 @@ class ArchiveDialog(QDialog):
         buttons = QHBoxLayout()
         buttons.addWidget(self.search)
         buttons.addStretch(1)
+        buttons.addWidget(self.list_button)
+        buttons.addWidget(self.batch_button)
         for button in (self.open_button, self.cancel, self.close_button):
             buttons.addWidget(button)
         layout = QVBoxLayout(self)
@@ -106,6 +114,8 @@ class ArchiveDialog(QDialog):
         self.table.itemSelectionChanged.connect(self._refresh)
         self.table.itemDoubleClicked.connect(lambda _: self._open())
         self.open_button.clicked.connect(self._open)
+        self.list_button.clicked.connect(self._list_in_cases)
+        self.batch_button.clicked.connect(self._segment_all)
         self.task.changed.connect(self._refresh)
         self.close_button.clicked.connect(self.close)
 
@@ -120,13 +130,21 @@ class ArchiveDialog(QDialog):
         enable(self.search, busy or self.server.problem)
         no_row = "" if self._selected is not None else "Choose a series of the list first"
         enable(self.open_button, busy or no_row)
+        nothing = busy or ("" if self._found else "Search first: what was found is listed")
+        enable(self.list_button, nothing)
+        enable(self.batch_button, nothing)
+        if not nothing:
+            self.list_button.setToolTip(
+                "Put this search into Cases; it needs a folder for results and decisions"
+            )
+            self.batch_button.setToolTip("Put this search into Segment a folder")
 
     def _search(self) -> None:
         address = self.server.address
         fields = {"patient": self.patient, "name": self.name, "date": self.date, "modality": self.modality}
         filters = {key: field.text().strip() or None for key, field in fields.items()}
         self.table.setRowCount(0)
-        self._found = []
+        self._found, self._searched = [], (address, filters)
         self.task.start(
             "Asking the archive", lambda: api.find_in_archive(address, **filters), self._show_found
         )
@@ -143,6 +161,25 @@ class ArchiveDialog(QDialog):
         self.task.finish(_count(len(found)))
         if len(found) == 1:
             self.table.selectRow(0)
+
+    @property
+    def search_address(self) -> str:
+        """The address that stands for what was searched for last."""
+        address, filters = self._searched
+        return parse_address(address).matching(**filters).text
+
+    def _list_in_cases(self) -> None:
+        _, widget = self.viewer.window.add_plugin_dock_widget("napari-latentseg", "Cases", tabify=True)
+        widget.source.setText(self.search_address)
+        open_widget(self.viewer, "Cases")
+        widget.results.setFocus()
+        self.task.finish("The search is in Cases: give a folder for the results there, and press Enter")
+
+    def _segment_all(self) -> None:
+        PluginManager.instance().commands.execute("napari-latentseg.segment_folder", args=(self.viewer,))
+        dialog = self.viewer.window._qt_window.findChild(QDialog, "batch")
+        if dialog is not None:
+            dialog.images.setText(self.search_address)
 
     def _open(self) -> None:
         series = self._selected

@@ -133,6 +133,7 @@ class ReviewWidget(DockWidget):
     def _connect(self) -> None:
         session = self.session
         session.results_changed.connect(self._refresh)
+        session.maps_added.connect(self._on_maps_added)
         session.thresholded.connect(self._on_thresholded)
         session.mask_changed.connect(self._on_mask_changed)
         self.results.activated.connect(self._on_result)
@@ -245,6 +246,10 @@ class ReviewWidget(DockWidget):
             if layers:
                 add_key_to_tooltip(role, button)
         self._on_map_shown()
+
+    def _on_maps_added(self, result: RunResult) -> None:
+        if result is self.result:
+            self._update_display_buttons(result)
 
     def _on_map_shown(self, event: Any = None) -> None:
         """The maps can be shown from elsewhere, too."""

@@ -144,6 +144,7 @@ class SegmentWidget(DockWidget):
         session.thresholded.connect(self._show_result)
         session.mask_changed.connect(self._show_result)
         session.results_changed.connect(self._show_result)
+        session.maps_added.connect(self._show_result)
         session.image_changed.connect(self._forget_status)
 
     def _on_models(self) -> None:
