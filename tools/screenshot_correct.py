@@ -44,3 +44,7 @@ def correct(viewer: Any) -> Shots:
     wait_until(lambda: not tools.runner.is_running)
     settle(1)
     yield "correct-smooth", None
+    choose(tools.tool, "Change by clicks")
+    tools.apply()
+    settle(0.5)
+    yield "correct-clicks", annotating
