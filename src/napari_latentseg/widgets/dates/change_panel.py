@@ -22,7 +22,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_latentseg import api
+from napari_latentseg.core.percent import percent
 from napari_latentseg.errors import Cancelled
+from napari_latentseg.measure import INTERVAL_LEVEL
 from napari_latentseg.report.change_text import change_texts
 from napari_latentseg.widgets._shared.background_task import BackgroundTask
 from napari_latentseg.widgets._shared.controls import WrappedLabel, elastic_combo
@@ -217,7 +219,7 @@ class ChangePanel(QWidget):
             sizes = f"{row.format_size(row.first.value)} to {row.format_size(row.second.value)}"
             amount = ", ".join(filter(None, (row.difference_text, row.percent_text)))
             if row.interval_text:
-                amount += f" ({row.interval_text})"
+                amount += f" ({percent(INTERVAL_LEVEL)}: {row.interval_text})"
             for j, text in enumerate((row.name, sizes, amount, row.verdict)):
                 item = QTableWidgetItem(text)
                 item.setToolTip(plain_text(row.describe()))
@@ -299,7 +301,7 @@ class ChangePanel(QWidget):
 def _table() -> QTableWidget:
     table = QTableWidget(0, 4)
     table.setAccessibleName("Changes")
-    table.setHorizontalHeaderLabels(["Class", "Earlier to now", "Change (90 %)", "Verdict"])
+    table.setHorizontalHeaderLabels(["Class", "Size", "Change", "Verdict"])
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
     table.setTabKeyNavigation(False)
