@@ -115,6 +115,6 @@ def test_cancel_gives_up_while_the_images_are_registered(dates, qtbot, monkeypat
     assert panel.progress.isVisibleTo(panel)
     qtbot.mouseClick(panel.cancel_button, Qt.MouseButton.LeftButton)
     assert not panel.is_busy
-    qtbot.waitUntil(lambda: asked[-1], timeout=30_000)
+    qtbot.waitUntil(lambda: True in asked, timeout=30_000)  # the thread is told, too
     assert not panel.table.isVisibleTo(panel)
     assert panel.compare_button.isEnabled()
