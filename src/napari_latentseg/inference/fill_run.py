@@ -61,11 +61,11 @@ class FillRun:
     --------
     >>> import numpy as np
     >>> from napari_latentseg import start_fill_run
-    >>> volume = np.zeros((3, 64, 64), np.uint8)
+    >>> volume = np.zeros((5, 64, 64), np.uint8)
     >>> volume[:, 20:40, 20:40] = 200
-    >>> run = start_fill_run(volume, "any-structure", (volume > 0) & (np.arange(3) != 1)[:, None, None])
+    >>> run = start_fill_run(volume, "any-structure", (volume > 0) & (np.arange(5) % 4 == 0)[:, None, None])
     >>> [step.plane for step in run]
-    [0, 2, 1]
+    [0, 4, 1, 2, 3]
     """
 
     def __init__(
