@@ -3,7 +3,7 @@
     python bench/few_shot.py --data DIR --prompted MODEL --json FILE
 
 DIR holds `ph2`, `kvasir_seg` and `drive`, none of which either model was trained on. With 5 and 10 images,
-two minutes each; scored on up to 60 other images of the set with one pass, at the size of the files. The
+two minutes each; scored on up to 30 other images of the set with one pass, at the size of the files. The
 images are drawn with seed 0. Both models are taught the same images for the same time.
 """
 
@@ -20,7 +20,7 @@ from napari_latentseg.api import evaluate, finetune
 
 NEAREST = {"ph2": "breast-ultrasound", "kvasir_seg": "breast-ultrasound", "drive": "retina-vessels"}
 STRUCTURE = {"ph2": "mole", "kvasir_seg": "polyp", "drive": "vessel"}
-MOST_SCORED = 60
+MOST_SCORED = 30
 
 
 def main() -> None:

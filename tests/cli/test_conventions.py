@@ -104,7 +104,7 @@ def test_the_former_json_file_of_evaluate_is_told_its_new_name(
 
 def test_every_command_with_a_model_takes_it_the_same_way(refused: Callable[..., str]) -> None:
     with_option = {path[0] for path, c in COMMANDS.items() if any("--model" in p.opts for p in c.params)}
-    assert with_option == {"segment", "batch", "evaluate", "calibrate", "finetune", "info", "compare"}
+    assert with_option == {"segment", "fill", "batch", "evaluate", "calibrate", "finetune", "info", "compare"}
     for command in ("calibrate", "finetune"):
         for model in (("--model", "lost"), ("-m", "lost"), ("lost",)):
             assert "no model 'lost'" in refused(command, *model, "--data", "d")
