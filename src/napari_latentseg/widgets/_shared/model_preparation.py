@@ -130,9 +130,10 @@ def _load_libraries() -> None:
     """Import what the first layer and the first result need, which would hold the window for a second."""
     import pandas  # noqa: F401
     import scipy.ndimage  # noqa: F401
-    from pint import get_application_registry
 
-    get_application_registry().parse_units("mm")
+    from napari_latentseg.widgets._shared.unit_registry import prepare_unit_registry
+
+    prepare_unit_registry()
 
 
 @per_viewer

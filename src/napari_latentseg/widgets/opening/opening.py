@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pint import get_application_registry
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QInputDialog, QProgressDialog, QWidget
 
@@ -22,6 +21,7 @@ from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.background_task import BackgroundTask
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, NOTES_KEY
 from napari_latentseg.widgets._shared.plain_text import show_error, show_info
+from napari_latentseg.widgets._shared.unit_registry import prepare_unit_registry
 from napari_latentseg.widgets.opening.layer_data import LayerData, ScanSurvey, layers_of_scan, survey_path
 
 __all__ = ["ScanOpener", "choose_series", "opener_of"]
@@ -144,8 +144,7 @@ class ScanOpener(QObject):
 
 def _read_layers(survey: ScanSurvey, number: int | None) -> list[LayerData]:
     layers = layers_of_scan(survey.read(number), survey.layer_name(number))
-    # the first use of pint's unit registry takes 0.3 s: here, and not on the GUI thread with the first layer
-    get_application_registry().parse_units("mm")
+    prepare_unit_registry()
     return layers
 
 
