@@ -141,15 +141,17 @@ def dice_text(card: ModelCard, label: str = "Dice ") -> str:
 
 
 def _click_text(card: ModelCard, label: str) -> str:
-    """The Dice after the first and the last number of clicks, on the first data set."""
-    first_set = [
-        metric for metric in card.metrics if metric.data.split(":")[0] == card.metrics[0].data.split(":")[0]
-    ]
-    if len(first_set) < 2:
+    """The Dice after the first and the last number of clicks, as the mean over the data sets."""
+    by_clicks: dict[str, list[float]] = {}
+    for metric in card.metrics:
+        by_clicks.setdefault(metric.data.rsplit(", ", 1)[-1].removesuffix(" each"), []).append(
+            metric.values["dsc"]
+        )
+    if len(by_clicks) < 2:
         return ""
-    values = [metric.values["dsc"] for metric in first_set]
-    clicks = [metric.data.rsplit(", ", 1)[-1].removesuffix(" each") for metric in first_set]
-    return f"{label}{values[0]:.2f} after {clicks[0]}, {values[-1]:.2f} after {clicks[-1]}"
+    means = [(clicks, sum(values) / len(values)) for clicks, values in by_clicks.items()]
+    (first_clicks, first), (last_clicks, last) = means[0], means[-1]
+    return f"{label}{first:.2f} after {first_clicks}, {last:.2f} after {last_clicks}"
 
 
 def dice_words(dsc: float, images: int, base_dsc: float | None, noun: str, label: str = "Dice ") -> str:
