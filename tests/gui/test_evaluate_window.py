@@ -159,7 +159,8 @@ def test_from_the_models_over_the_scores_to_the_worst_image(
     review = viewer.window._qt_window.findChild(ReviewWidget)
     assert review is not None
     assert review.isVisible()
-    count = len(viewer.layers)
+    count = 6  # image, mean, variance, doubt, mask and reference; the maps come after the mask
+    qtbot.waitUntil(lambda: len(viewer.layers) == count, timeout=PATIENCE)
     click(qtbot, dialog.open_button)  # again: nothing is added twice
     qtbot.waitUntil(lambda: dialog._opening is None, timeout=PATIENCE)
     assert len(viewer.layers) == count

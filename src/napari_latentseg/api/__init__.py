@@ -14,7 +14,7 @@ from __future__ import annotations
 from napari_latentseg.api.archive import find_in_archive, retrieve_from_archive, store_in_archive
 from napari_latentseg.api.batch import batch
 from napari_latentseg.api.cases import compare_readings, list_cases
-from napari_latentseg.api.change import compare_dates, compare_with_earlier
+from napari_latentseg.api.change import compare_dates
 from napari_latentseg.api.click_evaluation import evaluate_clicks
 from napari_latentseg.api.codecs import add_codec, check_codec, find_codec, list_codecs, remove_codec
 from napari_latentseg.api.consensus_export import export_consensus
@@ -61,7 +61,6 @@ __all__ = [
     "compare_dates",
     "compare_readers",
     "compare_readings",
-    "compare_with_earlier",
     "compile_model",
     "consensus",
     "discard_model",

@@ -213,8 +213,8 @@ def difference_interval(first: tuple[float, float], second: tuple[float, float])
 
     Examples
     --------
-    >>> difference_interval((90.0, 110.0), (100.0, 140.0))
-    (-2.3606797749978963, 42.3606797749979)
+    >>> [round(end, 2) for end in difference_interval((90.0, 110.0), (100.0, 140.0))]
+    [-2.36, 42.36]
     """
     centres = [(low + high) / 2 for low, high in (first, second)]
     half_widths = [(high - low) / 2 for low, high in (first, second)]

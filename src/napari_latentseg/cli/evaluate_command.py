@@ -173,7 +173,8 @@ def evaluate(
         why = "gives no scores of images to compare"
         raise BadInput("reconstruction", why, "leave out --against, --patients, --report and --worst-images")
     use_threads(threads)
-    is_pointed_at = api.locate_model(model).card.takes_prompts and not reconstruction
+    located = api.locate_model(model)
+    is_pointed_at = located.card.takes_prompts and not reconstruction
     if is_pointed_at:
         check_scored_by_clicks(
             {
@@ -206,11 +207,12 @@ def evaluate(
             )
         elif reconstruction:
             report = api.evaluate_reconstruction(
-                model, data, precision=precision or "float32", **chosen, **common
+                located, data, precision=precision or "float32", **chosen, **common
             )
         else:
             report = api.evaluate(
-                model, data, samples=_parse_samples(samples), source=sampling, seed=seed, threshold=threshold,
+                located, data, samples=_parse_samples(samples), source=sampling, seed=seed,
+                threshold=threshold,
                 protocol=protocol, stability=stability, objects=objects, readers=readers,
                 against=against, patients=patients, report=page, worst_images=worst_images,
                 precision=precision, **chosen, **common,

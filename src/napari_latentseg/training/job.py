@@ -244,7 +244,9 @@ class TrainingJob:
                 | {
                     "published_weights": Path(self.config.published_weights).name,
                     "pretrained_unet": Path(self.config.pretrained_unet).name,
-                    "begin_from": self.initial_model and name_and_version(self.initial_model.card),
+                    "begin_from": ""
+                    if self.initial_model is None
+                    else name_and_version(self.initial_model.card),
                     "split": split_record(self.config),
                     "perceptual": [Path(file).name for file in self.config.perceptual],
                     "run": self._run_record(members),

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_latentseg import api
+from napari_latentseg.api.change import compare_with_earlier
 from napari_latentseg.core.percent import percent
 from napari_latentseg.errors import Cancelled
 from napari_latentseg.measure import INTERVAL_LEVEL
@@ -178,7 +178,7 @@ class ChangePanel(QWidget):
                     return True
                 return False
 
-            return api.compare_with_earlier(
+            return compare_with_earlier(
                 shown.segmentation,
                 earlier if earlier_mask is None else earlier_mask.segmentation,
                 current_image=current_image, earlier_image=earlier_image, register=register,
