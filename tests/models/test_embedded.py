@@ -36,7 +36,7 @@ def test_the_card_of_any_structure_says_what_clicks_reach_and_claims_no_calibrat
     by_set: dict[str, list[float]] = {}
     for metric in card.metrics:
         by_set.setdefault(metric.data.split(":")[0], []).append(metric.values["dsc"])
-    assert len(by_set) == 5
+    assert len(by_set) == 6
     assert all(scores[0] < scores[1] < scores[2] for scores in by_set.values())
     assert card.reliability is None
     assert card.volume_interval is None
