@@ -88,8 +88,8 @@ def test_every_command_that_computes_with_a_model_takes_its_codec() -> None:
     by_name = dict(commands) | {f"models {n}": c for n, c in commands["models"].commands.items()}
     with_codec = {name for name, c in by_name.items() if any("--codec" in p.opts for p in c.params)}
     assert with_codec == {
-        "segment", "fill", "batch", "evaluate", "calibrate", "finetune", "train", "info", "add-replay", "replay",
-        "models compile", "models install",
+        "segment", "fill", "batch", "evaluate", "calibrate", "finetune", "train", "info", "add-replay",
+        "replay", "models compile", "models install",
     }  # fmt: skip
 
 
