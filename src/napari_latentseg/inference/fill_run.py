@@ -9,27 +9,22 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.follow_volume import FollowedVolume
-from napari_latentseg.inference.prompt_session import MAX_ANSWER_SAMPLES, PromptAnswer, PromptSession
 from napari_latentseg.inference.result import build_segmentation
 from napari_latentseg.inference.run_progress import RunProgress
-from napari_latentseg.inference.run_state import RunState
 from napari_latentseg.inference.settings import InferenceSettings
+from napari_latentseg.inference.slice_run import SliceRun
 from napari_latentseg.models.folder import Model
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.utils.device import Compute
-from napari_latentseg.utils.progress import Progress, no_progress
 
 __all__ = ["FillRun"]
 
-Array = NDArray[np.float32]
 
-
-class FillRun:
+class FillRun(SliceRun):
     """Fills between slices, and beyond them. Iterate over it to compute; `result` gives the segmentation.
 
     Parameters
@@ -80,17 +75,12 @@ class FillRun:
     ) -> None:
         if len(scan.spatial_axes) != 3 or scan.spatial_axes.startswith("t"):
             raise BadInput("image", "is no volume", "give one with several slices")
-        if settings.samples > MAX_ANSWER_SAMPLES:
-            raise BadInput("samples", f"are {settings.samples}", f"ask for 1 to {MAX_ANSWER_SAMPLES}")
         if settings.box is not None:
             raise BadInput("roi", "is not for filling between slices", "leave it out")
-        model.to(compute)
-        self.model, self.compute = model, compute
-        self.state = RunState.create(model.card, compute, scan, settings)
-        planes = self.state.planes
+        super().__init__(model, compute, scan, settings)
         self._decided = {plane: np.asarray(mask, bool) for plane, mask in decided.items()}
         self._followed = FollowedVolume(
-            self._answer, lambda plane: planes[plane].mean(axis=-1), self._decided, len(planes),
+            self._answer, self._grey, self._decided, len(self.state.planes),
             settings.threshold, tuple(scan.geometry.spacing[-3:]), beyond=beyond,
         )  # fmt: skip
         first = min(self._decided)
@@ -100,26 +90,19 @@ class FillRun:
         state = self.state
         if state.completed_samples.any():  # a second pass would add the same samples again
             return
+        most = len(self._decided) + self._followed.most
         started = time.perf_counter()
         try:
             *_, state.input_sha256 = state.scan.iter_sha256(state.settings.box)
             for plane, mask in sorted(self._decided.items()):
-                yield self._add(plane, mask[None].astype(np.float32))
+                yield self._add(plane, self._for_all(mask[None].astype(np.float32)), most)
             for carried in self._followed:
-                yield self._add(carried.plane, carried.answer.samples)
+                yield self._add(carried.plane, self._for_all(carried.answer.samples), most)
             given = count_text(len(self._decided), "slice")
             state.notes.append(f"{given} as a person decided, the others from them")
             state.notes += [stop.describe() for stop in self._followed.stops]
         finally:
             state.seconds = time.perf_counter() - started
-
-    def finish(self, progress: Progress = no_progress) -> Segmentation:
-        """Do all the work that is left, and return the result."""
-        for step in self:
-            progress(step.fraction)
-        result = self.result()
-        assert result is not None  # the decided slices have samples
-        return result
 
     def result(self) -> Segmentation | None:
         """The segmentation so far; None before the first slice. Slices that were not reached are 0."""
@@ -130,21 +113,6 @@ class FillRun:
             else replace(result, record=result.record.replace(through=self._followed.beyond))
         )
 
-    def _answer(self, plane: int, prompts: Prompts, previous: Array | None) -> PromptAnswer:
-        image = np.ascontiguousarray(self.state.planes[plane].transpose(2, 0, 1))
-        session = PromptSession(self.model, image, self.compute)
-        return session.answer(prompts, self.state.settings.samples, previous)
-
-    def _add(self, plane: int, samples: Array) -> RunProgress:
-        """Add the samples of a slice to the ensemble; one sample stands for all."""
-        state = self.state
-        count = state.settings.samples
-        for number in range(count):
-            sample = samples[min(number, len(samples) - 1)]
-            state.ensemble.add_sample(plane, sample[None], state.settings.sample_threshold)
-        state.completed_samples[plane] = count
-        first, last = state.plane_indices[0], state.plane_indices[-1]
-        state.plane_indices = range(min(first, plane), max(last, plane) + 1)
-        done = int((state.completed_samples > 0).sum())
-        fraction = min(1.0, done / (len(self._decided) + self._followed.most))
-        return RunProgress(fraction, plane, count - 1, is_sample_complete=True)
+    def _for_all(self, samples: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """As many samples as were asked for: of fewer, such as a mask of a person, the last is repeated."""
+        return [samples[min(n, len(samples) - 1)] for n in range(self.state.settings.samples)]

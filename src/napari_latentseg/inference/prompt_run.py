@@ -6,33 +6,27 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.carry_on import CarriedOn, Start, carry_on, doubt_inside
-from napari_latentseg.inference.prompt_session import MAX_ANSWER_SAMPLES, PromptAnswer, PromptSession
+from napari_latentseg.inference.prompt_session import PromptAnswer
 from napari_latentseg.inference.result import build_segmentation
 from napari_latentseg.inference.run_progress import RunProgress
-from napari_latentseg.inference.run_state import RunState
 from napari_latentseg.inference.settings import InferenceSettings
+from napari_latentseg.inference.slice_run import SliceRun
 from napari_latentseg.models.folder import Model
 from napari_latentseg.utils.device import Compute
-from napari_latentseg.utils.progress import Progress, no_progress
 
 __all__ = ["PromptRun"]
-
-Array = NDArray[np.float32]
 
 # Voxels of a slice whose samples are held at full size; a larger image is segmented in a box around the
 # structure.
 _MAX_SLICE_VOXELS = 2**25
 
 
-class PromptRun:
+class PromptRun(SliceRun):
     """Segments what prompts point at. Iterate over it to compute; `result` gives the segmentation.
 
     Parameters
@@ -89,13 +83,10 @@ class PromptRun:
     ) -> None:
         if len(scan.spatial_axes) > 3 or scan.spatial_axes.startswith("t"):
             raise BadInput("prompts", "point at one image, and this is a time series", "extract a time point")
-        if settings.samples > MAX_ANSWER_SAMPLES:
-            raise BadInput("samples", f"are {settings.samples}", f"ask for 1 to {MAX_ANSWER_SAMPLES}")
-        model.to(compute)
-        self.model, self.compute = model, compute
-        self.state = RunState.create(model.card, compute, scan, settings)
+        super().__init__(model, compute, scan, settings)
         self.carried_on: CarriedOn | None = None
         self._given, self._through = prompts, through
+        self._most = len(self.state.planes) if through else 1
         flat = prompts.on_plane(scan.spatial_shape)
         self._first = prompts.plane or 0
         if through and len(self.state.planes) == 1:
@@ -117,19 +108,11 @@ class PromptRun:
         try:
             *_, state.input_sha256 = state.scan.iter_sha256(state.settings.box)
             answer = self._answer(self._first, self._prompts, None)
-            yield self._add(self._first, answer)
+            yield self._add(self._first, answer.samples, self._most)
             if self._through:
                 yield from self._carry_on(answer)
         finally:
             state.seconds = time.perf_counter() - started
-
-    def finish(self, progress: Progress = no_progress) -> Segmentation:
-        """Do all the work that is left, and return the result."""
-        for step in self:
-            progress(step.fraction)
-        result = self.result()
-        assert result is not None  # the first slice has an answer
-        return result
 
     def result(self) -> Segmentation | None:
         """The segmentation so far; None before the first answer. Slices without an answer are 0."""
@@ -161,25 +144,4 @@ class PromptRun:
             except StopIteration as stop:
                 return last, stop.value or "the volume ends"
             last = carried.plane
-            yield self._add(last, carried.answer)
-
-    def _grey(self, plane: int) -> Array:
-        grey: Array = self.state.planes[plane].mean(axis=-1)
-        return grey
-
-    def _answer(self, plane: int, prompts: Prompts, previous: Array | None) -> PromptAnswer:
-        image = np.ascontiguousarray(self.state.planes[plane].transpose(2, 0, 1))
-        session = PromptSession(self.model, image, self.compute)
-        return session.answer(prompts, self.state.settings.samples, previous)
-
-    def _add(self, plane: int, answer: PromptAnswer) -> RunProgress:
-        """Add the samples of a slice to the ensemble."""
-        state = self.state
-        for sample in answer.samples:
-            state.ensemble.add_sample(plane, sample[None], state.settings.sample_threshold)
-        state.completed_samples[plane] = len(answer.samples)
-        first, last = state.plane_indices[0], state.plane_indices[-1]
-        state.plane_indices = range(min(first, plane), max(last, plane) + 1)
-        done = int((state.completed_samples > 0).sum())
-        fraction = done / len(state.planes) if self._through else 1.0
-        return RunProgress(fraction, plane, len(answer.samples) - 1, is_sample_complete=True)
+            yield self._add(last, carried.answer.samples, self._most)
