@@ -22,6 +22,12 @@ from napari_latentseg.methods.noise import random_noise
 from napari_latentseg.training.pretrained import load_pretrained_weights
 
 SIZE = 32
+_OF_AN_EIGHTH = AUTOENCODER | {"widths": (16, 16, 16)}
+PYRAMID: dict[str, Any] = {
+    "mask_autoencoder": _OF_AN_EIGHTH,
+    "image_autoencoder": _OF_AN_EIGHTH,
+    "conditioner": "pyramid",
+}
 
 
 def shapes(count: int, seed: int = 0) -> Batch:
@@ -98,6 +104,8 @@ def test_the_defaults_are_the_paper_s() -> None:
         ({"learned_variance": False}, "no learned variance"),
         ({"timesteps": "uniform"}, "uniform timesteps"),
         ({"diffusion": TINY["diffusion"] | {"prediction": "epsilon"}}, "predicts the noise"),
+        ({"pixel_weight": 0.5}, "pixel losses"),
+        (PYRAMID, "image encoder over an ImageNet network"),
     ],
 )
 def test_what_differs_is_a_variant_that_still_works(changes: dict[str, Any], words: str) -> None:
@@ -109,6 +117,37 @@ def test_what_differs_is_a_variant_that_still_works(changes: dict[str, Any], wor
     found = drawn(method, shapes(2).images)
     assert found.shape == (2, 2, SIZE, SIZE)
     assert 0 <= float(found.min()) <= float(found.max()) <= 1
+
+
+def test_the_pyramid_begins_at_the_latent_and_learns_with_the_diffusion() -> None:
+    method = make(**PYRAMID)
+    data = shapes(4)
+    first, second = method.stages()
+    assert "conditioner" not in first.trainable
+    assert set(method.pretrained_modules) == {"efficientnet-lite0"}
+    latent = method.image_autoencoder.encode(data.images.mean(1, keepdim=True))
+    assert torch.equal(method.encode(data.images), latent)  # its last layer begins with zeros
+    torch.stack(list(second.loss(data, torch.Generator().manual_seed(0)).values())).sum().backward()
+    assert all(bool(p.grad.any()) for p in second.trainable["conditioner"].out.parameters())
+    assert not any(p.grad is not None for p in first.trainable.parameters())
+
+
+def test_pixel_losses_are_of_the_decoded_prediction_of_the_drawn_class() -> None:
+    data = shapes(4)
+    terms = [make(pixel_weight=weight).loss(data, torch.Generator().manual_seed(0)) for weight in (0.5, 1.0)]
+    for name in ("pixel_cross_entropy", "pixel_dice"):
+        assert float(terms[1][name]) == pytest.approx(2 * float(terms[0][name]), rel=1e-5)
+    assert torch.equal(terms[0]["latent"], terms[1]["latent"])
+    method = make(pixel_weight=1.0).eval()
+    exact = method._pixel_losses(method.mask_autoencoder.encode(data.masks[:, :1]), data.masks[:, :1])
+    method.mask_autoencoder.requires_grad_(False)
+    expected = method.stages()[0].loss(Batch(data.images, data.masks[:, :1].repeat(1, 2, 1, 1)), None)
+    assert float(exact["pixel_dice"]) == pytest.approx(float(expected["mask_dice"]), rel=1e-5)
+
+
+def test_a_pyramid_beside_latents_of_a_quarter_is_refused() -> None:
+    with pytest.raises(BadInput, match="downsample by 8, these do so by 4"):
+        make(conditioner="pyramid")
 
 
 def test_latents_of_two_sizes_are_refused() -> None:

@@ -7,6 +7,7 @@ says what differs here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import ClassVar
@@ -27,6 +28,7 @@ from napari_latentseg.methods.vlb import ancestral_sample, vlb_loss
 from napari_latentseg.networks.autoencoder import Autoencoder, ChannelMoments
 from napari_latentseg.networks.class_texts import ClassTextEmbeddings
 from napari_latentseg.networks.denoiser import Denoiser, build_denoiser
+from napari_latentseg.networks.efficientnet import PyramidConditioner
 from napari_latentseg.networks.losses import dice_loss
 from napari_latentseg.networks.perceptual import PerceptualDistance
 from napari_latentseg.utils.batch_share import when_batch_is_complete
@@ -80,6 +82,9 @@ class GuidedLatentDiffusion(Method):
             class_vector=config.text_width if is_text else None,
         )
         self.denoiser = Denoiser(unet)
+        self.conditioner: PyramidConditioner | None = None
+        if config.conditioner == "pyramid":
+            self.conditioner = PyramidConditioner(image_channels, backbone=config.backbone)
         # not a module of the method, of which it is no part after training
         self._perceptual: list[PerceptualDistance] = []
         self.resampler: SecondMomentResampler | None = None
@@ -94,6 +99,8 @@ class GuidedLatentDiffusion(Method):
             (config.diffusion.prediction != "sample", "predicts the noise"),
             (not config.learned_variance, "no learned variance"),
             (config.timesteps != "importance", "uniform timesteps"),
+            (config.pixel_weight > 0, "pixel losses"),
+            (self.conditioner is not None, "image encoder over an ImageNet network"),
         )
 
     @property
@@ -102,7 +109,12 @@ class GuidedLatentDiffusion(Method):
 
     @property
     def size_multiple(self) -> int:
-        return self.downsampling_factor * self.config.denoiser.size_multiple
+        latent_multiple = self.downsampling_factor * self.config.denoiser.size_multiple
+        return (
+            latent_multiple
+            if self.conditioner is None
+            else math.lcm(latent_multiple, PyramidConditioner.FACTOR)
+        )
 
     @property
     def float32_functions(self) -> tuple[str, ...]:
@@ -121,11 +133,16 @@ class GuidedLatentDiffusion(Method):
         }
         if self.texts is not None:
             modules["class_texts"] = self.texts
+        if self.conditioner is not None:
+            modules["conditioner"] = self.conditioner
         return nn.ModuleDict(modules)
 
     @property
     def pretrained_modules(self) -> dict[str, nn.Module]:
-        return {} if self.texts is None else {"class-texts": self.texts}
+        modules: dict[str, nn.Module] = {} if self.texts is None else {"class-texts": self.texts}
+        if self.conditioner is not None:
+            modules[self.conditioner.backbone_name] = self.conditioner.backbone
+        return modules
 
     def set_perceptual_network(self, network: PerceptualDistance) -> None:
         """Give the frozen network of the perceptual term, which training with that term needs."""
@@ -229,7 +246,7 @@ class GuidedLatentDiffusion(Method):
         classes, masks = self._draw_class_masks(batch, generator)
         with torch.no_grad():
             z0 = self.mask_autoencoder.encode(masks)
-        return self._loss_terms(self.encode(batch.images), z0, classes, generator)
+        return self._loss_terms(self.encode(batch.images), z0, masks, classes, generator, len(z0))
 
     def fine_tune_spec(self) -> FineTuneSpec:
         """The last block of the denoiser is trained, given the image latent."""
@@ -249,14 +266,24 @@ class GuidedLatentDiffusion(Method):
         ) -> dict[str, Tensor]:
             classes = draw_training_classes(masks, annotated, self.config.active_share, generator)
             rows = torch.arange(len(classes), device=classes.device)
-            return self._loss_terms(conditioning, latents[rows, classes], classes, generator)
+            z0, class_masks = latents[rows, classes], masks[rows, classes][:, None]
+            return self._loss_terms(conditioning, z0, class_masks, classes, generator, decoded_count)
 
         return FineTuneSpec(self.denoiser.last_block, lambda condition: condition, target, loss, self.sample)
 
     def _loss_terms(
-        self, conditioning: Tensor, z0: Tensor, classes: Tensor, generator: torch.Generator | None
+        self,
+        conditioning: Tensor,
+        z0: Tensor,
+        masks: Tensor,
+        classes: Tensor,
+        generator: torch.Generator | None,
+        decoded_count: int,
     ) -> dict[str, Tensor]:
-        """The losses, for clean latents `(B, C, h, w)` of the masks of classes `(B,)`."""
+        """The losses, for clean latents `(B, C, h, w)` of the masks `(B, 1, H, W)` of classes `(B,)`.
+
+        `decoded_count`: of how many, the first, the decoded mask is compared, if it has a weight.
+        """
         diffusion, batch_size = self.diffusion, len(classes)
         if self.resampler is None:
             t = diffusion.sample_timesteps(batch_size, generator)
@@ -268,9 +295,11 @@ class GuidedLatentDiffusion(Method):
         predicted, v = self.denoise(z_t, t, conditioning, classes)
         predicts_z0 = self.config.diffusion.prediction == "sample"
         sample_losses = (predicted - (z0 if predicts_z0 else epsilon)).square().flatten(1).mean(1)
+        predicted_z0 = predicted if predicts_z0 else diffusion.predict_x0(z_t, predicted, t)
         terms = {"latent": (weight * sample_losses).mean()}
+        if self.config.pixel_weight and decoded_count:
+            terms |= self._pixel_losses(predicted_z0[:decoded_count], masks[:decoded_count])
         if self.config.learned_variance and self.config.vlb_weight:
-            predicted_z0 = predicted if predicts_z0 else diffusion.predict_x0(z_t, predicted, t)
             alpha_bar = diffusion.alphas_cumprod
             # times T: the bound is a sum over timesteps, of which one was drawn
             vlb = vlb_loss(z0, z_t, predicted_z0, v, alpha_bar, t) * (self.config.vlb_weight * len(alpha_bar))
@@ -280,14 +309,24 @@ class GuidedLatentDiffusion(Method):
             when_batch_is_complete(self.resampler.update, t, sample_losses)
         return terms
 
+    def _pixel_losses(self, z0: Tensor, masks: Tensor) -> dict[str, Tensor]:
+        """The losses of the mask autoencoder, of decoded latents `(B, C, h, w)` and `(B, 1, H, W)`."""
+        logits, weight = self.mask_autoencoder.decode(z0), self.config.pixel_weight
+        return {
+            "pixel_cross_entropy": weight * F.binary_cross_entropy_with_logits(logits, masks),
+            "pixel_dice": weight * dice_loss(logits.sigmoid(), masks),
+        }
+
     def encode(self, images: Tensor) -> Tensor:
-        """The standardised image latent, `(B, C, H/f, W/f)`."""
+        """The standardised image latent, plus what the pyramid adds to it: `(B, C, H/f, W/f)`."""
         with torch.no_grad():
-            return self.image_autoencoder.encode(self._autoencoder_input(images))
+            latent = self.image_autoencoder.encode(self._autoencoder_input(images))
+        return latent if self.conditioner is None else latent + self.conditioner(images)
 
     def _autoencoder_input(self, images: Tensor) -> Tensor:
         """The images `(B, 3, H, W)`, or their mean over the colour channels `(B, 1, H, W)`."""
-        return images if self.config.image_channels == 3 else images.mean(1, keepdim=True)
+        sees_colours = self.config.image_autoencoder.image_channels == 3
+        return images if sees_colours else images.mean(1, keepdim=True)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Probabilities `(B, 1, H, W)` in [0, 1] of mask latents `(B, C, h, w)`."""

@@ -10,6 +10,7 @@ from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.methods.diffusion import DiffusionConfig
 from napari_latentseg.networks.autoencoder import AutoencoderConfig
 from napari_latentseg.networks.denoiser import DenoiserConfig
+from napari_latentseg.networks.efficientnet import Backbone, PyramidConditioner
 
 __all__ = ["GuidedConfig"]
 
@@ -30,6 +31,13 @@ class GuidedConfig(FrozenModel):
         with the package. 1 is the value of the latent diffusion models.
     kl_weight
         beta of Equation 5; the value of the latent diffusion models (Rombach et al., CVPR 2022).
+    conditioner
+        How the image latent is made. ``"autoencoder"``: by the image autoencoder alone, as published.
+        ``"pyramid"``: that latent plus the output of a feature pyramid over an ImageNet network, trained with
+        the diffusion. An autoencoder keeps what gives the image back, not what tells structures apart, and a
+        small denoiser cannot make up for it. The autoencoders must downsample by 8 then.
+    backbone
+        The ImageNet network under the pyramid; without one it is of no effect.
     denoiser
         The U-Net.
     diffusion
@@ -40,6 +48,9 @@ class GuidedConfig(FrozenModel):
         samples with it, as published. Otherwise samples are DDIM's.
     vlb_weight
         Weight of the variational bound: lambda in Section 3.1 of the improved DDPM, 0.001 there.
+    pixel_weight
+        Weight of the Dice loss and cross-entropy of the decoded mask, which the paper does not have. For
+        small targets the squared error of latents is a weak signal until late in the training.
     timesteps
         ``"importance"``: drawn by their share of the loss, as published; or ``"uniform"``.
     buckets
@@ -60,12 +71,15 @@ class GuidedConfig(FrozenModel):
     image_loss: Literal["l1", "gaussian"] = "l1"
     perceptual_weight: float = Field(0.0, ge=0)
     kl_weight: float = Field(1e-6, ge=0)
+    conditioner: Literal["autoencoder", "pyramid"] = "autoencoder"
+    backbone: Backbone = "efficientnet-lite0"
     denoiser: DenoiserConfig = DenoiserConfig(
         widths=(64, 128, 256), attention=(False, True, True), scale_shift=True
     )
     diffusion: DiffusionConfig = DiffusionConfig(beta_schedule="squaredcos_cap_v2", prediction="sample")
     learned_variance: bool = True
     vlb_weight: float = Field(1e-3, ge=0)
+    pixel_weight: float = Field(0.0, ge=0)
     timesteps: Literal["importance", "uniform"] = "importance"
     buckets: int | None = Field(None, ge=1)
     class_embedding: Literal["learnt", "text"] = "learnt"
@@ -78,9 +92,12 @@ class GuidedConfig(FrozenModel):
             raise ValueError("mask_autoencoder and image_autoencoder must downsample by the same factor")
         if self.mask_autoencoder.image_channels != 1:
             raise ValueError("mask_autoencoder: a mask has one channel")
+        factor = self.image_autoencoder.downsampling_factor
+        if self.conditioner == "pyramid" and factor != PyramidConditioner.OUTPUT_FACTOR:
+            raise ValueError(f"the pyramid needs autoencoders that downsample by 8, these do so by {factor}")
         return self
 
     @property
     def image_channels(self) -> int:
         """How many channels of an image the method sees: 1 for its grey values."""
-        return self.image_autoencoder.image_channels
+        return 3 if self.conditioner == "pyramid" else self.image_autoencoder.image_channels

@@ -185,9 +185,12 @@ class PyramidConditioner(nn.Module):
     FACTOR
         Height and width of an image should be multiples of this, the stride of the coarsest features. Other
         sizes work, but with padding that no training image had.
+    OUTPUT_FACTOR
+        Pixels of the image per position of the output, along each side.
     """
 
     FACTOR = 32
+    OUTPUT_FACTOR = 8
 
     def __init__(
         self,
