@@ -67,4 +67,23 @@ def evaluation(viewer: Any) -> Shots:
     dialog.start_button.click()
     wait_until(lambda: not dialog.process.busy)
     yield "evaluate-failed", dialog
+    dialog.fields.subset.setCurrentIndex(0)
+    dialog.fields.model.setCurrentText(
+        next(
+            dialog.fields.model.itemText(i)
+            for i in range(dialog.fields.model.count())
+            if "Any structure" in dialog.fields.model.itemText(i)
+        )
+    )
+    wait_until(dialog.start_button.isEnabled)
+    settle(0.3)
+    yield "evaluate-clicks-ready", dialog
+    dialog.start_button.click()
+    wait_until(lambda: dialog.process.done > 0.3 or not dialog.process.busy)
+    yield "evaluate-clicks-running", dialog
+    wait_until(lambda: not dialog.process.busy)
+    dialog.tabs.setCurrentIndex(0)
+    yield "evaluate-clicks-done", dialog
+    dialog.tabs.setCurrentWidget(dialog.objects)
+    yield "evaluate-clicks-objects", dialog
     dialog.close()

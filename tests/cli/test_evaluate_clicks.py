@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.helpers.pointing import disc_answer, make_prompted_model
 
 from napari_latentseg import evaluate_clicks
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.click_report import read_click_report
 from napari_latentseg.inference.prompt_session import PromptSession
 
 Run = Callable[..., Any]
@@ -63,6 +65,33 @@ def test_the_command_prints_a_line_for_each_click(cli: Run, model: Path, discs: 
     assert len(json.loads(out.read_text())["objects"]) == 2
 
 
+def test_the_page_has_the_figures_of_the_report(model: Path, discs: Path, tmp_path: Path) -> None:
+    page = tmp_path / "clicks.html"
+    report = evaluate_clicks(model, discs, clicks=4, samples=1, report=page)
+    text = page.read_text("utf-8")
+    shown = dict(re.findall(r'data-figure="([^"]+)">([^<]*)<', text))
+    assert [shown[f"dsc.{number}"] for number in range(4)] == [f"{dsc:.4f}" for dsc in report.dsc]
+    low, high = (report.intervals or ())[0]
+    assert shown["intervals.0"] == f"{low:.4f} to {high:.4f}"
+    assert shown["objects.0.dsc.3"] == f"{report.objects[0].dsc[3]:.4f}"
+    assert "2 objects of 2 images" in text
+    table = text[text.index("All objects, the worst first") :]
+    assert "after 3 clicks" in table
+    assert "after 2 clicks" not in table
+    assert table.index(">large<") < table.index(">small<")
+    assert "<script" not in text
+
+
+def test_a_report_is_read_again(model: Path, discs: Path, tmp_path: Path) -> None:
+    report = evaluate_clicks(model, discs, clicks=1, samples=1)
+    file = tmp_path / "clicks.json"
+    file.write_text(json.dumps(report.to_json()), "utf-8")
+    assert read_click_report(file) == report
+    file.write_text('{"dsc": []}', "utf-8")
+    with pytest.raises(BadInput, match="holds no scores of clicks"):
+        read_click_report(file)
+
+
 def test_fewer_images_are_chosen_evenly(model: Path, discs: Path) -> None:
     report = evaluate_clicks(model, discs, clicks=1, samples=1, images=1)
     assert [scored.image for scored in report.objects] == ["large"]
@@ -79,7 +108,8 @@ def test_an_image_whose_mask_differs_in_size_is_left_out(model: Path, discs: Pat
     ("options", "message"),
     [
         (["--protocol", "gms"], "--protocol: is not for a model that is pointed at; leave it out"),
-        (["--report", "page.html"], "--report: is not for a model that is pointed at"),
+        (["--worst-images", "worst"], "--worst-images: is not for a model that is pointed at"),
+        (["--report", "page.txt"], "page.txt: "),
         (["-n", "1,2"], "samples: '1,2' is no whole number"),
         (["--clicks", "0"], "clicks: are 0; ask for 1 to 50"),
         (["--images", "0"], "images: are 0; ask for one or more"),

@@ -12,7 +12,9 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QDialog, QFileDialog
+from tests.helpers.pointing import make_prompted_model
 
+from napari_latentseg.evaluation.click_report import read_click_report
 from napari_latentseg.evaluation.report_file import read_evaluation
 from napari_latentseg.io.registry import read_scan
 from napari_latentseg.widgets.evaluate.dialog import EvaluationDialog
@@ -20,13 +22,14 @@ from napari_latentseg.widgets.evaluate.process import evaluation_of
 from napari_latentseg.widgets.models.widget import ModelsWidget
 from napari_latentseg.widgets.review.widget import ReviewWidget
 
-MODEL, OTHER = "tiny-taught", "tiny-second"
+MODEL, OTHER, POINTED_AT = "tiny-taught", "tiny-second", "tiny-prompted"
 PATIENCE = 120_000  # ms; the child process imports torch on a machine under load
 
 
 @pytest.fixture
-def home(own_home):
-    """A home with two models: the second is the first under another name."""
+def home(own_home, make_tiny_model):
+    """A home with three models: the second is the first under another name, the third is pointed at."""
+    shutil.copytree(make_prompted_model(make_tiny_model, POINTED_AT), own_home / "models" / POINTED_AT)
     folder = own_home / "models" / OTHER
     shutil.copytree(own_home / "models" / MODEL, folder)
     card = json.loads((folder / "card.json").read_text("utf-8"))
@@ -249,4 +252,84 @@ def test_cancel_keeps_nothing_and_a_closed_window_comes_back(viewer, qtbot, dial
     qtbot.waitUntil(lambda: not process.busy, timeout=PATIENCE)
     assert process.state == "stopped"
     assert "no figures were kept" in dialog.status.text()
+    assert not list(process.folder.iterdir())
+
+
+@pytest.fixture
+def pointed_at(qtbot, dialog):
+    """The window with the model that is pointed at."""
+    qtbot.waitUntil(lambda: dialog.fields.model.count() >= 3)
+    choose(dialog.fields.model, "Any structure v1")
+    assert dialog.fields.is_by_clicks
+    return dialog
+
+
+def test_a_model_that_is_pointed_at_is_scored_by_clicks(
+    viewer, qtbot, pointed_at, data, tmp_path, monkeypatch
+):
+    dialog, fields = pointed_at, pointed_at.fields
+    assert "Dice after each click" in fields.clicks_label.text()
+    shown = {name: getattr(fields, name).isVisible() for name in ("against", "readers", "objects", "clicks")}
+    assert shown == {"against": False, "readers": False, "objects": False, "clicks": True}
+    choose_folder(qtbot, dialog, data)
+    choose(fields.subset, "Test images of a list")
+    assert "on all images, or on its validation images" in dialog.message.text()
+    choose(fields.subset, "All images")
+    fields.clicks.selectAll()
+    qtbot.keyClicks(fields.clicks, "3")
+    fields.samples.setValue(1)
+    run_to_the_end(qtbot, dialog)
+    assert dialog.process.state == "done", dialog.process.error
+    report = read_click_report(dialog.process.folder / "scores.json")
+    assert (report.image_count, report.samples, len(report.dsc)) == (5, 1, 3)
+    assert f"{report.object_count} objects of 5 images, 3 clicks each" in dialog.status.text()
+    assert "1 image left out: " in dialog.status.text()
+    rows = {row[0]: row for row in cells(dialog.scores)}
+    for number, dsc in enumerate(report.dsc):
+        name = f"DSC after {number + 1} click" + "s" * (number > 0)
+        assert rows[name][1] == f"{dsc:.4f}"
+    low, high = report.intervals[0]
+    assert rows["DSC after 1 click"][2] == f"{low:.4f} to {high:.4f}"
+
+    names = [dialog.tabs.tabText(i) for i in range(dialog.tabs.count()) if dialog.tabs.isTabVisible(i)]
+    assert names == ["Scores", "Objects"]
+    bar = dialog.tabs.tabBar()
+    qtbot.mouseClick(bar, Qt.MouseButton.LeftButton, pos=bar.tabRect(bar.count() - 1).center())
+    assert dialog.objects.isVisible()
+    worst_first = sorted(report.objects, key=lambda scored: scored.dsc[-1])
+    assert [row[0] for row in cells(dialog.objects)] == [scored.image for scored in worst_first]
+    assert not dialog.open_button.isVisible()
+    kept = tmp_path / "kept.html"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args: (str(kept), ""))
+    click(qtbot, dialog.save_button)
+    qtbot.waitUntil(kept.exists)
+    assert "evaluation by clicks" in kept.read_text("utf-8")
+
+    choose(fields.model, "A tiny model")
+    assert fields.against.isVisible()
+    assert not fields.clicks.isVisible()
+    run_to_the_end(qtbot, dialog)
+    assert dialog.process.state == "done", dialog.process.error
+    names = [dialog.tabs.tabText(i) for i in range(dialog.tabs.count()) if dialog.tabs.isTabVisible(i)]
+    assert names == ["Scores", "Worst images"]
+
+
+def test_clicks_are_cancelled_and_come_back(viewer, qtbot, pointed_at, tmp_path, write_ellipses):
+    dialog = pointed_at
+    choose_folder(qtbot, dialog, write_ellipses(tmp_path / "many", 60))
+    dialog.fields.clicks.setValue(50)
+    dialog.fields.images.setValue(40)
+    click(qtbot, dialog.start_button)
+    process = dialog.process
+    qtbot.waitUntil(lambda: process.state == "running", timeout=PATIENCE)
+    click(qtbot, dialog.close_button)
+    qtbot.waitUntil(lambda: viewer.window._qt_window.findChild(EvaluationDialog) is None)
+    models = viewer.window._qt_window.findChild(ModelsWidget)
+    click(qtbot, models.evaluate_button)
+    dialog = viewer.window._qt_window.findChild(EvaluationDialog)
+    qtbot.waitUntil(lambda: dialog.fields.is_by_clicks)
+    assert (dialog.fields.clicks.value(), dialog.fields.images.value()) == (50, 40)
+    click(qtbot, dialog.cancel_button)
+    qtbot.waitUntil(lambda: not process.busy, timeout=PATIENCE)
+    assert process.state == "stopped"
     assert not list(process.folder.iterdir())

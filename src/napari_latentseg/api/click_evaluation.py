@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
+from napari_latentseg.utils.argument_types import as_path
 from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def evaluate_clicks(
     device: str = "auto",
     subset: str = "all",
     codec: str | Path | None = None,
+    report: str | Path | None = None,
     on_note: Callable[[str], None] = lambda text: None,
     progress: Progress = no_progress,
 ) -> ClickReport:
@@ -58,6 +60,9 @@ def evaluate_clicks(
         ``"all"`` images, or ``"validation"``: those that were the model's validation images in training.
     codec
         The model's codec, where it is not kept on this machine: a folder or file, or the name of a kept one.
+    report
+        An HTML file for a page with the scores, their distribution and each object. A file that is there is
+        replaced.
     on_note
         Called with a sentence on what was passed over in the folder.
     progress
@@ -87,8 +92,11 @@ def evaluate_clicks(
     from napari_latentseg.api.annotated_images import images_with_masks
     from napari_latentseg.api.prompts import check_takes_prompts
     from napari_latentseg.errors import BadInput
+    from napari_latentseg.report.click_page import write_click_page
+    from napari_latentseg.report.evaluation_page import check_evaluation_page
     from napari_latentseg.utils.device import check_device_and_precision
 
+    page = None if report is None else check_evaluation_page(as_path("report", report))
     located_model = locate_chosen_model(model)
     check_takes_prompts(located_model.card)
     check_device_and_precision(device, "float32")
@@ -110,4 +118,7 @@ def evaluate_clicks(
     for fraction in scores.run():
         progress(fraction)
     progress(1.0)
-    return scores.report(split)
+    scored = scores.report(split)
+    if page is not None:
+        write_click_page(page, scored, loaded.card)
+    return scored

@@ -180,7 +180,7 @@ def evaluate(
             {
                 "--sampling": sampling, "--threshold": threshold, "--protocol": protocol,
                 "--stability": stability, "--objects": objects, "--readers": readers, "--against": against,
-                "--patients": patients, "--report": page, "--worst-images": worst_images, "--split": split,
+                "--patients": patients, "--worst-images": worst_images, "--split": split,
                 "--labels": labels, "--precision": precision,
             }
         )  # fmt: skip
@@ -203,6 +203,7 @@ def evaluate(
                 clicks=5 if clicks is None else clicks,
                 images=images,
                 samples=one_number(samples),
+                report=page,
                 **common,
             )
         elif reconstruction:

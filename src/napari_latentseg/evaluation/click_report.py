@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.bootstrap import Interval
 from napari_latentseg.evaluation.report import EvaluatedModel, LeftOut
 
-__all__ = ["ClickReport", "ClickedObject"]
+__all__ = ["REACHED", "ClickReport", "ClickedObject", "read_click_report"]
+
+REACHED = 0.9
+"""The Dice from which tools are compared by the number of clicks."""
 
 
 class ClickedObject(FrozenModel):
@@ -96,5 +101,18 @@ class ClickReport(FrozenModel):
         return rows
 
 
-def _interval_text(low: float, high: float) -> str:
-    return f"{low:.4f} to {high:.4f}"
+def read_click_report(path: Path) -> ClickReport:
+    """A report that ``evaluate --out`` wrote.
+
+    Raises
+    ------
+    BadInput
+        If it cannot be read, or is no such file.
+    """
+    remedy = "evaluate the model again"
+    try:
+        return ClickReport.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadInput(path, f"cannot be read ({error.strerror})", remedy) from error
+    except ValidationError as error:
+        raise BadInput(path, "holds no scores of clicks", remedy) from error

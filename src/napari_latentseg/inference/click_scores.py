@@ -18,7 +18,7 @@ from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.bootstrap import Bootstrap, column_means
-from napari_latentseg.evaluation.click_report import ClickedObject, ClickReport
+from napari_latentseg.evaluation.click_report import REACHED, ClickedObject, ClickReport
 from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.evaluation.report import EvaluatedModel, LeftOut
 from napari_latentseg.inference.prompt_session import PromptSession
@@ -40,7 +40,6 @@ CLICKS = (1, 3, 5)
 """After how many clicks the Dice is reported."""
 
 _SMALLEST = 20  # pixels of an object in the file; less is often a fault of the mask
-_REACHED = 0.9  # Dice from which tools are compared by the number of clicks
 _MOST_OBJECTS = 3  # of a class in an image, the largest: an image of a hundred nuclei is no hundred images
 
 
@@ -189,7 +188,7 @@ class ClickScores:
             training_count=sum(split.part_of(c) == "train" for c in self.cases if c.name in scored),
             dsc=tuple(values.mean(axis=0).tolist()),
             intervals=tuple(bootstrap.intervals(values, column_means)) if bootstrap.is_possible else None,
-            reached=float((values >= _REACHED).any(axis=1).mean()),
+            reached=float((values >= REACHED).any(axis=1).mean()),
             objects=tuple(
                 ClickedObject(image=image, dsc=tuple(scores))
                 for image, scores in zip(self.images, self.scores, strict=True)

@@ -21,6 +21,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.click_report import ClickReport
+from napari_latentseg.report.click_page import click_summary, click_warning
 from napari_latentseg.report.evaluation_summary import summary_line, summary_rows
 from napari_latentseg.report.evaluation_text import training_warning
 from napari_latentseg.utils.atomic import atomic_path
@@ -37,7 +39,7 @@ from napari_latentseg.widgets._shared.threads import run_in_thread, show_excepti
 from napari_latentseg.widgets.evaluate.fields import EvaluationFields
 from napari_latentseg.widgets.evaluate.open_image import open_worst_image
 from napari_latentseg.widgets.evaluate.process import evaluation_of
-from napari_latentseg.widgets.evaluate.tables import ScoreTable, WorstImageTable
+from napari_latentseg.widgets.evaluate.tables import ObjectTable, ScoreTable, WorstImageTable
 from napari_latentseg.widgets.segment.form import SOURCE_LABELS
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class EvaluationDialog(QDialog):
         self.codec_question = CodecQuestion(self)
         self._chosen = ""
         self._opening: Any = None
-        self._shown: EvaluationReport | None = None
+        self._shown: EvaluationReport | ClickReport | None = None
         self._make()
         self._lay_out()
         self._connect()
@@ -101,9 +103,11 @@ class EvaluationDialog(QDialog):
         self.warning.setStyleSheet("font-weight: bold")
         self.scores = ScoreTable()
         self.worst_images = WorstImageTable()
+        self.objects = ObjectTable()
         self.tabs = QTabWidget()
         self.tabs.addTab(self.scores, "Scores")
         self.tabs.addTab(self.worst_images, "Worst images")
+        self.tabs.addTab(self.objects, "Objects")
         self.open_button = QPushButton("Open image")
         self.report_button = QPushButton("Open report")
         self.save_button = QPushButton("Save report…")
@@ -206,8 +210,15 @@ class EvaluationDialog(QDialog):
         if report is self._shown:
             return
         self._shown = report
+        is_by_clicks = isinstance(report, ClickReport)
+        self.tabs.setTabVisible(self.tabs.indexOf(self.worst_images), not is_by_clicks)
+        self.tabs.setTabVisible(self.tabs.indexOf(self.objects), is_by_clicks)
         warnings = []
-        if report is not None:
+        if isinstance(report, ClickReport):
+            self.scores.show_clicks(report)
+            self.objects.show_objects(report)
+            warnings.append(click_warning(report))
+        elif report is not None:
             paired = report.paired
             self.scores.show_rows(summary_rows(report), "" if paired is None else paired.against.name)
             self.worst_images.show_images(self.process.worst_images)
@@ -247,7 +258,12 @@ class EvaluationDialog(QDialog):
             return "Stopped; no figures were kept."
         if process.state == "done" and process.report is not None:
             left_out = process.report.left_out
-            text = summary_line(process.report, SOURCE_LABELS)
+            report = process.report
+            text = (
+                click_summary(report)
+                if isinstance(report, ClickReport)
+                else summary_line(report, SOURCE_LABELS)
+            )
             if left_out:
                 text += f"\n{count_text(len(left_out), 'image')} left out: {left_out[0].reason}"
             return "\n".join([text, *process.notes])

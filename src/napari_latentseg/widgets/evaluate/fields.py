@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_latentseg.api.click_evaluation import MAX_CLICKS
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.controls import elastic_combo
@@ -33,6 +34,13 @@ __all__ = ["EvaluationFields"]
 
 _CHECK_DELAY_MS = 150  # after the last key, so that a folder is not looked for at every letter
 _MAX_SAMPLES = 200  # as in Segment
+_MAX_ANSWERS = 64  # as `inference/prompt_session.py`, which would load torch
+_DEFAULT_CLICKS = 5  # as `evaluate`: figures after 1, 3 and 5 are what others report
+_MOST_IMAGES = 100_000
+_BY_CLICKS = (
+    "A simulated reader clicks on the three largest objects of each label: first into the middle, then where"
+    " the answer is most wrong. Measured is the Dice after each click."
+)
 _SUBSETS = {
     "All images": ("all", False),
     "Validation images of the model": ("validation", False),
@@ -103,9 +111,21 @@ class EvaluationFields(QWidget):
             " images of one patient are alike, and say less than as many images of several"
         )
         self.patients.setAccessibleName("Patients")
+        self.clicks = QSpinBox()
+        self.clicks.setRange(1, MAX_CLICKS)
+        self.clicks.setValue(_DEFAULT_CLICKS)
+        self.clicks.setAccessibleName("Clicks on each object")
+        self.clicks.setToolTip("Most clicks on an object")
+        self.images = QSpinBox()
+        self.images.setRange(0, _MOST_IMAGES)
+        self.images.setSpecialValueText("all")
+        self.images.setAccessibleName("Most images")
+        self.images.setToolTip("So many images, chosen evenly: each object takes some seconds on a CPU")
+        self.clicks_label = PlainLabel(_BY_CLICKS)
+        self.clicks_label.setWordWrap(True)
 
     def _lay_out(self) -> None:
-        form = QFormLayout(self)
+        self._form = form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Model", self.model)
         form.addRow("Images", _row(self.data, self.folder_button))
@@ -119,6 +139,9 @@ class EvaluationFields(QWidget):
         form.addRow("Patients", self.patients)
         form.addRow("Readers", self.readers)
         form.addRow("Objects", self.objects)
+        self.clicks_row = _row(self.clicks, PlainLabel("on images, at most"), self.images)
+        form.addRow("Clicks", self.clicks_row)
+        form.addRow("", self.clicks_label)
 
     def _connect(self) -> None:
         self.data.textChanged.connect(self._on_folder)
@@ -144,16 +167,15 @@ class EvaluationFields(QWidget):
         chosen = chosen or str(self.model.currentData() or "")
         other = str(self.against.currentData() or "")
         versions = [item for entry in entries for item in reversed(entry.versions)]
-        self._cards = {
-            str(version.folder): card
-            for version, card in versions
-            if not card.takes_prompts  # scored by clicks, which have no page: on the command line
-        }
+        self._cards = {str(version.folder): card for version, card in versions}
         titles = {folder: f"{card.title} v{card.version}" for folder, card in self._cards.items()}
-        for combo, first in ((self.model, {}), (self.against, {"": "no other model"})):
+        others = {"": "no other model"} | {
+            folder: title for folder, title in titles.items() if not self._cards[folder].takes_prompts
+        }
+        for combo, listed in ((self.model, titles), (self.against, others)):
             combo.blockSignals(True)
             combo.clear()
-            for folder, title in (first | titles).items():
+            for folder, title in listed.items():
                 combo.addItem(title, folder)
             combo.blockSignals(False)
         self.against.setCurrentIndex(max(0, self.against.findData(other)))
@@ -170,6 +192,8 @@ class EvaluationFields(QWidget):
         self.against.setCurrentIndex(max(0, self.against.findData(request.against)))
         self.readers.setChecked(request.with_readers)
         self.objects.setChecked(request.with_objects)
+        self.clicks.setValue(request.clicks or _DEFAULT_CLICKS)
+        self.images.setValue(request.images or 0)
 
     @property
     def card(self) -> ModelCard | None:
@@ -177,9 +201,16 @@ class EvaluationFields(QWidget):
         return self._cards.get(str(self.model.currentData()))
 
     @property
+    def is_by_clicks(self) -> bool:
+        """Whether the chosen model is pointed at."""
+        return self.card is not None and self.card.takes_prompts
+
+    @property
     def request(self) -> EvaluationRequest:
         """What the fields say; samples and source are left to the model where they are its own."""
         card = self.card
+        if card is not None and card.takes_prompts:
+            return self._click_request(card)
         subset, has_list = _SUBSETS[self.subset.currentText()]
         source: str | None = str(self.source.currentData())
         samples: int | None = self.samples.value()
@@ -202,6 +233,18 @@ class EvaluationFields(QWidget):
             device=preferences().device,
         )
 
+    def _click_request(self, card: ModelCard) -> EvaluationRequest:
+        samples = self.samples.value()
+        return EvaluationRequest(
+            model=str(self.model.currentData()),
+            data=Path(self.data.text().strip()).absolute(),
+            subset=_SUBSETS[self.subset.currentText()][0],
+            samples=None if samples == card.default_samples else samples,
+            clicks=self.clicks.value(),
+            images=self.images.value() or None,
+            device=preferences().device,
+        )
+
     def problem(self) -> str:
         """Why these images cannot be evaluated on; empty where they can."""
         if self.card is None:
@@ -212,6 +255,8 @@ class EvaluationFields(QWidget):
             return "The folder is being checked."
         if self.facts.problem:
             return self.facts.problem
+        if self.is_by_clicks and _SUBSETS[self.subset.currentText()][1]:
+            return "This model is scored on all images, or on its validation images: choose one of these."
         if self.list_row.isVisibleTo(self) and not self.lists.text().strip():
             return "Choose the list of the images first."
         if self.against.currentData() == self.model.currentData():
@@ -283,8 +328,12 @@ class EvaluationFields(QWidget):
         self.changed.emit()
 
     def _on_model(self, *_: Any) -> None:
-        """Offer the sources of the model, and choose what it is used with."""
+        """Offer the sources of the model, and choose what it is used with; show what is measured."""
         card = self.card
+        rows: list[tuple[QWidget, bool]] = [(self.clicks_row, True), (self.clicks_label, True)]
+        rows += [(row, False) for row in (self.against, self.patients, self.readers, self.objects)]
+        for row, is_for_clicks in rows:
+            self._form.setRowVisible(row, is_for_clicks == self.is_by_clicks)
         self.source.blockSignals(True)
         self.source.clear()
         for source in () if card is None else card.sources:
@@ -295,11 +344,17 @@ class EvaluationFields(QWidget):
     def _on_source(self, *_: Any) -> None:
         card, source = self.card, self.source.currentData()
         if card is not None and source is not None:
-            self.samples.setMaximum(card.members if source == "members" else _MAX_SAMPLES)
+            self.samples.setMaximum(_most_samples(card, source))
             self.samples.setValue(_default_samples(card, source))
         self.samples.setEnabled(source != "none")
         self.samples.setToolTip("A single pass has one" if source == "none" else "Samples of each image")
         self.changed.emit()
+
+
+def _most_samples(card: ModelCard, source: str) -> int:
+    if card.takes_prompts:
+        return _MAX_ANSWERS
+    return card.members if source == "members" else _MAX_SAMPLES
 
 
 def _default_samples(card: ModelCard, source: str) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from qtpy.QtCore import QObject
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.click_report import ClickReport, read_click_report
 from napari_latentseg.evaluation.events import (
     EvaluationEvent,
     EvaluationNote,
@@ -44,7 +45,8 @@ class EvaluationProcess(EventProcess):
     folder
         Holds the files of the last evaluation until the next one begins or napari is closed.
     report, worst_images
-        Its figures and its worst images; None and none until it has ended well.
+        Its figures and its worst images; None and none until it has ended well. By clicks there are no worst
+        images: the figures hold each object.
     notes
         What was passed over in the folder.
     done
@@ -64,7 +66,7 @@ class EvaluationProcess(EventProcess):
 
     def _reset(self, state: ProcessState) -> None:
         self.state = state
-        self.report: EvaluationReport | None = None
+        self.report: EvaluationReport | ClickReport | None = None
         self.worst_images: list[WorstImage] = []
         self.notes: list[str] = []
         self.done = 0.0
@@ -127,21 +129,25 @@ class EvaluationProcess(EventProcess):
 
     def _read(self) -> None:
         """Read the figures, which takes a moment for thousands of images."""
-        folder = self.folder
+        folder, request = self.folder, self.request
         assert folder is not None
+        assert request is not None
         self.state = "reading"
         self.changed.emit()
 
-        def show(result: tuple[EvaluationReport, list[WorstImage]]) -> None:
+        def read() -> tuple[EvaluationReport | ClickReport, list[WorstImage]]:
+            scores = folder / "scores.json"
+            if request.clicks is not None:
+                return read_click_report(scores), []
+            return read_evaluation(scores, with_statistics=True), read_worst_images(folder / "worst")
+
+        def show(result: tuple[EvaluationReport | ClickReport, list[WorstImage]]) -> None:
             if folder == self.folder:
                 self.report, self.worst_images = result
                 self._set_ended("done")
 
         run_in_thread(
-            lambda: (
-                read_evaluation(folder / "scores.json", with_statistics=True),
-                read_worst_images(folder / "worst"),
-            ),
+            read,
             show,
             lambda error: self._set_ended("failed", str(error)),
             owner=self,

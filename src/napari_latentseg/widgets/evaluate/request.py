@@ -32,6 +32,9 @@ class EvaluationRequest:
         Whether the objects of the masks are matched, as of cell nuclei.
     patients
         A pattern of names whose first group is the patient; empty for none.
+    clicks, images
+        Of a model that is pointed at: most clicks on an object, and most images (None for all). Other models
+        have no clicks; those that have are not compared, and have no source, readers, objects or patients.
     device
         As the command line takes it.
     """
@@ -46,6 +49,8 @@ class EvaluationRequest:
     with_readers: bool = False
     with_objects: bool = False
     patients: str = ""
+    clicks: int | None = None
+    images: int | None = None
     device: str = "auto"
 
     def command_line(self, folder: Path) -> list[str]:
@@ -54,11 +59,13 @@ class EvaluationRequest:
         Parameters
         ----------
         folder
-            For the figures (`scores.json`), the page (`report.html`) and the worst images (`worst/`).
+            For the figures (`scores.json`), the page (`report.html`) and, without clicks, the worst images
+            (`worst/`).
         """
         command = ["evaluate", "--model", self.model, "--data", str(self.data), "--subset", self.subset]
         command += ["--device", self.device, "--events", "--out", str(folder / "scores.json")]
-        command += ["--report", str(folder / "report.html"), "--worst-images", str(folder / "worst")]
+        command += ["--report", str(folder / "report.html")]
+        command += [] if self.clicks else ["--worst-images", str(folder / "worst")]
         for option, value in (
             ("--split", self.lists),
             ("--samples", self.samples),
@@ -66,6 +73,8 @@ class EvaluationRequest:
             ("--against", self.against),
             ("--readers", "auto" if self.with_readers else ""),
             ("--patients", self.patients),
+            ("--clicks", self.clicks),
+            ("--images", self.images),
         ):
             if value:
                 command += [option, str(value)]

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_latentseg.evaluation.click_report import REACHED, ClickReport
 from napari_latentseg.evaluation.worst_images import WorstImage
+from napari_latentseg.report.click_page import object_headings, object_texts
 from napari_latentseg.report.evaluation_summary import SummaryRow
+from napari_latentseg.report.evaluation_text import Cell, interval_text
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.text_table import TextTable
 
-__all__ = ["ScoreTable", "WorstImageTable"]
+__all__ = ["ObjectTable", "ScoreTable", "WorstImageTable"]
 
 _IMAGE_HEADINGS = ("Image", "DSC", "IoU", "HD95 (pixels)", "Slice")
 
@@ -39,6 +43,38 @@ class ScoreTable(TextTable):
             for text, row in zip(texts, rows, strict=True):
                 text += [row.other, row.difference, row.p_value]
         self.show_texts(headings, texts, [row.tooltip for row in rows])
+
+    def show_clicks(self, report: ClickReport) -> None:
+        """Replace all rows by the Dice after each click, and how many objects reached a good one."""
+        means = [
+            [
+                f"DSC after {count_text(number + 1, 'click')}",
+                f"{dsc:.4f}",
+                "" if report.intervals is None else interval_text(report.intervals[number]),
+            ]
+            for number, dsc in enumerate(report.dsc)
+        ]
+        reached = [f"Objects that reached a DSC of {REACHED:g}", f"{report.reached:.0%}", ""]
+        meanings = ["Mean Dice over objects: overlap of answer and reference; 1 is equal masks"] * len(means)
+        self.show_texts(
+            ["", "Value", "95 % interval"],
+            [*means, reached],
+            [*meanings, "After any of the clicks"],
+        )
+
+
+class ObjectTable(TextTable):
+    """The objects that were pointed at, those with the lowest Dice first."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("Objects", parent)
+
+    def show_objects(self, report: ClickReport) -> None:
+        """Replace all rows."""
+        rows = [
+            [cell.text if isinstance(cell, Cell) else cell for cell in row] for row in object_texts(report)
+        ]
+        self.show_texts(object_headings(report), rows, [row[0] for row in rows])
 
 
 class WorstImageTable(TextTable):
