@@ -56,15 +56,17 @@ def test_a_point_and_one_outside(
     assert "not calibrated" in ended.out or "not available" in ended.out or "raw" in ended.out
 
 
+@pytest.mark.parametrize("positive", ["[[2, 20, 30]]", "[[1, 20, 30], [3, 15, 25]]"])
 def test_a_file_of_prompts_and_a_volume_that_is_followed(
     cli: Callable[..., Any],
     stack: Path,
     tiny_prompted_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    positive: str,
 ) -> None:
     answer_bright_regions(monkeypatch)
-    (tmp_path / "prompts.json").write_text('{"positive": [[2, 20, 30]]}')
+    (tmp_path / "prompts.json").write_text(f'{{"positive": {positive}}}')
     ended = cli(
         "segment", stack, "-m", tiny_prompted_folder, "-o", tmp_path / "out",
         "--prompts", tmp_path / "prompts.json", "--through",
@@ -105,6 +107,16 @@ def test_what_is_no_prompt_is_refused(
     out = tmp_path / "out"
     said = refused("segment", picture, "-m", tiny_prompted_folder, "-o", out, *options)
     assert message in said
+    assert not list(out.glob("*"))
+
+
+def test_points_on_several_slices_need_through(
+    refused: Callable[..., str], stack: Path, tiny_prompted_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    points = ("--point", "1,20,30", "--point", "3,20,30")
+    said = refused("segment", stack, "-m", tiny_prompted_folder, "-o", out, *points)
+    assert "are on several slices (1, 3); follow the structure through the volume (--through)" in said
     assert not list(out.glob("*"))
 
 

@@ -20,7 +20,7 @@ from napari_latentseg.errors import BadInput
         ({"negative": [(1, 1)]}, "nothing points at a structure"),
         ({"positive": [(1, 1), (2, 1, 1)]}, "are mixed"),
         ({"positive": [(1, 1)], "boxes": [(2, 0, 0, 9, 9)]}, "are mixed"),
-        ({"positive": [(1, 1, 1), (2, 1, 1)]}, r"are on several slices \(1, 2\)"),
+        ({"positive": [(1, 1, 1)], "negative": [(2, 1, 1)]}, "slice 2 has points outside alone"),
         ({"boxes": [(5, 5, 5, 9)]}, "a box has no size"),
         ({"positive": [(5, 5)], "negative": [(5.2, 4.9)]}, r"the voxel \(5, 5\) is both inside and outside"),
         ({"positive": [(1,)]}, "at least 2"),
@@ -46,6 +46,7 @@ def test_the_slice_is_dropped_in_its_plane() -> None:
         (Prompts(positive=[(10, 20)]), (8, 50, 60), "which is a volume"),
         (Prompts(positive=[(1, 10, 20)]), (50, 60), "which is a single image"),
         (Prompts(positive=[(8, 10, 20)]), (8, 50, 60), "are on slice 8, and the volume has slices 0 to 7"),
+        (Prompts(positive=[(1, 9, 9), (4, 9, 9)]), (8, 50, 60), r"are on several slices \(1, 4\)"),
         (Prompts(positive=[(50, 20)]), (50, 60), r"the point \(50, 20\) is outside the image of 50 x 60"),
         (Prompts(positive=[(5, 5)], negative=[(-1, 5)]), (50, 60), r"the point \(-1, 5\) is outside"),
         (Prompts(boxes=[(60, 5, 80, 20)]), (50, 60), "a box is outside the image"),
@@ -54,6 +55,14 @@ def test_the_slice_is_dropped_in_its_plane() -> None:
 def test_prompts_of_another_image_are_refused(prompts: Prompts, shape: tuple[int, ...], why: str) -> None:
     with pytest.raises(BadInput, match=why):
         prompts.on_plane(shape)
+
+
+def test_each_slice_has_its_own() -> None:
+    prompts = Prompts(positive=[(7, 1, 1), (3, 10, 20)], negative=[(3, 0, 0)], boxes=[(7, 30, 40, 5, 6)])
+    assert (prompts.planes, prompts.plane) == ((3, 7), 3)
+    assert prompts.of_plane(3) == Prompts(positive=[(3, 10, 20)], negative=[(3, 0, 0)])
+    assert prompts.of_plane(7) == Prompts(positive=[(7, 1, 1)], boxes=[(7, 30, 40, 5, 6)])
+    assert Prompts(positive=[(1, 1)]).planes == ()
 
 
 def test_a_box_is_cut_at_the_border() -> None:

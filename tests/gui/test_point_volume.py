@@ -7,12 +7,15 @@ import threading
 
 import numpy as np
 import pytest
+import tifffile
 from qtpy.QtCore import Qt
 from tests.helpers.pointed import answer_bright_regions
 from tests.helpers.pointing import make_prompted_model
 from tests.helpers.pointing_person import MODEL, PointingPerson
 
+from napari_latentseg import Prompts, segment
 from napari_latentseg.annotations import AnnotationStore
+from napari_latentseg.cli import main
 from napari_latentseg.inference.prompt_session import PromptSession
 from napari_latentseg.models.store import data_home
 from napari_latentseg.widgets.annotate.corrections import corrections_of
@@ -233,3 +236,43 @@ def test_the_proposal_is_hidden_with_the_model_and_comes_back(person):
     person.wait(lambda: person.pointing.is_ready)
     person.wait(lambda: person.pointing.pending is not None and person.pointing.pending.answered is not None)
     assert person.proposed == before
+
+
+def tilted_discs():
+    """Discs that move and grow from slice to slice, on a noisy ground: neither ends nor edges are exact."""
+    rows, columns = np.mgrid[:70, :90]
+    noise = np.random.default_rng(5).normal(0, 0.05, (10, 70, 90))
+    slices = [
+        np.where(np.hypot(rows - 28 - z, columns - 36 - 1.5 * z) < radius, 0.8, 0.2)
+        for z, radius in enumerate((0, 9, 10, 12, 11, 12, 13, 10, 7, 0))
+    ]
+    return np.clip(np.stack(slices) + noise, 0, 1).astype("f4")
+
+
+def test_window_command_line_and_python_give_the_same_from_clicks_on_several_slices(person, tmp_path):
+    volume, spacing = tilted_discs(), (3, 0.5, 0.5)
+    places = [(2, 30, 39), (6, 34, 45)]
+    person.open(None, volume, scale=spacing)
+    for place in places:
+        person.look_at(place[0])
+        person.click(*place)
+    person.follow()
+    person.key(Qt.Key.Key_Return)
+    in_window = np.asarray(person.objects) == 1
+    assert {1, 2, 3, 4, 5, 6, 7} <= set(np.flatnonzero(in_window.any(axis=(1, 2))))
+
+    samples = person.pointing.samples
+    from_python = segment(
+        volume, MODEL, prompts=Prompts(positive=places), through=True, samples=samples, spacing=spacing
+    )
+    np.testing.assert_array_equal(from_python.mask > 0, in_window)
+
+    tifffile.imwrite(tmp_path / "volume.tif", volume, metadata={"axes": "ZYX"})
+    points = [part for z, y, x in places for part in ("--point", f"{z},{y},{x}")]
+    code = main([
+        "segment", str(tmp_path / "volume.tif"), "-m", MODEL, "-o", str(tmp_path / "out"), "-n", str(samples),
+        "--through", "--spacing", "3,0.5,0.5", "--quiet", *points,
+    ])  # fmt: skip
+    assert code == 0
+    written = tifffile.imread(tmp_path / "out" / "volume_mask.tif")
+    np.testing.assert_array_equal(written > 0, in_window)

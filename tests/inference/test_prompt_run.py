@@ -77,7 +77,7 @@ def test_it_is_carried_on_until_the_structure_ends(model: Model, monkeypatch: py
     assert any("carried on to slices 2 to 6" in note for note in result.record.input.notes)
     assert result.record.segmented_slices == ((1, 5),)
     assert result.record.complete
-    assert len(asked) == 7  # five that are kept, and one beyond each end
+    assert len(asked) == 8  # five that are kept, one beyond each end, and how sure it is of the first mask
 
 
 def test_the_ends_of_the_volume_end_it(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,49 @@ def test_points_outside_stay_outside_in_the_next_slice(model: Model, monkeypatch
     asked = answer_bright_regions(monkeypatch)
     prompts = Prompts(positive=[(0, 20, 30)], negative=[(0, 43, 5)])
     start(model, volume([8, 8]), prompts, through=True).finish()
-    assert asked[1].negative == ((43.0, 5.0),)
+    assert [prompts.negative for prompts in asked] == [((43.0, 5.0),)] * 3
+
+
+def test_slices_that_are_pointed_at_are_anchors(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answer_bright_regions(monkeypatch)
+    scan = volume([0, 6, 8, 9, 10, 9, 8, 0])
+    prompts = Prompts(positive=[(2, 20, 30), (5, 19, 30)], negative=[(5, 43, 5)])
+    run = start(model, scan, prompts, through=True, samples=3)
+    assert [step.plane for step in run] == [2, 5, 1, 3, 4, 6]
+    assert asked[:2] == [
+        Prompts(positive=[(20, 30)]), Prompts(positive=[(19, 30)], negative=[(43, 5)]),
+    ]  # fmt: skip
+    result = run.result()
+    assert result is not None
+    shown = result.mask[:, :36] > 0
+    true = scan.array[:, :36] > 0
+    for plane in (2, 5):
+        np.testing.assert_array_equal(shown[plane], true[plane])
+    for plane in (1, 3, 4, 6):
+        assert (shown[plane] != true[plane]).sum() < 0.1 * true[plane].sum()
+    assert not shown[[0, 7]].any()
+    assert run.carried_on is not None
+    assert (run.carried_on.first, run.carried_on.last) == (1, 6)
+    assert run.carried_on.reasons == ("the structure ends", "the structure ends")
+    assert any("pointed at on 2 slices" in note for note in result.record.input.notes)
+    assert result.record.prompts == prompts
+    assert result.record.segmented_slices == ((1, 6),)
+
+
+def test_a_slice_on_which_nothing_is_found_is_no_anchor(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_bright_regions(monkeypatch)
+    prompts = Prompts(positive=[(1, 20, 30), (2, 30, 60)])  # the second is in the dark
+    result = start(model, volume([8, 8, 8, 8]), prompts, through=True, samples=3).finish()
+    assert result.record.samples == 3
+    assert result.mask[3].any()
+    assert not result.mask[2].any()
+
+
+def test_several_slices_need_through(model: Model) -> None:
+    with pytest.raises(BadInput, match="are on several slices"):
+        start(model, volume([8, 8, 8]), Prompts(positive=[(0, 20, 30), (2, 20, 30)]))
 
 
 def test_in_a_crop_box_points_stay_where_they_are_in_the_image(
@@ -142,6 +184,7 @@ def test_random_weights_give_probabilities_of_the_image_s_shape(model: Model) ->
         (Prompts(positive=[(20, 30)]), {}, "a volume, and need a slice"),
         (Prompts(positive=[(9, 20, 30)]), {}, "slice 9, and the volume has slices 0 to 1"),
         (Prompts(positive=[(0, 20, 300)]), {}, "outside the image"),
+        (Prompts(positive=[(0, 20, 30), (1, 0, 99)]), {"through": True}, "outside the image"),
         (Prompts(positive=[(0, 20, 30)]), {"samples": 65}, "1 to 64"),
         (Prompts(positive=[(0, 2, 2)]), {"box": (4, 10, 36, 50)}, "outside the image"),
     ],

@@ -113,8 +113,10 @@ def segment(
         Where the structure is, for a model that is pointed at, such as ``"any-structure"``; see `Prompts`.
         Its samples are what the prompts may mean.
     through
-        Whether what was pointed at on one slice of a volume is followed through its neighbours, outwards,
-        until it ends or the model is much less sure. The record says where and why it stopped.
+        Whether what was pointed at is followed through the slices of a volume. The prompts may then be on
+        several slices: each is answered from its own, the structure is filled between them, and carried on
+        beyond the outermost until it ends or the model is much less sure. The record says where and why it
+        stopped.
     progress
         Called with the fraction done, in [0, 1].
 

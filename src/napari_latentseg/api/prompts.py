@@ -57,11 +57,13 @@ def start_prompt_run(
     model
         One that takes prompts, such as ``"any-structure"``.
     prompts
-        Points inside and outside the structure, and boxes around it, in voxels of the scan.
+        Points inside and outside the structure, and boxes around it, in voxels of the scan; on several slices
+        of a volume where it is followed through them.
     settings
         Number of samples, threshold, crop box, post-processing; those of the model card where not given.
     through
-        Whether the answer is carried on through the slices of a volume.
+        Whether the structure is followed through the slices of a volume: filled between slices that are
+        pointed at, and carried on beyond them.
 
     Returns
     -------
@@ -89,7 +91,9 @@ def start_prompt_run(
         settings = InferenceSettings.for_model(located_model.card)
     check_prompts(located_model.card, prompts, settings)
     input_scan = open_image(scan, series=series, channel=channel, spacing=spacing, axes=axes)
-    prompts.on_plane(input_scan.spatial_shape)  # refused before torch is loaded
+    # refused before torch is loaded
+    for part in map(prompts.of_plane, prompts.planes) if through and prompts.planes else (prompts,):
+        part.on_plane(input_scan.spatial_shape)
 
     from napari_latentseg.inference.prompt_run import PromptRun
     from napari_latentseg.utils.device import resolve_compute

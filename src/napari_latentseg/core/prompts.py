@@ -22,7 +22,7 @@ _MAX_BYTES = 1 << 20  # of a file of prompts: tens of thousands of clicks
 
 
 class Prompts(FrozenModel):
-    """Clicks and boxes on one slice, in voxels of the image.
+    """Clicks and boxes on a slice, or on several slices of a volume, in voxels of the image.
 
     The centre of the first voxel is 0. Points are ``(y, x)``, and in a volume ``(z, y, x)``; boxes are
     ``(y0, x0, y1, x1)``, and in a volume ``(z, y0, x0, y1, x1)``, with two opposite corners in any order.
@@ -39,8 +39,8 @@ class Prompts(FrozenModel):
     Raises
     ------
     ValueError
-        If nothing is inside (no positive point and no box), points and boxes are of images and volumes mixed
-        or on several slices, a box has no size, or a point is both inside and outside.
+        If nothing is inside on a slice (no positive point and no box), points and boxes are of images and
+        volumes mixed, a box has no size, or a point is both inside and outside.
 
     Examples
     --------
@@ -49,6 +49,8 @@ class Prompts(FrozenModel):
     (True, ((40.0, 52.5),))
     >>> Prompts(boxes=[(3, 10, 10, 60, 80)]).plane
     3
+    >>> Prompts(positive=[(3, 40, 52), (9, 44, 50)]).planes
+    (3, 9)
     """
 
     positive: tuple[Point, ...] = ()
@@ -64,10 +66,9 @@ class Prompts(FrozenModel):
         if len(dimensions) > 1:
             raise ValueError("points and boxes of an image (y, x) and of a volume (z, y, x) are mixed")
         if dimensions == {3}:
-            planes = {round(place[0]) for place in (*points, *self.boxes)}
-            if len(planes) > 1:
-                numbers = ", ".join(str(plane) for plane in sorted(planes))
-                raise ValueError(f"are on several slices ({numbers}): point at one slice at a time")
+            pointed_at = {round(place[0]) for place in (*self.positive, *self.boxes)}
+            for plane in sorted({round(point[0]) for point in self.negative} - pointed_at):
+                raise ValueError(f"slice {plane} has points outside alone: point at the structure there too")
         for box in self.boxes:
             y0, x0, y1, x1 = box[-4:]
             if abs(y1 - y0) < 1 or abs(x1 - x0) < 1:
@@ -81,12 +82,31 @@ class Prompts(FrozenModel):
 
     @property
     def plane(self) -> int | None:
-        """The index of the slice; None in a single image."""
-        first = (*self.positive, *self.boxes)[0]
-        return round(first[0]) if len(first) in (3, 5) else None
+        """The index of the slice, of several the lowest; None in a single image."""
+        return self.planes[0] if self.planes else None
+
+    @property
+    def planes(self) -> tuple[int, ...]:
+        """The indices of the slices in ascending order; none in a single image."""
+        places = [place for place in (*self.positive, *self.boxes) if len(place) in (3, 5)]
+        return tuple(sorted({round(place[0]) for place in places}))
+
+    def of_plane(self, plane: int) -> Prompts:
+        """Those on one slice of a volume, still with its index.
+
+        Parameters
+        ----------
+        plane
+            One of `planes`.
+        """
+        return Prompts(
+            positive=tuple(point for point in self.positive if round(point[0]) == plane),
+            negative=tuple(point for point in self.negative if round(point[0]) == plane),
+            boxes=tuple(box for box in self.boxes if round(box[0]) == plane),
+        )
 
     def on_plane(self, shape: Sequence[int]) -> Prompts:
-        """The prompts of a slice, without its index.
+        """The prompts of a slice, without its index; of several slices choose one with `of_plane` first.
 
         Parameters
         ----------
@@ -96,8 +116,15 @@ class Prompts(FrozenModel):
         Raises
         ------
         BadInput
-            If they are not of such an image, or outside it. A box may reach beyond it, and is cut.
+            If they are not of such an image, on several slices, or outside it. A box may reach beyond it, and
+            is cut.
         """
+        if len(self.planes) > 1:
+            numbers = ", ".join(str(plane) for plane in self.planes)
+            raise BadInput(
+                "prompts", f"are on several slices ({numbers})",
+                "follow the structure through the volume (--through), or point at one slice",
+            )  # fmt: skip
         is_volume = self.plane is not None
         if len(shape) != 2 + is_volume:
             kind = "a volume, and need a slice: z, y, x" if len(shape) == 3 else "a single image: y, x"

@@ -97,6 +97,7 @@ class FollowedVolume:
     beyond: bool = True
     between: bool = True
     stops: list[StoppedAt] = field(default_factory=list)
+    _starts: dict[int, Start] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         reason = nothing_to_follow(
@@ -137,14 +138,18 @@ class FollowedVolume:
             self.answers, self.greys, self.decided, (first, last), self.spacing, self.threshold
         )
 
+    def _start(self, plane: int) -> Start:
+        """What is carried on from a decided slice, in either direction."""
+        if plane not in self._starts:
+            mask, outside = self.decided[plane], tuple(self.outside.get(plane, ()))
+            prompts, shrunk = next_prompts(mask, outside)
+            mean = self.answers(plane, prompts, shrunk.astype(np.float32)).mean
+            self._starts[plane] = Start(plane, mask, doubt_inside(mean, mean > self.threshold), outside)
+        return self._starts[plane]
+
     def _carry(self, first: int, planes: range) -> Iterator[CarriedSlice]:
-        mask = self.decided[first]
-        outside = tuple(self.outside.get(first, ()))
-        prompts, shrunk = next_prompts(mask, outside)
-        own_answer = self.answers(first, prompts, shrunk.astype(np.float32))
-        start = Start(first, mask, doubt_inside(own_answer.mean, own_answer.mean > self.threshold), outside)
         last = first
-        slices = carry_on(self.answers, self.greys, start, planes, self.threshold)
+        slices = carry_on(self.answers, self.greys, self._start(first), planes, self.threshold)
         while True:
             try:
                 carried = next(slices)

@@ -1,22 +1,26 @@
-"""A run of a model on what a person points at: one slice, or from there through a volume."""
+"""A run of a model on what a person points at: one slice, or from there and others through a volume."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.carry_on import CarriedOn, Start, carry_on, doubt_inside
-from napari_latentseg.inference.prompt_session import PromptAnswer
+from napari_latentseg.inference.carry_on import CarriedOn
+from napari_latentseg.inference.follow_volume import FollowedVolume
 from napari_latentseg.inference.result import build_segmentation
 from napari_latentseg.inference.run_progress import RunProgress
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.inference.slice_run import SliceRun
 from napari_latentseg.models.folder import Model
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.utils.device import Compute
 
 __all__ = ["PromptRun"]
@@ -38,12 +42,13 @@ class PromptRun(SliceRun):
     scan
         An image or a volume.
     prompts
-        In voxels of the scan; of a volume all on one acquired slice.
+        In voxels of the scan; of a volume on one acquired slice, and with `through` on any number of them.
     settings
         Number of samples, threshold, crop box.
     through
-        Whether the answer is carried on to the neighbouring slices of a volume, outwards from the slice of
-        the prompts, until it ends or is much less sure.
+        Whether the structure is followed through the volume as in the window (`FollowedVolume`). Each slice
+        with prompts is answered from its own; between two of them the structure is filled, and beyond the
+        outermost it is carried on until it ends or the model is much less sure.
 
     Attributes
     ----------
@@ -52,7 +57,7 @@ class PromptRun(SliceRun):
     state
         Everything that has been computed so far.
     carried_on
-        How far the answer was carried on; None before that is known, and where it was not asked for.
+        How far the answers were carried on; None before that is known, and where it was not asked for.
 
     Raises
     ------
@@ -87,8 +92,6 @@ class PromptRun(SliceRun):
         self.carried_on: CarriedOn | None = None
         self._given, self._through = prompts, through
         self._most = len(self.state.planes) if through else 1
-        flat = prompts.on_plane(scan.spatial_shape)
-        self._first = prompts.plane or 0
         if through and len(self.state.planes) == 1:
             raise BadInput("through", "needs a volume, and this is a single image", "leave it out")
         height, width = self.state.planes.plane_shape
@@ -96,9 +99,25 @@ class PromptRun(SliceRun):
             remedy = "give a box of a few thousand pixels around the structure (--roi)"
             why = f"has {height} x {width} pixels, too many for samples at full size"
             raise BadInput("image", why, remedy)
-        rows, columns = self.state.planes.crop_slices
-        self._prompts = flat.moved(-rows.start, -columns.start).on_plane((height, width))
-        self.state.plane_indices = range(self._first, self._first + 1)
+        self._prompts = self._by_plane(prompts)
+        first = min(self._prompts)
+        self.state.plane_indices = range(first, first + 1)
+
+    def _by_plane(self, prompts: Prompts) -> dict[int, Prompts]:
+        """The prompts of each slice, in its crop box."""
+        scan, planes = self.state.scan, self.state.planes
+        rows, columns = planes.crop_slices
+        parts = (
+            {plane: prompts.of_plane(plane) for plane in prompts.planes}
+            if self._through and prompts.planes
+            else {prompts.plane or 0: prompts}
+        )
+        return {
+            plane: part.on_plane(scan.spatial_shape)
+            .moved(-rows.start, -columns.start)
+            .on_plane(planes.plane_shape)
+            for plane, part in parts.items()
+        }
 
     def __iter__(self) -> Iterator[RunProgress]:
         state = self.state
@@ -107,10 +126,15 @@ class PromptRun(SliceRun):
         started = time.perf_counter()
         try:
             *_, state.input_sha256 = state.scan.iter_sha256(state.settings.box)
-            answer = self._answer(self._first, self._prompts, None)
-            yield self._add(self._first, answer.samples, self._most)
+            decided: dict[int, NDArray[np.bool_]] = {}
+            for plane, prompts in self._prompts.items():
+                answer = self._answer(plane, prompts, None)
+                mask = answer.mean > state.settings.threshold
+                if mask.any():
+                    decided[plane] = mask
+                yield self._add(plane, answer.samples, self._most)
             if self._through:
-                yield from self._carry_on(answer)
+                yield from self._follow(decided)
         finally:
             state.seconds = time.perf_counter() - started
 
@@ -122,26 +146,28 @@ class PromptRun(SliceRun):
         record = result.record.replace(prompts=self._given, through=self._through)
         return replace(result, record=record)
 
-    def _carry_on(self, first_answer: PromptAnswer) -> Iterator[RunProgress]:
-        """Segment the slices before and after the first one."""
-        first, count = self._first, len(self.state.planes)
-        before = yield from self._outwards(range(first - 1, -1, -1), first_answer)
-        after = yield from self._outwards(range(first + 1, count), first_answer)
-        self.carried_on = CarriedOn(before[0], after[0], (before[1], after[1]))
-        self.state.notes.append(self.carried_on.describe())
-
-    def _outwards(
-        self, planes: range, first_answer: PromptAnswer
-    ) -> Generator[RunProgress, None, tuple[int, str]]:
-        """Segment slice after slice; returns the last one with an answer, and why it is the last."""
-        threshold, last = self.state.settings.threshold, self._first
-        mask = first_answer.mean > threshold
-        start = Start(self._first, mask, doubt_inside(first_answer.mean, mask), self._prompts.negative)
-        slices = carry_on(self._answer, self._grey, start, planes, threshold)
-        while True:
-            try:
-                carried = next(slices)
-            except StopIteration as stop:
-                return last, stop.value or "the volume ends"
-            last = carried.plane
-            yield self._add(last, carried.answer.samples, self._most)
+    def _follow(self, decided: dict[int, NDArray[np.bool_]]) -> Iterator[RunProgress]:
+        """Segment the slices between and beyond those that were answered."""
+        state = self.state
+        if not decided:
+            reason = "nothing was found on the first slice"
+            self.carried_on = CarriedOn(min(self._prompts), max(self._prompts), (reason, reason))
+            state.notes.append(self.carried_on.describe())
+            return
+        followed = FollowedVolume(
+            self._answer, self._grey, decided, len(state.planes), state.settings.threshold,
+            tuple(state.scan.geometry.spacing[-3:]),
+            {plane: [(y, x) for y, x in part.negative] for plane, part in self._prompts.items()},
+        )  # fmt: skip
+        reached = set(decided)
+        for carried in followed:
+            reached.add(carried.plane)
+            if carried.plane not in self._prompts:  # a slice on which nothing was found stays as it is
+                yield self._add(carried.plane, carried.answer.samples, self._most)
+        first, last = min(reached), max(reached)
+        reasons = {stop.plane: stop.reason for stop in followed.stops}
+        ends = reasons.get(first - 1, "the volume ends"), reasons.get(last + 1, "the volume ends")
+        self.carried_on = CarriedOn(first, last, ends)
+        if len(decided) > 1:
+            state.notes.append(f"pointed at on {count_text(len(decided), 'slice')}, and filled between them")
+        state.notes.append(self.carried_on.describe())
