@@ -15,6 +15,7 @@ from PIL import Image, ImageFilter
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.data.cases import Case
 from napari_latentseg.data.label_map import LabelMap
+from napari_latentseg.data.mask_file import read_mask_file
 from napari_latentseg.data.mask_values import COLOR_LABEL
 from napari_latentseg.errors import BadInput
 
@@ -194,6 +195,13 @@ def test_what_can_mean_several_things_is_refused_with_its_values(tmp_path: Path,
     write, label_map, message = REFUSED[kind]
     with pytest.raises(BadInput, match=message):
         case_of(tmp_path, write(tmp_path)).read_class_numbers(label_map)
+
+
+def test_an_image_given_as_a_mask_is_called_one(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(90, 20, (64, 64)).clip(0, 255).astype(np.uint8)
+    for image in (noise, np.stack([noise] * 3, axis=-1)):
+        with pytest.raises(BadInput, match="looks like an image"):
+            read_mask_file(png(tmp_path, image))
 
 
 @pytest.mark.parametrize("count", [1, 127, 128, 225, 300])

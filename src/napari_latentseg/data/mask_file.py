@@ -22,6 +22,7 @@ from napari_latentseg.data.mask_values import (
     color_labels,
     counted_labels,
     is_picture,
+    is_scan,
     is_soft_brush,
 )
 from napari_latentseg.errors import BadInput
@@ -79,7 +80,7 @@ def read_mask_file(path: Path, known_labels: Collection[int] | None = None) -> M
     UnreadableFile
         If the file cannot be decoded.
     BadInput
-        If it holds negative numbers, fractions or colours that are no labels.
+        If it holds negative numbers, fractions or colours that are no labels, or is an image.
     """
     try:
         scan = read_scan(path)
@@ -151,12 +152,14 @@ def _labels_of(path: Path, values: NDArray[Any], known_labels: Collection[int] |
     top = int(values.max())
     if top >= COLOR_LABEL:
         raise BadInput(path.name, f"holds the number {top}, which is no label", "number the classes from 1")
-    if foreground is None or top < MIN_PICTURE_MAXIMUM:
-        return as_labels(values)
-    # white stands for label 1, or for a label that is itself white
-    is_white = foreground == 1 or abs(foreground - top) <= WHITE_TOLERANCE * top
-    if is_white and is_picture(values.reshape(-1, *values.shape[-2:])):
-        return as_labels((values > top / 2) * foreground)
+    if foreground is not None and top >= MIN_PICTURE_MAXIMUM:
+        # white stands for label 1, or for a label that is itself white
+        is_white = foreground == 1 or abs(foreground - top) <= WHITE_TOLERANCE * top
+        if is_white and is_picture(values.reshape(-1, *values.shape[-2:])):
+            return as_labels((values > top / 2) * foreground)
+    if is_scan(values):
+        why = "looks like an image: its values change from pixel to pixel"
+        raise BadInput(path.name, why, "give a mask of labels")
     return as_labels(values)
 
 
