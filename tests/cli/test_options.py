@@ -48,3 +48,18 @@ def test_help_hides_the_former_names(cli: Callable) -> None:
     assert "add-replay" in cli("--help").out
     assert "\n  replay" not in cli("--help").out
     assert cli("replay", "--help").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("segment", "", "--model", "m", "--out", "o"), "arguments: one is empty"),
+        (("segment", "a.png", "--model", "m", "--out", ""), "--out: is empty"),
+        (("segment", "a.png", "--model", "m", "--out="), "--out: is empty"),
+        (("measure", "", "--csv", "a.csv"), "arguments: one is empty"),
+    ],
+)
+def test_an_empty_path_is_not_the_folder_that_one_is_in(
+    refused: Callable, arguments: tuple[str, ...], named: str
+) -> None:
+    assert refused(*arguments).startswith(named)

@@ -13,6 +13,8 @@ __all__ = ["VERBOSE", "read_command_line"]
 VERBOSE = "--verbose"
 """The option that may stand anywhere."""
 
+_HERE = "the folder that you are in is ."
+
 
 def read_command_line(group: Any, arguments: Sequence[str]) -> list[str]:
     """Check the values of options, and take out what belongs to no single command.
@@ -32,13 +34,14 @@ def read_command_line(group: Any, arguments: Sequence[str]) -> list[str]:
     Raises
     ------
     BadInput
-        If the value of an option begins with a dash: it is another option, and the value was forgotten.
+        If the value of an option begins with a dash: it is another option, and the value was forgotten. Or if
+        a path or an argument is empty: it would mean the folder that one is in.
     """
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
     options, rest = list(arguments[:end]), list(arguments[end:])
     options = [argument for argument in options if argument != VERBOSE]
     command = _find_command(group, options)
-    is_path = {
+    takes_path = {
         name: "Path" in parameter.bare_type()
         for parameter in getattr(command, "params", ())
         if parameter.param_type_name == "option" and not (parameter.is_flag or parameter.count)
@@ -46,16 +49,27 @@ def read_command_line(group: Any, arguments: Sequence[str]) -> list[str]:
     }
     if options[:1] == ["evaluate"]:
         _refuse_json_file(options)
+    previous = ""
     for position, argument in enumerate(options):
         name, equals, value = argument.partition("=")
-        if name not in is_path:
-            continue
-        value = value if equals else (options[position + 1] if position + 1 < len(options) else "")
-        is_negative_number = not is_path[name] and re.match(r"-\.?\d", value)  # refused by its own range
-        if value.startswith("-") and not is_negative_number:
-            why = f"needs a value, and {value!r} looks like an option"
-            raise BadInput(name, why, "write a path that begins with a dash as ./-name")
+        if name in takes_path:
+            is_given = bool(equals) or position + 1 < len(options)
+            value = value if equals else options[position + 1] if is_given else ""
+            _check_value(name, value, is_path=takes_path[name], is_given=is_given)
+        elif not argument and previous not in takes_path:
+            raise BadInput("arguments", "one is empty", f"give a path or a name; {_HERE}")
+        previous = argument
     return options + rest
+
+
+def _check_value(option: str, value: str, *, is_path: bool, is_given: bool) -> None:
+    """Refuse an option as the value of another, and an empty path: a script's variable that is not set."""
+    if is_path and is_given and not value.strip():
+        raise BadInput(option, "is empty", f"give a path; {_HERE}")
+    is_negative_number = not is_path and re.match(r"-\.?\d", value)  # refused by its own range
+    if value.startswith("-") and not is_negative_number:
+        why = f"needs a value, and {value!r} looks like an option"
+        raise BadInput(option, why, "write a path that begins with a dash as ./-name")
 
 
 def _find_command(group: Any, arguments: Sequence[str]) -> Any:
