@@ -176,7 +176,7 @@ def _training_overlap(report: EvaluationReport, subset: str) -> str:
     if not training:
         return (
             f"the model was validated on {validation} of {total} in training:"
-            " its weights may have been chosen by them"
+            " its weights, threshold or calibration may have been chosen by them"
         )
     also = f", and validated on {validation}" if validation else ""
     remedy = " (--subset validation scores those alone)" if validation and not report.subset else ""

@@ -241,7 +241,8 @@ class EvaluationReport(FrozenModel):
     training_count
         How many of them the model was trained on: the scores are too high by them.
     validation_count
-        How many of them were validation images in training, so that the weights may have been chosen by them.
+        How many of them were validation images in training, so that weights, threshold or
+        calibration may have been chosen by them.
     samples, source, seed, threshold
         The settings: samples drawn per image, their source, the seed, and the probability threshold.
     conventions

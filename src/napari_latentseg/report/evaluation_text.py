@@ -128,8 +128,8 @@ def training_warning(report: EvaluationReport) -> str:
         return f"The model was trained on {report.training_count} of {total}: the scores are too high."
     if report.validation_count:
         return (
-            f"The model was validated on {report.validation_count} of {total} in training: its weights may"
-            " have been chosen by them."
+            f"The model was validated on {report.validation_count} of {total} in training: its weights,"
+            " threshold or calibration may have been chosen by them."
         )
     return ""
 
