@@ -170,7 +170,7 @@ SCANS: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut.nii.gz": (lambda p: (shutil.copy(p.parent / "knee.2.nii.gz", p), cut(p)), "cut short"),
     "cut.tif": (lambda p: (tifffile.imwrite(p, PLANE), cut(p)), "cut short"),
     "empty.png": (lambda p: p.write_bytes(b""), "is empty"),
-    "scan.docx": (lambda p: p.write_text("a letter"), "is a kind of file that cannot be read"),
+    "scan.docx": (lambda p: p.write_text("a letter"), "is a kind of file that is not known"),
     "folder.png": (lambda p: p.mkdir(), "is a folder"),
     "nan.tif": (lambda p: tifffile.imwrite(p, np.full((9, 9), np.nan, np.float32)), "holds no finite value"),
     "five.tif": (

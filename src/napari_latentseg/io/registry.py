@@ -152,9 +152,7 @@ def format_for(path: Path | str) -> Format:
     else:
         key = _SUFFIXES.get(_suffix_of(Path(path)) or "")
     if key is None:
-        raise BadInput(
-            Path(path).name, "is a kind of file that cannot be read", f"use {', '.join(_SUFFIXES)}"
-        )
+        raise BadInput(Path(path).name, "is a kind of file that is not known", f"use {', '.join(_SUFFIXES)}")
     return cast(Format, import_module(FORMATS[key]))
 
 
