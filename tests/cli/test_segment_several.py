@@ -56,6 +56,17 @@ def test_a_folder_and_several_files(
         assert first.content_sha256 == second.content_sha256
 
 
+def test_results_beside_their_images_are_no_images(
+    cli: Callable[..., Any], folder: Path, tiny_model_folder: Path
+) -> None:
+    line = ("segment", folder, "-m", tiny_model_folder, "-n", 1, "-o", folder)
+    assert cli(*line).code == 0
+    names = sorted(path.name for path in folder.iterdir())
+    assert "1_mask.tif" in names
+    assert cli(*line, "--seed", 2).code == 0
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
 @pytest.mark.parametrize("broken", [("2.png",), ("1.png", "2.png", "3.png")])
 def test_a_broken_image_does_not_cost_the_others(
     cli: Callable[..., Any], folder: Path, tiny_model_folder: Path, broken: tuple[str, ...], tmp_path: Path

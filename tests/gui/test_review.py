@@ -37,6 +37,15 @@ def test_nothing_to_review_says_what_to_do(viewer):
     assert not widget.content.isVisibleTo(widget)
 
 
+def test_no_region_is_called_certain_before_they_are_ranked(shown_volume, monkeypatch):
+    monkeypatch.setattr("napari_latentseg.widgets.review.widget.run_in_thread", lambda *_, **__: None)
+    widget = ReviewWidget(shown_volume.viewer)
+    shown_volume.viewer.window.add_dock_widget(widget, name="Review", area="right")
+    widget.session.mask_changed.emit(widget.result)
+    assert widget.counter.text() == "Ranking…"
+    assert not widget.next_button.isEnabled()
+
+
 def test_the_least_sure_slice_comes_first(shown_volume, review):
     review.next()
     assert review.queue.row == 0

@@ -15,10 +15,9 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.io import ome_zarr
 from napari_latentseg.io.dicom import reader as dicom
 from napari_latentseg.io.dicom.series import NoImageError
-from napari_latentseg.io.earlier_results import find_earlier_result
+from napari_latentseg.io.earlier_results import names_in_records
 from napari_latentseg.io.find_scans import is_image_file
 from napari_latentseg.io.registry import stem_of
-from napari_latentseg.io.result_names import RECORD_NAME
 
 __all__ = ["cases_of_file", "folder_cases"]
 
@@ -103,7 +102,7 @@ def _file_cases(files: list[Path], root: Path, passed_over: Counter[str]) -> lis
     """The cases of the files of one folder."""
     if not files:
         return []
-    of_results = _files_of_results(files[0].parent, files)
+    of_results = names_in_records(files[0].parent, files)
     stems = {stem_of(file).lower() for file in files}
     cases = []
     for file in files:
@@ -119,16 +118,6 @@ def _file_cases(files: list[Path], root: Path, passed_over: Counter[str]) -> lis
         else:
             cases.append(BatchCase(_name(file, root), file))
     return cases
-
-
-def _files_of_results(folder: Path, files: list[Path]) -> set[str]:
-    """The names of files that run records in the folder name."""
-    names: set[str] = set()
-    for file in files:
-        if file.name.endswith(RECORD_NAME):
-            prefix = file.name.removesuffix(RECORD_NAME)
-            names |= {file.name, *find_earlier_result(folder, prefix, compare=False).files}
-    return names
 
 
 def _series_cases(path: Path, root: Path, passed_over: Counter[str]) -> list[BatchCase]:

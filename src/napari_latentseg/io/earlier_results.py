@@ -20,6 +20,7 @@ __all__ = [
     "check_replaceable",
     "files_to_remove",
     "find_earlier_result",
+    "names_in_records",
     "read_record",
 ]
 
@@ -76,6 +77,16 @@ def find_earlier_result(folder: Path, prefix: str, *, compare: bool = True) -> E
     names = [name for name in hashes if os.path.lexists(folder / name)]
     changed = [name for name in names if compare and path_sha256(folder / name) != hashes[name]]
     return EarlierResult(record_path, record, tuple(names), tuple(changed))
+
+
+def names_in_records(folder: Path, entries: Iterable[Path]) -> set[str]:
+    """The names of run records among the entries of a folder, and of the files that these records name."""
+    names: set[str] = set()
+    for entry in entries:
+        if entry.name.endswith(RECORD_NAME):
+            prefix = entry.name.removesuffix(RECORD_NAME)
+            names |= {entry.name, *find_earlier_result(folder, prefix, compare=False).files}
+    return names
 
 
 def check_replaceable(

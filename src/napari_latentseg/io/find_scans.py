@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.earlier_results import names_in_records
 from napari_latentseg.io.registry import FORMATS, readable_suffixes, stem_of
 
 __all__ = ["FoundScans", "check_different_stems", "find_scans", "is_image_file"]
@@ -18,14 +19,14 @@ _HEADERS_OF_VALUES = {".img": (".hdr", ".nhdr", ".mhd")}
 
 
 class FoundScans(NamedTuple):
-    """Images in the order of their names, and how many other files were passed over in folders."""
+    """Images in the order of their names, and how many other entries were passed over in folders."""
 
     scans: tuple[Path, ...]
     passed_over: int
 
 
 def find_scans(paths: Iterable[Path]) -> FoundScans:
-    """Replace folders of images by the images in them, each once.
+    """Replace folders of images by the images in them, each once; results of earlier runs are none.
 
     Parameters
     ----------
@@ -50,7 +51,8 @@ def find_scans(paths: Iterable[Path]) -> FoundScans:
             raise BadInput(
                 path, f"cannot be read ({error.strerror})", "check the right to read it"
             ) from error
-        images = [entry for entry in entries if _is_image(entry)]
+        of_results = names_in_records(path, entries)
+        images = [entry for entry in entries if entry.name not in of_results and _is_image(entry)]
         if not images:
             raise BadInput(path, "is a folder without images", "give files, or a folder that holds some")
         passed_over += len(entries) - len(images)

@@ -89,6 +89,7 @@ class ReviewWidget(DockWidget):
         self.export_button.setToolTip("Write masks, a table and a one-page report to a folder")
         self._request_id = 0
         self._listed_result: RunResult | None = None  # whose regions the queue lists
+        self._is_ranked = False  # an empty queue means that there is no uncertain region, once it is ranked
         self._lay_out()
         self._connect()
         self._bind_keys()
@@ -184,6 +185,7 @@ class ReviewWidget(DockWidget):
         result, results = self.result, self.session.results
         if result is not self._listed_result:  # no region of another case may be gone to or approved
             self._listed_result = result
+            self._is_ranked = False
             self.queue.fill(())
         self.results.clear()
         for run_result in results:
@@ -293,12 +295,14 @@ class ReviewWidget(DockWidget):
             if request_id != self._request_id:  # a later request has replaced this one
                 return
             findings, values = ranking
+            self._is_ranked = True
             self.queue.fill(findings)
             self._update_marks()
             if values is not None:
                 self.profile.show_profile(np.asarray(values).ravel())
                 self._on_step()
 
+        self._update_marks()
         run_in_thread(compute, show, owner=self)
         self.measures.show_result(result)
 
@@ -318,7 +322,9 @@ class ReviewWidget(DockWidget):
         for mark in ("corrected", "approved"):
             if count := marks.count(mark):
                 text += f", {count} {mark}"
-        self.counter.setText(text if findings else "No uncertain region.")
+        if not findings:
+            text = "No uncertain region." if self._is_ranked else "Ranking…"
+        self.counter.setText(text)
         for button in (self.previous_button, self.next_button, self.approve_button):
             button.setEnabled(bool(findings))
 
