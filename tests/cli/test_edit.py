@@ -80,6 +80,9 @@ def test_what_is_refused_writes_nothing(refused, mask_file: Path, tmp_path: Path
 def test_no_file_is_written_over(refused, mask_file: Path, tmp_path: Path) -> None:
     before = mask_file.read_bytes()
     assert "the mask itself" in refused("edit", mask_file, "--holes", "-o", mask_file, "--overwrite")
+    link = tmp_path / "link.nii.gz"
+    link.symlink_to(mask_file)
+    assert "the mask itself" in refused("edit", mask_file, "--holes", "-o", link, "--overwrite")
     other = tmp_path / "other.nii.gz"
     other.write_bytes(before)
     assert "is there already" in refused("edit", mask_file, "--holes", "-o", other)

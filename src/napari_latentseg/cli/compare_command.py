@@ -147,11 +147,11 @@ def _check_outputs(outputs: dict[str, Path], masks: Sequence[Path], overwrite: b
     from napari_latentseg.io.registry import format_for, readable_suffixes
     from napari_latentseg.utils.atomic import check_output_file
 
-    taken = {path.absolute() for path in masks}
+    taken = {path.resolve() for path in masks}
     for key, path in outputs.items():
-        if path.absolute() in taken:
+        if path.resolve() in taken:
             raise BadInput(path, "is given twice, or is one of the masks", "choose another name")
-        taken.add(path.absolute())
+        taken.add(path.resolve())
         if key != "report":
             format_for(path)
         suffixes = (".html", ".htm") if key == "report" else readable_suffixes()

@@ -68,7 +68,7 @@ def edit(
     from napari_latentseg.io.registry import format_for, readable_suffixes
     from napari_latentseg.utils.atomic import check_output_file
 
-    if out.absolute() == mask.absolute():
+    if out.resolve() == mask.resolve():
         raise BadInput(out, "is the mask itself", "choose another name")
     format_for(out)
     check_output_file(out, readable_suffixes(), overwrite=overwrite)
