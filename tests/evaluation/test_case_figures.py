@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
+from napari_latentseg.core.signed_distance import signed_distance
 from napari_latentseg.evaluation.case_figures import (
     EDGE_TOLERANCE,
     case_figures,
     region_size,
-    signed_distance,
     soft_dice,
 )
 
@@ -82,6 +82,7 @@ def test_the_border_of_the_image_is_no_edge() -> None:
     mask[:, :4] = True
     assert signed_distance(mask, (1, 1))[5, 0] == -4
     assert np.isneginf(signed_distance(np.ones((3, 3), bool), (1, 1))).all()
+    assert np.isposinf(signed_distance(np.zeros((3, 3), bool), (1, 1))).all()
 
 
 def test_soft_dice_of_a_stack_is_that_of_all_its_slices() -> None:

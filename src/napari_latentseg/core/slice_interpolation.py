@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
 
+from napari_latentseg.core.signed_distance import signed_distance
+
 __all__ = ["distances_between", "distances_through", "inside_distance", "interpolate_between"]
 
 Mask = NDArray[np.bool_]
@@ -156,12 +158,8 @@ def inside_distance(mask: Mask, spacing: Sequence[float] = (1.0, 1.0)) -> Distan
     ndarray
         `(H, W)`, float32, never 0; the image's diagonal (or its negative) where there is no edge.
     """
-    far = np.float32(np.hypot(*(n * s for n, s in zip(mask.shape, spacing, strict=True))))
-    if mask.all() or not mask.any():
-        return np.full(mask.shape, far if mask.all() else -far, np.float32)
-    inside = ndimage.distance_transform_edt(mask, sampling=spacing)
-    outside = ndimage.distance_transform_edt(~mask, sampling=spacing)
-    distance: Distances = np.asarray(inside - outside, np.float32)
+    far = float(np.hypot(*(n * s for n, s in zip(mask.shape, spacing, strict=True))))
+    distance: Distances = np.clip(-signed_distance(mask, spacing), -far, far).astype(np.float32)
     return distance
 
 

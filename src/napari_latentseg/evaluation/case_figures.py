@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EDGE_TOLERANCE", "CaseFigures", "case_figures", "region_size", "signed_distance", "soft_dice"]
+from napari_latentseg.core.signed_distance import signed_distance
+
+__all__ = ["EDGE_TOLERANCE", "CaseFigures", "case_figures", "region_size", "soft_dice"]
 
 EDGE_TOLERANCE = 0.05
 """Fraction of the true region that may lie outside the outer contour, and by which the inner contour may go
@@ -133,30 +135,6 @@ def soft_dice(mean: Any, mask: Any) -> float:
 def region_size(voxel_count: int, spacing: Sequence[float]) -> float:
     """Square root of an area, or cube root of a volume: the side of a square or cube as large."""
     return float((voxel_count * math.prod(spacing)) ** (1 / len(spacing)))
-
-
-def signed_distance(mask: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.float64]:
-    """Distance of each voxel from the edge of a mask: positive outside, negative inside.
-
-    A voxel outside has the distance to the nearest voxel of the mask, one inside that to the nearest voxel
-    outside it. The border of the image is no edge: what it cuts off is unknown.
-
-    Parameters
-    ----------
-    mask
-        Where the region is; not empty.
-    spacing
-        For each axis.
-    """
-    from scipy.ndimage import distance_transform_edt
-
-    outside = distance_transform_edt(~mask, sampling=spacing)
-    if mask.all():
-        return np.full(mask.shape, -math.inf)
-    return np.asarray(
-        outside - distance_transform_edt(mask, sampling=spacing),
-        dtype=np.float64,
-    )
 
 
 def _planes(mean: Any, mask: Any) -> Any:

@@ -13,8 +13,9 @@ from napari_latentseg.core.contours import ClassContours, Contours
 from napari_latentseg.core.labels import class_region, labels_from_probabilities
 from napari_latentseg.core.postprocess import MAX_IN_MEMORY_VOXELS
 from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.core.signed_distance import signed_distance
 from napari_latentseg.errors import BadInput
-from napari_latentseg.evaluation.case_figures import region_size, signed_distance, soft_dice
+from napari_latentseg.evaluation.case_figures import region_size, soft_dice
 from napari_latentseg.evaluation.contour_band import ContourBand
 from napari_latentseg.measure.interval_basis import calibration_differences
 
