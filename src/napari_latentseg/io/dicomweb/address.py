@@ -157,7 +157,7 @@ def parse_address(address: object) -> ArchiveAddress:
         return address
     match = _ADDRESS.fullmatch(str(address).replace("\\", "/"))
     if match is None:
-        raise BadInput("archive", "has no such address", _EXAMPLE)
+        raise BadInput("archive", "is no address of an archive", _EXAMPLE)
     protocol = _PROTOCOLS[match["scheme"]]
     try:
         parts = urlsplit(f"{protocol}://{match['rest']}")

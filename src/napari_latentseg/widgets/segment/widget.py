@@ -386,9 +386,7 @@ class SegmentWidget(DockWidget):
         self._status_result = None
         self._show_idle(text)
         self._show_result()
-        for (
-            part
-        ) in self._result_parts:  # figures of an earlier run below the error would be taken for its own
+        for part in self._result_parts:  # an earlier run's figures would be taken for those of this one
             part.hide()
         show_error(text)
         self.codec_question.ask_if_missing(str(self.form.model.value), lambda kept: self.segment())
