@@ -10,8 +10,10 @@ from napari_latentseg.inference.prompt_view import (
     View,
     closer_view,
     first_view,
+    is_well_seen,
     only_pointed_at,
     prompt_maps,
+    views_at_scales,
     whole_view,
 )
 from napari_latentseg.methods.simulated_prompts import CLICK_RADIUS
@@ -77,6 +79,30 @@ def test_a_small_structure_is_looked_at_more_closely() -> None:
     answer[10:54, 10:54] = True
     assert closer_view(view, prompts, SHAPE, answer) is None
     assert closer_view(view, prompts, SHAPE, np.zeros((64, 64), dtype=bool)) is None
+
+
+def test_the_scales_go_from_the_whole_slice_to_what_is_around_the_points() -> None:
+    shape = (300, 500)
+    views = views_at_scales(Prompts(positive=[(50, 480)]), shape)
+    assert views[0] == whole_view(shape)
+    assert [view.side for view in views] == [500, 223, 99, 44]  # the next would have less than 24 pixels
+    assert all(view.holds((50, 480)) and view.left + view.side <= 500 for view in views)
+    apart = Prompts(positive=[(50, 480)], negative=[(50, 430)])
+    assert [view.side for view in views_at_scales(apart, shape)] == [500, 223]
+    assert all(view.holds(p) for view in views_at_scales(apart, shape) for p in ((50, 480), (50, 430)))
+
+
+def test_an_object_is_well_seen_that_neither_vanishes_in_the_view_nor_fills_it() -> None:
+    prompts, view = Prompts(positive=[(50, 80)]), whole_view(SHAPE)
+    answer = np.zeros((64, 64), dtype=bool)
+    assert not is_well_seen(view, prompts, answer)
+    answer[30:34, 30:34] = True
+    answer[60:, :] = True  # nothing points at it
+    assert not is_well_seen(view, prompts, answer)
+    answer[25:40, 25:40] = True
+    assert is_well_seen(view, prompts, answer)
+    answer[2:62] = True
+    assert not is_well_seen(view, prompts, answer)
 
 
 def test_another_object_does_not_widen_the_view() -> None:

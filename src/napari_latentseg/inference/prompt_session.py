@@ -12,12 +12,15 @@ from torch import Tensor
 
 from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.sample_agreement import mean_pairwise_dice
 from napari_latentseg.inference.prompt_view import (
     View,
     closer_view,
     first_view,
+    is_well_seen,
     only_pointed_at,
     prompt_maps,
+    views_at_scales,
     whole_view,
 )
 from napari_latentseg.methods.prompted import PromptedMapping
@@ -102,7 +105,9 @@ class PromptSession:
     def answer(self, prompts: Prompts, samples: int = 1, previous: Array | None = None) -> PromptAnswer:
         """The answer to prompts.
 
-        A small structure is looked at more closely, until the view fits what was answered.
+        The first points are looked at in views of several scales, and that is taken in which the readings
+        agree most: how large the structure is, a point does not say. A small structure is then looked at more
+        closely, until the view fits what was answered.
 
         Parameters
         ----------
@@ -121,7 +126,10 @@ class PromptSession:
         if not 1 <= samples <= MAX_ANSWER_SAMPLES:
             raise BadInput("samples", f"are {samples}", f"ask for 1 to {MAX_ANSWER_SAMPLES}")
         prompts = prompts.on_plane(self.shape)
-        view = first_view(prompts, self.shape, None if previous is None else previous > self._threshold)
+        if previous is None and not prompts.boxes:
+            view = self._most_agreed_view(prompts)
+        else:
+            view = first_view(prompts, self.shape, None if previous is None else previous > self._threshold)
         for _ in range(_MAX_ZOOMS):
             first = self._draw(view, prompts, previous, 1)[0]
             closer = closer_view(view, prompts, self.shape, first > self._threshold)
@@ -130,6 +138,23 @@ class PromptSession:
             view = closer
         drawn = self._draw(view, prompts, previous, samples)
         return PromptAnswer(np.stack([view.paste(sample, self.shape) for sample in drawn]), view)
+
+    def _most_agreed_view(self, prompts: Prompts) -> View:
+        """The view in which the readings agree most, of those in which the object has a fitting size.
+
+        The whole slice where it has in none, or the model has one reading.
+        """
+        views = views_at_scales(prompts, self.shape)
+        readings = self._method.config.readings
+        best, best_agreement = views[0], -1.0
+        for view in views if readings > 1 else ():
+            first = self._draw(view, prompts, None, 1)[0] > self._threshold
+            if is_well_seen(view, prompts, first):
+                masks = self._draw(view, prompts, None, readings) > self._threshold
+                agreement = mean_pairwise_dice(masks[:, None]) or 0.0
+                if agreement > best_agreement:
+                    best, best_agreement = view, agreement
+        return best
 
     def _draw(self, view: View, prompts: Prompts, previous: Array | None, count: int) -> Array:
         """Samples of a view, `(n, S, S)`."""

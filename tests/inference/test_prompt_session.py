@@ -1,0 +1,56 @@
+"""Answers to the first click: the scale at which the readings agree is looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from napari_latentseg.core.prompts import Prompts
+from napari_latentseg.inference.prompt_session import PromptSession
+from napari_latentseg.inference.prompt_view import View
+from napari_latentseg.models.store import load_model
+from napari_latentseg.utils.device import resolve_compute
+
+SIZE = 512  # of the slice
+
+
+def answering(folder: Path, monkeypatch: pytest.MonkeyPatch, agreed_side: int) -> PromptSession:
+    """A session of two readings that mark discs of one size in a view of one side, and of two elsewhere."""
+    model, compute = load_model(folder), resolve_compute("cpu", "float32")
+    session = PromptSession(model, np.zeros((3, SIZE, SIZE), np.float32), compute)
+    shown: list[View] = []
+    encode = session._encode
+
+    def encoded(view: View, turn: int) -> Tensor:
+        shown.append(view)
+        return encode(view, turn)
+
+    def drawn(conditioning: Tensor, maps: Tensor, readings: Tensor) -> Tensor:
+        size = maps.shape[-1]
+        rows, columns = np.mgrid[:size, :size] / size - 0.5
+        radii = 0.2 + (0 if abs(shown[-1].side - agreed_side) < 3 else 0.03) * readings.numpy()
+        masks = np.hypot(rows, columns) < radii[:, None, None]
+        return torch.from_numpy(masks.astype(np.float32))[:, None]
+
+    monkeypatch.setattr(session, "_encode", encoded)
+    monkeypatch.setattr(model.method, "draw", drawn)
+    return session
+
+
+@pytest.mark.parametrize("side", [512, 228, 102, 45])
+def test_the_first_click_is_answered_at_the_scale_at_which_the_readings_agree(
+    tiny_prompted_folder: Path, monkeypatch: pytest.MonkeyPatch, side: int
+) -> None:
+    session = answering(tiny_prompted_folder, monkeypatch, side)
+    answer = session.answer(Prompts(positive=[(256, 256)]), 4)
+    assert answer.view.side == pytest.approx(side, abs=2)
+    np.testing.assert_array_equal(answer.samples[0], answer.samples[1])
+
+
+def test_a_box_says_the_scale_itself(tiny_prompted_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = answering(tiny_prompted_folder, monkeypatch, 45)
+    assert session.answer(Prompts(boxes=[(206, 206, 306, 306)]), 4).view.side == 200
