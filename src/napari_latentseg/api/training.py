@@ -232,6 +232,7 @@ def finetune(
     labels: LabelsOption | None = None,
     reader: str | None = None,
     structure: str | None = None,
+    long_side: int | None = None,
     on_event: Callable[[FineTuneEvent], None] = lambda event: None,
     on_note: Callable[[str], None] = lambda text: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -272,6 +273,10 @@ def finetune(
     structure
         Of a base that is pointed at, such as ``"any-structure"``: the name of what the masks show. The new
         model segments it without being pointed at, and is always kept beside its base.
+    long_side
+        With `structure`: the number of pixels on the longer side of the image at which the new model works,
+        in tiles where that is more than the base sees at once; from the base's working size (128), which
+        stands for whole images, to 4096. Where not given it is chosen by what the masks keep at each scale.
     on_event
         Called with every event, see `napari_latentseg.training.events`.
     on_note
@@ -319,7 +324,8 @@ def finetune(
     job = FineTuneJob(
         base_folder, folders, None if out is None else as_path("out", out), minutes=minutes, name=name,
         device=device, seed=seed, should_stop=should_stop, resume=resume, codec=codec,
-        label_names=label_names, reader=reader, structure=structure, on_progress=on_event,
+        label_names=label_names, reader=reader, structure=structure, long_side=long_side,
+        on_progress=on_event,
     )  # fmt: skip
     _keep_codec(codec, job.model.card.codec, on_note)
     verdict, is_stopped = "", False

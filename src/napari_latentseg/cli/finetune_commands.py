@@ -68,6 +68,14 @@ def finetune(
             " without being pointed at.",
         ),
     ] = None,
+    long_side: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="With --structure: the image's longer side at which the new model works, in tiles where it"
+            " is large; 128 for whole images. Chosen from the masks where not given.",
+        ),
+    ] = None,
     codec: CodecOption = None,
     resume: Resume = False,
     device: Device = "auto",
@@ -108,7 +116,8 @@ def finetune(
 
         api.finetune(
             base_model, data, out, minutes=minutes, name=name, codec=codec, device=device, seed=seed,
-            labels=labels, reader=reader, structure=structure, resume=resume, on_event=report,
+            labels=labels, reader=reader, structure=structure, long_side=long_side, resume=resume,
+            on_event=report,
             on_note=lambda text: print_line(text, quiet=quiet or events),
             should_stop=stop_requested.is_set,
         )  # fmt: skip

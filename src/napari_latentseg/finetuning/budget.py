@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -75,6 +76,8 @@ class Encoding:
         gives the same model however busy the machine is.
     stop
         Called after every round; True makes it the last.
+    focus
+        See `FineTuneConfig.focus`.
     """
 
     method: Method
@@ -87,6 +90,7 @@ class Encoding:
     minutes: float
     is_timed: bool
     stop: Callable[[], bool]
+    focus: float = 0.0
 
     def run(
         self, rounds: int | None
@@ -105,13 +109,14 @@ class Encoding:
         """
         validation = None
         if self.split.validation:
-            patches = grid_patches(self.split.validation, self.card, _VALIDATION_PATCHES)
+            patches = grid_patches(self.split.validation, self.card, _VALIDATION_PATCHES, focus=self.focus)
             validation = encode_for_validation(self.method, self.spec, patches, self.compute)
         train: list[EncodedPatches] = []
         made = 0
         while True:
             rng = np.random.default_rng([self.seed, made])
-            patches = list(augmented_patches(self.split.train, self.card, rng))[:_MAX_PATCHES]
+            drawn = augmented_patches(self.split.train, self.card, rng, focus=self.focus)
+            patches = list(islice(drawn, _MAX_PATCHES))
             train.append(
                 encode_for_training(self.method, self.spec, patches, self.compute, self.card.raw_threshold)
             )

@@ -18,7 +18,7 @@ from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.finetuning.budget import CaseSplit, Encoding, split_cases
 from napari_latentseg.finetuning.cases import collect_cases, read_slices
 from napari_latentseg.finetuning.comparison import compare_models
-from napari_latentseg.finetuning.config import FineTuneConfig, ValidationResult
+from napari_latentseg.finetuning.config import FineTuneConfig
 from napari_latentseg.finetuning.copies import copy_notes, second_mask_notes
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.finetuning.new_structure import (
@@ -28,9 +28,16 @@ from napari_latentseg.finetuning.new_structure import (
     promptless_model,
     structure_prompt,
 )
+from napari_latentseg.finetuning.progress import epoch_event, progress_reports
 from napari_latentseg.finetuning.threshold_choice import choose_threshold
 from napari_latentseg.finetuning.thumbnails import thumbnails
 from napari_latentseg.finetuning.unknown_classes import unknown_classes_note
+from napari_latentseg.finetuning.working_scale import (
+    check_long_side,
+    choose_working_scale,
+    sample_masks,
+    working_at,
+)
 from napari_latentseg.finetuning.writer import Candidate, write_candidate
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.methods.gms import GMS
@@ -54,7 +61,6 @@ from napari_latentseg.training.events import (
     Preview,
 )
 from napari_latentseg.training.output_dir import check_output_dir, checkpoint_folder, read_state
-from napari_latentseg.training.progress import REPORT_INTERVAL_S
 from napari_latentseg.training.replay import read_replay
 from napari_latentseg.training.snapshot import Snapshot
 from napari_latentseg.utils.device import resolve_compute
@@ -100,6 +106,8 @@ class FineTuneJob:
         Whose mask of an image that was given several times is used, see `collect_cases`.
     structure
         Of a base that is pointed at: what the masks show, for a model of that structure.
+    long_side
+        The scale that a new structure is seen at, see `choose_working_scale`; None to let the masks choose.
 
     Raises
     ------
@@ -126,6 +134,7 @@ class FineTuneJob:
         label_names: LabelNames | None = None,
         reader: str | None = None,
         structure: str | None = None,
+        long_side: int | None = None,
         on_progress: Callable[[FineTuneProgress], None] = lambda event: None,
     ) -> None:
         self._start_time = time.perf_counter()
@@ -148,6 +157,10 @@ class FineTuneJob:
         elif structure is not None:
             remedy = "leave it out, or begin with a model that is pointed at, such as any-structure"
             raise BadInput("structure", f"{model.card.name} has its own classes", remedy)
+        base_card, self._long_side = model.card, long_side
+        check_long_side(
+            long_side, base_card.name, base_card.preprocess.size, is_new_structure=self._prompted is not None
+        )
         if resume and name is None and out is not None:
             name = str(read_state(checkpoint_folder(Path(out))).get("identity", {}).get("name")) or None
         self._has_own_name = bool(name)
@@ -214,9 +227,13 @@ class FineTuneJob:
 
     def _run(self) -> Iterator[FineTuneEvent]:
         start_time = self._start_time
-        card, method = self.model.card, self.method
         torch.manual_seed(self.seed)
+        method = self.method
         method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+        notes: list[str] = []
+        if self._prompted is not None:
+            notes.append(self._choose_scale(self._prompted))
+        card = self.model.card
         if self.config.whole_mapper and isinstance(method, GMS):
             spec = method.whole_mapper_spec()
         else:
@@ -228,9 +245,14 @@ class FineTuneJob:
             [case.split_key for case in self.cases], slices, self.seed, card.preprocess, parts
         )
         if self._prompted is not None:
-            add_prompt(self.model, self._prompted, structure_prompt(self._prompted, split.train))
+            add_prompt(
+                self.model,
+                self._prompted,
+                structure_prompt(self._prompted, split.train, card.preprocess.size),
+            )
         replay = read_replay(self.model.folder, card, spec, self.compute)
-        notes = [split.note] if split.note else []
+        if split.note:
+            notes.append(split.note)
         if text := unknown_classes_note(self.cases):
             notes.append(text)
         if replay is None and self._prompted is None:
@@ -269,9 +291,9 @@ class FineTuneJob:
         if snapshot is not None:
             events = [FineTuneEpoch.model_validate(event) for event in snapshot.metadata["events"]]
             loop.restore(Snapshot(snapshot.tensors, snapshot.metadata["at"]))
-        loop.on_step = _progress_reports(loop, self.on_progress, start_time, self.minutes)
+        loop.on_step = progress_reports(loop, self.on_progress, start_time, self.minutes)
         for validation in loop.run():
-            event = _epoch_event(validation, loop, len(train_patches), start_time, self.minutes)
+            event = epoch_event(validation, loop, len(train_patches), start_time, self.minutes)
             if validation.step:
                 events.append(event)
             yield event
@@ -319,6 +341,7 @@ class FineTuneJob:
             self.compute,
             self.checkpoint,
             self.resume,
+            self._prompted is not None,
         )
 
     def _checkpoint_metadata(
@@ -327,6 +350,15 @@ class FineTuneJob:
         """What a checkpoint holds beside the state of the loop."""
         epochs = [event.model_dump(exclude={"event"}) for event in events]
         return {"identity": identity, "rounds": rounds, "events": epochs}
+
+    def _choose_scale(self, prompted: PromptedMapping) -> str:
+        """Let the new model work at the scale that its structure needs; which it is and why, in words."""
+        preprocess = self.model.card.preprocess
+        scale = choose_working_scale(
+            prompted.codec, preprocess, sample_masks(self.cases), self.compute, self._long_side
+        )
+        self.model = working_at(self.model, scale)
+        return scale.reason
 
     def _read_slices(self) -> list[Slice]:
         """The annotated slices of all cases, with the numbers of their cases from 1."""
@@ -373,7 +405,7 @@ class FineTuneJob:
     def _encoding(self, spec: FineTuneSpec, split: CaseSplit, start_time: float) -> Encoding:
         return Encoding(
             self.method, spec, self.model.card, self.compute, split, self.seed, start_time, self.minutes,
-            self.steps is None, self.should_stop,
+            self.steps is None, self.should_stop, self.config.focus,
         )  # fmt: skip
 
     @property
@@ -389,49 +421,3 @@ def _with_raw_threshold(card: ModelCard, threshold: float) -> ModelCard:
     if threshold == card.raw_threshold:
         return card
     return card.replace(threshold=(card.temperature or NO_TEMPERATURE).calibrated_threshold(threshold))
-
-
-def _epoch_event(
-    validation: ValidationResult, loop: Tuner, patch_count: int, start_time: float, minutes: float
-) -> FineTuneEpoch:
-    base, best = loop.base_validation, loop.best_validation
-    per_epoch = max(1, patch_count // max(1, round(loop.config.batch * (1 - loop.config.replay_share))))
-    return FineTuneEpoch(
-        epoch=-(-validation.step // per_epoch),
-        step=validation.step,
-        steps=loop.steps,
-        losses={name: round(value, 5) for name, value in validation.losses.items()},
-        dsc=validation.dsc,
-        base_dsc=base.dsc if base else None,
-        replay_dsc=validation.replay,
-        base_replay_dsc=base.replay if base else None,
-        best=best.dsc if best else None,
-        seconds=round(time.perf_counter() - start_time, 1),
-        left=round(max(0.0, 60 * minutes - (time.perf_counter() - start_time)), 1),
-    )
-
-
-def _progress_reports(
-    loop: Tuner, report: Callable[[FineTuneProgress], None], start_time: float, minutes: float
-) -> Callable[[], None]:
-    """What is called after every step; it reports the progress at most once a second."""
-    last_report = time.perf_counter()
-
-    def step_done() -> None:
-        nonlocal last_report
-        now = time.perf_counter()
-        if now - last_report < REPORT_INTERVAL_S:
-            return
-        last_report = now
-        report(
-            FineTuneProgress(
-                step=loop.step,
-                steps=loop.steps,
-                loss=loop.recent_loss,
-                images_per_second=loop.images_per_second,
-                seconds=round(now - start_time, 1),
-                left=round(max(0.0, 60 * minutes - (now - start_time)), 1),
-            )
-        )
-
-    return step_done

@@ -13,21 +13,29 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.data.cases import Case
 from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.fit import MIN_TRAINING_IMAGES, FitReference
+from napari_latentseg.evaluation.header_fit import HeaderFacts, HeaderRange
 from napari_latentseg.finetuning.config import FineTuneConfig
+from napari_latentseg.inference.fit import fit_reference
+from napari_latentseg.inference.tiles import mirror_pad
 from napari_latentseg.methods.gms import GMS, GMSConfig
 from napari_latentseg.methods.prompted import PromptedMapping
 from napari_latentseg.methods.simulated_prompts import PromptMaps, deepest_point
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.variant import variant_text
+from napari_latentseg.utils.device import Compute
 
 __all__ = [
     "STRUCTURE_CONFIG",
     "add_prompt",
+    "fit_of_taught",
     "model_name_of_structure",
     "promptless_model",
     "structure_prompt",
@@ -38,6 +46,7 @@ STRUCTURE_CONFIG = FineTuneConfig(
     decoded_share=0.25,  # the masks of a new structure have to be learned, not only their latents
     learning_rate=1e-3,  # the whole mapper learns, and forgets what it is built on at more
     towards_base=0.0,
+    focus=0.5,  # of a small structure as many crops show it as not; vessels are in nearly all
     whole_mapper=True,
 )
 
@@ -103,7 +112,7 @@ def promptless_model(base: Model, structure: str) -> Model:
     return Model(method, card, base.folder)
 
 
-def structure_prompt(prompted: PromptedMapping, slices: Sequence[Slice]) -> Tensor:
+def structure_prompt(prompted: PromptedMapping, slices: Sequence[Slice], size: int) -> Tensor:
     """The latent `(P,)` of the prompts that point at the structure in annotated slices, on average.
 
     Parameters
@@ -112,14 +121,15 @@ def structure_prompt(prompted: PromptedMapping, slices: Sequence[Slice]) -> Tens
         The method of the base.
     slices
         With masks of the structure alone.
+    size
+        Side of what the model sees at once: of a larger slice, the part around the prompt.
     """
-    size = slices[0].mask.shape[-2:]
     device = next(prompted.prompt_encoder.parameters()).device
     reading = torch.zeros(1, dtype=torch.long, device=device)
     latents = []
     for annotated in [s for s in slices if s.mask.any()][:_MAX_SLICES]:
-        mask = annotated.mask[0].numpy() > 0
-        prompt = PromptMaps((size[0], size[1]))
+        mask = _part_around_prompt(annotated.mask[0].numpy() > 0, size)
+        prompt = PromptMaps((size, size))
         prompt.add_click(deepest_point(mask), is_positive=True)
         prompt.set_previous(mask.astype(np.float32))
         with torch.inference_mode():
@@ -127,6 +137,16 @@ def structure_prompt(prompted: PromptedMapping, slices: Sequence[Slice]) -> Tens
             inside = F.adaptive_max_pool2d(torch.from_numpy(mask)[None].float(), latent.shape[-2:])[0] > 0
             latents.append(latent[:, inside.to(device)].mean(dim=1).float().cpu())
     return torch.stack(latents).mean(dim=0)
+
+
+def _part_around_prompt(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """The part `(size, size)` of a mask around its deepest point, mirrored beyond the edges."""
+    row, column = deepest_point(mask)
+    top, left = (
+        max(0, min(round(centre) - size // 2, n - size))
+        for centre, n in zip((row, column), mask.shape, strict=True)
+    )
+    return mirror_pad(mask[None, top : top + size, left : left + size], size)[0]
 
 
 def add_prompt(model: Model, prompted: PromptedMapping, prompt: Tensor) -> None:
@@ -138,6 +158,26 @@ def add_prompt(model: Model, prompted: PromptedMapping, prompt: Tensor) -> None:
     assert stem.bias is not None
     with torch.no_grad():
         stem.bias += (weight.sum(dim=(2, 3)) @ prompt).to(stem.bias)
+
+
+def fit_of_taught(
+    model: Model, compute: Compute, taught: Sequence[Case], validation: Sequence[Case]
+) -> FitReference:
+    """What the images of a new structure are like, so that others are told from them.
+
+    Few images have headers to compare with, but not enough latents to say which are unusual.
+
+    Parameters
+    ----------
+    model, compute
+        The new model on its device.
+    taught, validation
+        Its training images, one or more, and its validation images.
+    """
+    if len(taught) >= MIN_TRAINING_IMAGES:
+        return fit_reference(model, compute, taught, validation)
+    headers = HeaderRange.of(HeaderFacts.of(case.read_scan()) for case in taught)
+    return FitReference(images=len(taught), headers=headers)
 
 
 def model_name_of_structure(structure: str) -> str:

@@ -14,10 +14,12 @@ import torch
 from napari_latentseg.core.percent import percent
 from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.fit import FitReference
 from napari_latentseg.finetuning.budget import VALIDATION_FRACTION, CaseSplit
 from napari_latentseg.finetuning.comparison import SCORING_SAMPLES
 from napari_latentseg.finetuning.config import FineTuneConfig
 from napari_latentseg.finetuning.loop import Tuner
+from napari_latentseg.finetuning.new_structure import fit_of_taught
 from napari_latentseg.inference.fit import extend_reference
 from napari_latentseg.models.card import Ancestor, MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.comparison import Comparison
@@ -58,6 +60,8 @@ class Candidate:
         Of the fine-tuning; removed unless it was stopped.
     resume
         Whether it was resumed, and may replace what was written on the stop.
+    is_new_structure
+        Whether it was taught what its base had to be pointed at.
     """
 
     model: Model
@@ -72,6 +76,7 @@ class Candidate:
     compute: Compute
     checkpoint: Checkpoint
     resume: bool
+    is_new_structure: bool = False
 
 
 def write_candidate(
@@ -112,6 +117,7 @@ def write_candidate(
     base, folder = candidate.model.card, candidate.model.folder
     numbered = list(enumerate(candidate.cases, start=1))
     taught = [case for number, case in numbered if number not in split.validation_cases]
+    validation = [case for number, case in numbered if number in split.validation_cases]
     train_count = len({s.case for s in split.train})
     own = TrainingData(
         name="your annotated images",
@@ -143,13 +149,11 @@ def write_candidate(
         bfloat16=None,
         sample_agreement=(),
         member_dsc=(),
-        fit=None
-        if base.fit is None
-        else extend_reference(base.fit, candidate.model, candidate.compute, taught),
+        fit=_fit(candidate, taught, validation),
     )
     model_split = read_split(folder).extended(
         train=taught,
-        validation=[case for number, case in numbered if number in split.validation_cases],
+        validation=validation,
     )
     # one row for each time that the weights were validated, where the log of a training has one an epoch
     rows = [
@@ -201,6 +205,15 @@ def write_candidate(
     if not tuner.stopped:
         candidate.checkpoint.remove()
     return written
+
+
+def _fit(candidate: Candidate, taught: Sequence[Case], validation: Sequence[Case]) -> FitReference | None:
+    """What images it was made for: those of its base and those that it was taught."""
+    model, compute = candidate.model, candidate.compute
+    if candidate.is_new_structure:
+        return fit_of_taught(model, compute, taught, validation)
+    fit = model.card.fit
+    return None if fit is None else extend_reference(fit, model, compute, taught)
 
 
 def _metrics(candidate: Candidate, comparison: Comparison) -> tuple[MetricRecord, ...]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_latentseg.data.augment import augment
@@ -27,7 +29,14 @@ __all__ = [
     "grid_patches",
 ]
 
+T = TypeVar("T")
+
 _BATCH_SIZE = 8  # patches encoded at once; chosen by hand, and halved where memory runs out
+# Of a round that looks for the structure, so that it takes seconds: time is looked at between rounds alone.
+_FOCUSED_ROUND = 128
+# Side of the window around a pixel of the structure, in patches: a patch that is drawn in it shows the pixel,
+# at any place of its middle half. Near an edge of the slice the window is narrower, so that this holds there.
+_WINDOW = 1.5
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ class EncodedPatches:
 
 
 def augmented_patches(
-    slices: Sequence[TrainingSlice], card: ModelCard, rng: np.random.Generator
+    slices: Sequence[TrainingSlice], card: ModelCard, rng: np.random.Generator, *, focus: float = 0.0
 ) -> Iterator[Patch]:
     """One round of augmented patches: of every slice as many as cover it.
 
@@ -109,16 +118,40 @@ def augmented_patches(
         Of the model: the patch size, and the ranges of augmentation that it was trained with.
     rng
         Draws the augmentation.
+    focus
+        Of patches that are a part of their slice, the fraction that is drawn around a pixel of the structure,
+        which may be a small part of a large image.
     """
     size = card.preprocess.size
     for annotated_slice in slices:
         image, mask = _with_unknown(annotated_slice)
-        for _ in range(max(1, round(image[0].numel() / size**2))):
-            patch_image, patch_mask = augment(image, mask, card.augment, rng, size=size)
+        count = max(1, round(image[0].numel() / size**2))
+        if not focus or count == 1:
+            for _ in range(count):
+                yield _patch(*augment(image, mask, card.augment, rng, size=size), annotated_slice)
+            continue
+        structure = annotated_slice.mask.any(0).nonzero().numpy()
+        for _ in range(min(count, -(-_FOCUSED_ROUND // len(slices)))):
+            window: tuple[slice, ...] = (slice(None),)
+            if len(structure) and rng.random() < focus:
+                window = _window_around(structure[rng.integers(len(structure))], mask.shape[-2:], size)
+            patch_image, patch_mask = augment(image[window], mask[window], card.augment, rng, size=size)
             yield _patch(patch_image, patch_mask, annotated_slice)
 
 
-def grid_patches(slices: Sequence[TrainingSlice], card: ModelCard, max_patches: int) -> list[Patch]:
+def _window_around(pixel: NDArray[np.int64], shape: tuple[int, ...], size: int) -> tuple[slice, slice, slice]:
+    """The part of a slice in which a patch around a pixel, its row and column, is drawn."""
+    half = round(_WINDOW * size / 2)
+    spans = [
+        slice(max(0, min(int(centre) - half, n - size)), max(int(centre) + half, size))
+        for centre, n in zip(pixel, shape, strict=True)
+    ]
+    return slice(None), spans[0], spans[1]
+
+
+def grid_patches(
+    slices: Sequence[TrainingSlice], card: ModelCard, max_patches: int, *, focus: float = 0.0
+) -> list[Patch]:
     """Patches on the grid that the model's tiles lie on, not augmented; evenly taken where they are too many.
 
     Parameters
@@ -129,21 +162,34 @@ def grid_patches(slices: Sequence[TrainingSlice], card: ModelCard, max_patches: 
         Of the model: size and overlap of the tiles.
     max_patches
         How many are taken at most.
+    focus
+        The fraction of these that show the structure at least, where there are as many.
     """
     grid_positions = []
     for annotated_slice in slices:
         tiling = make_tiling(annotated_slice.image_shape, card.preprocess)
         grid_positions += [(annotated_slice, tiling, corner) for corner in tiling.corners()]
-    count = min(max_patches, len(grid_positions))
+    if focus and len(grid_positions) > max_patches:
+        is_shown = [tiling.crop_tile(s.mask.numpy(), corner).any() for s, tiling, corner in grid_positions]
+        shown = [position for position, is_it in zip(grid_positions, is_shown, strict=True) if is_it]
+        empty = [position for position, is_it in zip(grid_positions, is_shown, strict=True) if not is_it]
+        count = round(max_patches * max(focus, len(shown) / len(grid_positions)))
+        chosen = _evenly(shown, max(count, max_patches - len(empty)))
+        grid_positions = [*chosen, *_evenly(empty, max_patches - len(chosen))]
     patches = []
-    for i in range(count):
-        annotated_slice, tiling, corner = grid_positions[i * len(grid_positions) // count]
+    for annotated_slice, tiling, corner in _evenly(grid_positions, max_patches):
         image, mask = (
             torch.from_numpy(tiling.crop_tile(tensor.numpy(), corner))
             for tensor in _with_unknown(annotated_slice)
         )
         patches.append(_patch(image, mask, annotated_slice))
     return patches
+
+
+def _evenly(items: Sequence[T], count: int) -> list[T]:
+    """As many as `count` of some items, evenly taken."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def _with_unknown(annotated_slice: TrainingSlice) -> tuple[Tensor, Tensor]:
