@@ -75,6 +75,20 @@ def test_what_was_taught_is_a_model_of_its_own(tiny_prompted_folder: Path, data:
     assert segment(image, "left-cyst", source="none").classes[0].name == "Left cyst"
 
 
+def test_of_a_single_image_all_that_was_learnt_is_kept(
+    tiny_prompted_folder: Path, write_ellipses: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The base does not know the structure, so half of the way back to it would serve nobody."""
+    data = write_ellipses(tmp_path / "single", 1)
+    out = tmp_path / "model"
+    job = FineTuneJob(tiny_prompted_folder, data, out, structure="cyst", steps=2, device="cpu", long_side=64)
+    events = {event.event: event for event in job}
+    assert events["chosen"].event == "chosen"
+    assert events["chosen"].share == 1
+    assert events["data"].event == "data"
+    assert "all of the change is kept" in events["data"].note
+
+
 @pytest.mark.parametrize("structure", [None, " "])
 def test_a_structure_without_a_name_is_refused(
     tiny_prompted_folder: Path, data: Path, structure: str | None

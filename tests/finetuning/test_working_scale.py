@@ -61,7 +61,8 @@ def test_what_is_large_is_seen_whole() -> None:
     assert preprocess == BASE
     assert kept == of_whole > 0.95
     assert (
-        reason == f"the model works on whole images at 64 x 64 pixels: a perfect answer has Dice {kept:.2f}"
+        reason
+        == f"the model works on whole images at 64 x 64 pixels: the best possible answer has Dice {kept:.2f}"
     )
 
 

@@ -146,6 +146,8 @@ def split_cases(
     seed: int,
     preprocess: Preprocess,
     parts: Sequence[Part] = (),
+    *,
+    keeps_all: bool = False,
 ) -> CaseSplit:
     """Keep a fifth of the cases for validation; of a single case, a part of it.
 
@@ -165,12 +167,15 @@ def split_cases(
     parts
         To which part of the base model's split each case belongs, in the same order; empty where the base
         knows none of them.
+    keeps_all
+        Whether all of the change is kept where no case can judge it, and not half; for the note.
     """
+    kept = f"{'all' if keeps_all else 'half'} of the change is kept"
     numbers = sorted({s.case for s in slices})
     part_of = dict(enumerate(parts, start=1))
     all_known = all(part_of.get(n) == "train" for n in numbers)
     if all_known and len(numbers) > 1:
-        note = "both models know these cases, so none of them can judge; half of the change is kept"
+        note = f"both models know these cases, so none of them can judge; {kept}"
         return CaseSplit(list(slices), [], (), note, all_known=True)
     if len(numbers) > 1:
         validation_cases = _draw_validation_cases(numbers, keys, part_of, seed)
@@ -204,7 +209,7 @@ def split_cases(
             if left.has_foreground and right.has_foreground:
                 text = f"{note}; the weights are selected on a quarter of the image"
                 return CaseSplit([left], [right], (), text, all_known)
-    return CaseSplit(list(slices), [], (), f"{note}; half of the change is kept", all_known)
+    return CaseSplit(list(slices), [], (), f"{note}; {kept}", all_known)
 
 
 def _draw_validation_cases(

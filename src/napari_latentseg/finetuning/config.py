@@ -33,6 +33,8 @@ class FineTuneConfig:
     shares
         Candidates for the interpolation of the weights: the fraction of the way from the base to the new
         weights. The best on the validation patches is kept.
+    unjudged_share
+        The largest of `shares` that is taken where no patch validates it.
     focus
         Where a slice is seen in tiles, the fraction of the patches that lie around a pixel of the structure.
     whole_mapper
@@ -48,6 +50,7 @@ class FineTuneConfig:
     average: float = 0.99
     tolerated: float = 0.005
     shares: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
+    unjudged_share: float = 0.5
     focus: float = 0.0
     whole_mapper: bool = False
 

@@ -242,8 +242,9 @@ class FineTuneJob:
         known = lineage_split(self.model.folder, card)
         parts = [known.part_of(case) for case in self.cases]
         split = split_cases(
-            [case.split_key for case in self.cases], slices, self.seed, card.preprocess, parts
-        )
+            [case.split_key for case in self.cases], slices, self.seed, card.preprocess, parts,
+            keeps_all=self.config.unjudged_share == 1,
+        )  # fmt: skip
         if self._prompted is not None:
             add_prompt(
                 self.model,

@@ -190,8 +190,8 @@ class Tuner:
     def select_interpolation(self) -> float:
         """Interpolate between the base and the best weights, and load the best of `FineTuneConfig.shares`.
 
-        Without validation patches it is at most half of the way; less where too much Dice on replay would be
-        lost.
+        Without validation patches it is `FineTuneConfig.unjudged_share` of the way at most; less where too
+        much Dice on replay would be lost.
 
         Returns
         -------
@@ -202,7 +202,7 @@ class Tuner:
         base_validation = self.base_validation
         scored_alphas: list[tuple[float, float]] = []
         for alpha in self.config.shares:
-            if self.validation_patches is None and alpha > 0.5:
+            if self.validation_patches is None and alpha > self.config.unjudged_share:
                 continue
             self._load_interpolated(candidate_weights, alpha)
             dsc, replay = self._validation_scores()

@@ -46,6 +46,7 @@ STRUCTURE_CONFIG = FineTuneConfig(
     decoded_share=0.25,  # the masks of a new structure have to be learned, not only their latents
     learning_rate=1e-3,  # the whole mapper learns, and forgets what it is built on at more
     towards_base=0.0,
+    unjudged_share=1.0,  # a base that does not know the structure is nothing to stay near to
     focus=0.5,  # of a small structure as many crops show it as not; vessels are in nearly all
     whole_mapper=True,
 )

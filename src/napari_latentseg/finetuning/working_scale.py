@@ -218,7 +218,7 @@ def _works_on(preprocess: Preprocess) -> str:
 
 
 def _most(kept: float) -> str:
-    return f"a perfect answer has Dice {kept:.2f}"
+    return f"the best possible answer has Dice {kept:.2f}"
 
 
 def _resized(mask: NDArray[np.bool_], preprocess: Preprocess) -> float:
