@@ -134,8 +134,8 @@ def test_a_model_of_tiles_is_taught_used_judged_and_taught_again(
     result = segment(image, "cyst", source="augment", samples=3)
     assert result.mask.shape == (120, 160)
     assert result.variance is not None
-    assert result.fit is not None
-    assert result.fit.state == "fits"
+    assert result.record.fit is not None
+    assert result.record.fit.state == "fits"
     report = evaluate("cyst", write_ellipses(tmp_path / "others", 2, shape=(90, 110), seed=4), source="none")
     assert report.image_count == 2
     again = FineTuneJob("cyst", data, steps=2, device="cpu")
