@@ -147,7 +147,8 @@ def _part_around_prompt(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]
         max(0, min(round(centre) - size // 2, n - size))
         for centre, n in zip((row, column), mask.shape, strict=True)
     )
-    return mirror_pad(mask[None, top : top + size, left : left + size], size)[0]
+    part: NDArray[np.bool_] = mirror_pad(mask[None, top : top + size, left : left + size], size)[0]
+    return part
 
 
 def add_prompt(model: Model, prompted: PromptedMapping, prompt: Tensor) -> None:
