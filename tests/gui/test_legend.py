@@ -299,3 +299,16 @@ def test_the_frame_of_an_approved_slice_lies_on_the_image(viewer, scale) -> None
 def extent_of(pixels: np.ndarray) -> tuple[int, ...]:
     rows, columns = np.nonzero(pixels)
     return int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())
+
+
+def test_the_rows_of_the_result_before_are_gone_at_once(qtbot):
+    legend = ClassLegend()
+    qtbot.addWidget(legend)
+    legend.show()
+    legend.show_look(MaskLook(CLASSES, (96, 96)), 0)
+    legend.set_sizes({info.name: "1.52 ml" for info in CLASSES})
+    process_events()
+    before = legend.rows
+    assert all(row.isVisible() for row in before)
+    legend.show_look(MaskLook(CLASSES, (96, 96)), 0)
+    assert not any(row.isVisible() for row in before)

@@ -120,6 +120,7 @@ class ClassLegend(QWidget):
         for row in self.rows:
             self._selection.removeButton(row.name_button)
             self._list_layout.removeWidget(row)
+            row.hide()  # it is deleted later; until then it would show the sizes of another result
             row.deleteLater()
         self.rows = [_ClassRow(info, is_only=len(classes) == 1) for info in classes]
         for position, row in enumerate(self.rows):
