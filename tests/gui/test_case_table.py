@@ -59,6 +59,16 @@ def test_sizes_and_seconds_are_sorted_as_numbers(table):
     assert column(table, 0) == ["a"]
 
 
+def test_columns_grow_with_the_texts_of_later_rows(table):
+    table.show()
+    table.cases.set_rows([CaseRow("a", state="done", sizes=(size("lesion", 3.0),)), CaseRow("b")])
+    narrow = table.columnWidth(2)
+    table.cases.update_rows([CaseRow("c", state="done", sizes=(size("lesion", 2e4, 1.9e4, 2.1e4),))])
+    assert table.columnWidth(2) >= table.sizeHintForColumn(2) > narrow
+    table.cases.update_rows([CaseRow("b", state="failed: the image could not be read")])
+    assert table.columnWidth(1) >= table.sizeHintForColumn(1)
+
+
 def test_rows_are_updated_in_place_and_a_new_class_gets_its_column(table):
     table.cases.set_rows([CaseRow("a"), CaseRow("b")])
     table.setCurrentIndex(table.model().index(1, 0))

@@ -128,6 +128,8 @@ class CaseTable(QTableView):
         self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # as the cases come
         self.activated.connect(lambda index: self.case_chosen.emit(self._row(index)))
         self.cases.modelReset.connect(self._fit_columns)
+        self.cases.rowsInserted.connect(self._widen_columns)
+        self.cases.dataChanged.connect(self._widen_columns)
 
     def _row(self, index: QModelIndex) -> CaseRow:
         return self.cases.rows[self.filter.mapToSource(index).row()]
@@ -142,6 +144,12 @@ class CaseTable(QTableView):
         """Fit the columns to the rows on screen; the last takes the space that is left."""
         for column in range(self.cases.columnCount() - 1):
             self.resizeColumnToContents(column)
+
+    def _widen_columns(self, *_: Any) -> None:
+        """Make room for the texts of new rows: an interval that is cut off could be read as another one."""
+        for column in range(self.cases.columnCount() - 1):
+            if self.sizeHintForColumn(column) > self.columnWidth(column):
+                self.resizeColumnToContents(column)
 
 
 def _cell(row: CaseRow, headings: tuple[str, ...], classes: list[str], column: int) -> tuple[str, Any]:
