@@ -8,6 +8,7 @@ import weakref
 import numpy as np
 import pytest
 from napari.layers import Labels
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from tests.helpers.shared_viewer import process_events, running_work
 
@@ -52,6 +53,12 @@ def test_the_least_sure_slice_comes_first(shown_volume, review):
     assert review.queue.findings[0].index == (5,)
     assert slice_on_screen(shown_volume) == 5
     assert "1 of" in review.counter.text()
+
+
+def test_approve_without_a_selected_region_says_so(review, qtbot):
+    qtbot.mouseClick(review.approve_button, Qt.MouseButton.LeftButton)
+    assert any("No region is selected" in record.message for record in notification_manager.records)
+    assert "approved" not in review.counter.text()
 
 
 def test_next_and_previous_walk_the_queue(shown_volume, review):

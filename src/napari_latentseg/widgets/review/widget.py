@@ -386,7 +386,13 @@ class ReviewWidget(DockWidget):
         Where another slice is on screen, that of the region is shown first.
         """
         result, finding = self.result, self._selected_finding()
-        if result is None or finding is None:
+        if result is None:
+            return
+        if finding is None:
+            if self.queue.findings:
+                show_info(
+                    "No region is selected; go to one (Next), and approve it once you have looked at it."
+                )
             return
         if self._is_other_slice_shown(result, finding):
             self.go_to_row(self.queue.row)
