@@ -1,36 +1,48 @@
-"""What fine-tuning on a few corrected images gains: the figures of docs/benchmarks.md.
+"""What fine-tuning on a few images gains, and what it loses: the table of docs/benchmarks.md.
 
-    python bench/finetune.py --data DIR                  # Dice gained with 10 images, and with 1
-    python bench/finetune.py --data DIR --speed          # an epoch on cached latents against one without
-    python bench/finetune.py --data DIR --vessels        # retina-vessels and 4 images of drive
+    python bench/finetune.py run --data DATA --out RESULTS [--pairs MODEL:SET ...] [--counts 4 10 1]
+    python bench/finetune.py table RESULTS [--write docs/benchmarks.md]
 
-DIR holds `busi`, `ph2`, `chase_db1` and `drive`. The model is `breast-ultrasound`, trained on ultrasound
-only; the new data are dermoscopy (`ph2`), whose lesions are outlined in the same way. The training images
-are drawn with seed 0. The test images are used neither for training nor for selecting weights.
+`run` works through models, sets and numbers of images, a process each, and writes a JSON file of each into
+RESULTS; those that are there are passed over, so it may be stopped at any time and called again.
+
+Each is `napari_latentseg.finetune` at its defaults, as the window and the command line use it, but that two
+minutes are two minutes of processor time of one thread, since the machine is shared. Images are taught from
+the second half of a set by name, and scored on images of the first half: of a set whose neighbouring files
+are frames of one video, no more than one video is in both. Settings were tried out on images of the second
+half alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
-import resource
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
-import numpy as np
-import torch
+from finetune_table import PAIRS, Cell, markdown, read_cells, write_section
 
-from napari_latentseg.api import evaluate, finetune
-from napari_latentseg.finetuning.cases import collect_cases, read_slices
-from napari_latentseg.finetuning.config import FineTuneConfig
-from napari_latentseg.finetuning.loop import Tuner
-from napari_latentseg.models.store import load_model
-from napari_latentseg.training.events import FineTuneEvent
-from napari_latentseg.training.patches import augmented_patches, encode_patches
-from napari_latentseg.utils.device import resolve_compute
+COUNTS = (4, 10, 1)
+_DRAW = 0  # of images; nothing was tried out on it
+
+
+def halves(folder: Path) -> tuple[list[str], list[str]]:
+    """The names of the images of a set, those to score on and those to teach; numbers in their order."""
+
+    def order(name: str) -> list[Any]:
+        return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+    names = sorted((path.stem for path in (folder / "images").iterdir()), key=order)
+    return names[: len(names) // 2], names[len(names) // 2 :]
 
 
 def part(source: Path, names: list[str], out: Path) -> Path:
@@ -43,142 +55,123 @@ def part(source: Path, names: list[str], out: Path) -> Path:
     return out
 
 
-def names_of(source: Path) -> list[str]:
-    return sorted(p.stem for p in (source / "images").iterdir())
+def dice(model: str | Path, folder: Path, subset: str = "all") -> tuple[float, int]:
+    """Mean DSC of single passes, and the number of images."""
+    from napari_latentseg.api import evaluate
+
+    report = evaluate(model, folder, source="none", samples=1, subset=subset)
+    return report.mean.dsc, report.image_count
 
 
-def figures(model: str | Path, new: Path, own: Path) -> dict[str, float]:
-    """Mean DSC, one sample each, on images of the new data and on the model's own validation images."""
-    on_new = evaluate(model, new, source="none", samples=1)
-    on_own = evaluate(model, own, source="none", samples=1, subset="validation")
-    return {"new": on_new.mean.dsc, "own": on_own.mean.dsc,
-            "new_images": on_new.image_count, "own_images": on_own.image_count}  # fmt: skip
+def base_figures(cell: Cell, options: argparse.Namespace, rest: Path) -> dict[str, Any]:
+    """What the base has on the unseen images and on its own; measured once for all counts."""
+    path = options.out / f"base-{cell.base}-{cell.data_set}-{options.unseen}.json"
+    if not path.is_file():
+        new, unseen = dice(cell.base, rest)
+        own, own_count = dice(cell.base, options.data / cell.own, "validation")
+        path.write_text(json.dumps({"new": new, "unseen": unseen, "own": own, "own_images": own_count}))
+    return dict(json.loads(path.read_text()))
 
 
-def cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+def measure(cell: Cell, options: argparse.Namespace, work: Path) -> dict[str, Any]:
+    """Teach, and score before and after."""
+    import torch
 
+    from napari_latentseg.api import finetune
 
-def gain(
-    base: str, new: Path, own: Path, learn: list[str], minutes: float, seed: int, work: Path, most: int
-) -> dict[str, object]:
-    """Fine-tune on some images, and score all others."""
-    folder = part(new, learn, work / "learn")
-    others = [n for n in names_of(new) if n not in learn]
-    rest = part(new, sorted(random.Random(1).sample(others, min(most, len(others)))), work / "rest")
-    last: dict[str, dict[str, object]] = {}
-    used, begun = cpu_seconds(), time.perf_counter()
-    marks: dict[str, float] = {}
-
-    def note(event: FineTuneEvent) -> None:
-        last[event.event] = event.as_dict()
-        marks[event.event] = time.perf_counter() - begun
-        marks[f"cpu {event.event}"] = cpu_seconds() - used
-
-    finetune(
-        base, folder, work / "candidate", minutes=minutes, name="bench-candidate", seed=seed, on_event=note
-    )
-    before, after = figures(base, rest, own), figures(work / "candidate", rest, own)
+    torch.set_num_threads(1)
+    source = options.data / cell.data_set
+    scored, taught = halves(source)
+    learn = part(source, random.Random(_DRAW).sample(taught, len(taught))[: cell.count], work / "learn")
+    names = random.Random(_DRAW).sample(scored, min(options.unseen, len(scored)))
+    rest = part(source, names, work / "rest")
+    events: dict[str, dict[str, Any]] = {}
+    with mock.patch("time.perf_counter", time.process_time):
+        finetune(
+            cell.base, learn, work / "candidate", minutes=cell.minutes, name="bench-candidate", seed=_DRAW,
+            device="cpu", on_event=lambda event: events.update({event.event: event.as_dict()}),
+        )  # fmt: skip
+    before = base_figures(cell, options, rest)
+    new, _ = dice(work / "candidate", rest)
+    own, _ = dice(work / "candidate", options.data / cell.own, "validation")
+    card = json.loads((work / "candidate" / "card.json").read_text())
     return {
-        "images": len(learn),
-        "steps": last["epoch"]["step"],
-        "share": last["chosen"]["share"],
-        "seconds until the weights were chosen": round(marks["chosen"], 1),
-        "of the processor": round(marks["cpu chosen"], 1),
-        "line": last["judged"]["line"],
         "before": before,
-        "after": after,
-        "gain": round(100 * (after["new"] - before["new"]), 2),
-        "own": round(100 * (after["own"] - before["own"]), 2),
+        "after": {"new": new, "own": own},
+        "steps": events["epoch"]["step"],
+        "seconds": events["epoch"]["seconds"],
+        "share": events["chosen"]["share"],
+        "threshold": events["chosen"]["threshold"],
+        "sizes": card["preprocess"].get("long_side_of", []),
+        "line": events["judged"]["line"],
+        "load": os.getloadavg()[0],
     }
 
 
-def speed(base: str, data: Path, count: int = 32, batch: int = 16) -> dict[str, float]:
-    """CPU seconds of an epoch: on cached patches, and with encoding and decoding every time.
-
-    Both train the same weights. The slow one augments, encodes and decodes every image in every epoch, as
-    the first training does; the fast one uses cached latents, and decodes a part of each batch.
-    """
-    model = load_model(base)
-    compute = resolve_compute("auto", "auto")
-    method, card = model.method, model.card
-    method.to(compute.torch_device(), memory_format=torch.channels_last)
-    tuning, rng = method.fine_tune_spec(), np.random.default_rng(0)
-    cases = collect_cases([data], card)[:count]
-    examples = [s for i, case in enumerate(cases) for s in read_slices(case, card, i)]
-    pieces = list(augmented_patches(examples, card, rng))[:count]
-    known = encode_patches(method, tuning, pieces, compute)
-    plan = FineTuneConfig(batch=batch)
-    steps = count // batch
-    tuner = Tuner(method, tuning, known, None, None, None, compute, plan, 0, card.raw_threshold, steps, 1e9)
-
-    def quick() -> float:
-        begun = time.process_time()
-        for _ in range(steps):
-            tuner._training_step()
-        return time.process_time() - begun
-
-    def slow() -> float:
-        begun = time.process_time()
-        made = iter(augmented_patches(examples, card, rng))
-        for _ in range(steps):
-            drawn = encode_patches(method, tuning, [next(made) for _ in range(batch)], compute)
-            with compute.autocast():
-                terms = tuning.loss(
-                    drawn.features.float(), drawn.target.float(), drawn.masks.float(), drawn.annotated,
-                    tuner._generator, batch,
-                )  # fmt: skip
-            tuner._training.add_gradient(terms)
-            tuner._training.update()
-        return time.process_time() - begun
-
-    quick()
-    slow()
-    # alternating, so that other load on the machine affects both
-    times = [(quick(), slow()) for _ in range(3)]
-    fast, dear = (float(np.median([t[i] for t in times])) for i in (0, 1))
-    return {"pieces": count, "cached": round(fast, 3), "encoding and decoding": round(dear, 3),
-            "times as fast": round(dear / fast, 1), "threads": torch.get_num_threads()}  # fmt: skip
+def run(options: argparse.Namespace) -> None:
+    options.out.mkdir(parents=True, exist_ok=True)
+    failed = []
+    pairs = [tuple(pair.split(":")) for pair in options.pairs]
+    for count in options.counts:
+        for base, data_set in pairs:
+            cell = Cell(base, data_set, count, options.minutes)
+            if cell.path(options.out).is_file():
+                continue
+            print(f"{time.strftime('%F %T')} {cell.path(options.out).stem}", flush=True)
+            command = [sys.executable, __file__, "cell", base, data_set, str(count), str(options.minutes)]
+            command += ["--data", options.data, "--out", options.out, "--unseen", str(options.unseen)]
+            env = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+            if subprocess.run(command, env=env).returncode:
+                failed.append(cell.path(options.out).stem)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
-def main() -> None:
+def do_cell(options: argparse.Namespace) -> None:
+    cell = Cell(options.base, options.set, options.count, options.length)
+    with tempfile.TemporaryDirectory(prefix="finetune-") as folder:
+        result = measure(cell, options, Path(folder))
+    cell.write(options.out, result)
+    print(json.dumps(result, indent=1), flush=True)
+
+
+def table(options: argparse.Namespace) -> None:
+    text = markdown(read_cells(options.results))
+    print(text)
+    if options.write is not None:
+        write_section(options.write, text)
+
+
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=2.0)
-    parser.add_argument("--speed", action="store_true")
-    parser.add_argument("--vessels", action="store_true")
-    parser.add_argument("--images", type=int, nargs="*", default=[10, 1])
-    parser.add_argument("--rest", type=int, default=1000, help="Largest number of test images.")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    found: dict[str, object] = {}
-    if given.speed:
-        for base, folder in (("breast-ultrasound", "busi"), ("retina-vessels", "chase_db1")):
-            found[base] = speed(base, given.data / folder)
-            print(base, found[base], flush=True)
-    elif given.vessels:
-        learn = names_of(given.data / "drive")[:4]
-        with tempfile.TemporaryDirectory() as work:
-            found["4"] = gain(
-                "retina-vessels", given.data / "drive", given.data / "chase_db1", learn, given.minutes,
-                given.seed, Path(work), given.rest,
-            )  # fmt: skip
-        print(json.dumps(found, indent=1), flush=True)
-    else:
-        drawn = random.Random(given.seed).sample(names_of(given.data / "ph2"), max(given.images))
-        for count in given.images:
-            with tempfile.TemporaryDirectory() as work:
-                found[str(count)] = gain(
-                    "breast-ultrasound", given.data / "ph2", given.data / "busi", drawn[:count],
-                    given.minutes, given.seed, Path(work), given.rest,
-                )  # fmt: skip
-            print(count, json.dumps(found[str(count)], indent=1), flush=True)
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+    commands = parser.add_subparsers(required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--data", type=Path, required=True, help="the folder with the data sets")
+    shared.add_argument("--out", type=Path, required=True, help="the folder of the results")
+    shared.add_argument("--unseen", type=int, default=20, help="images of the set that are scored, at most")
+    queue = commands.add_parser("run", parents=[shared], help="measure what is not there yet")
+    queue.add_argument("--pairs", nargs="+", default=[":".join(pair) for pair in PAIRS], metavar="MODEL:SET")
+    queue.add_argument("--counts", nargs="+", type=int, default=list(COUNTS), help="images to teach")
+    queue.add_argument("--minutes", type=float, default=2.0, help="of processor time")
+    queue.set_defaults(call=run)
+    cell = commands.add_parser("cell", parents=[shared], help="one of them, in this process")
+    cell.add_argument("base")
+    cell.add_argument("set")
+    cell.add_argument("count", type=int)
+    cell.add_argument("length", type=float)
+    cell.set_defaults(call=do_cell)
+    result = commands.add_parser("table", help="the table of what is done")
+    result.add_argument("results", type=Path)
+    result.add_argument("--write", type=Path, help="a document whose section is replaced")
+    result.set_defaults(call=table)
+    return parser
+
+
+def main() -> None:
+    options = arguments().parse_args()
+    options.call(options)
 
 
 if __name__ == "__main__":
