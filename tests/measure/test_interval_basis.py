@@ -166,6 +166,11 @@ def test_samples_that_were_not_kept_give_no_interval_at_another_threshold():
     assert interval_basis(moved, card()).reason.startswith("the samples were not kept")
 
 
+def test_what_was_not_segmented_is_said_with_the_reason():
+    note = sizes_note(result(segmented_slices=((1, 4),), planes_done=4), None)
+    assert note.endswith(". 2 of 6 slices were not segmented, and the sizes are those of the rest.")
+
+
 def test_all_reasons_are_said():
     basis = interval_basis(result(box=(0, 0, 4, 4), threshold=0.9), card(samples=8))
     assert basis.reason == (

@@ -185,6 +185,7 @@ def test_a_class_without_a_factor_says_so():
         ("mm3", 10770.0, "10.8 ml"),
         ("mm3", 40.0, "40.0 mm³"),
         ("mm2", 10770.0, "10770 mm²"),
+        ("pixel", 1.0, "1 pixel"),
         ("pixel", 703.0, "703 pixels"),
         ("pixel", 10770.0, "10770 pixels"),
     ],

@@ -204,7 +204,7 @@ def sizes_note(
     note, missing = basis.describe(), region.describe_missing()
     if not missing or missing in note or region.describe() in note:
         return note
-    return f"{note} The sizes are those of the others: {missing}."
+    return f"{note} {missing}, and the sizes are those of the rest."
 
 
 def _why_no_interval(segmentation: Segmentation) -> str:

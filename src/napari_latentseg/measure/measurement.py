@@ -179,7 +179,8 @@ class Measurement:
 
     def format_size(self, value: float) -> str:
         """An area or volume in `unit` as `size_text` shows one, such as `model_value`."""
-        return f"{self._format_number(value)} {self.display_scale[1]}"
+        number, unit = self._format_number(value), self.display_scale[1]
+        return f"{number} pixel" if (number, unit) == ("1", "pixels") else f"{number} {unit}"
 
     @property
     def interval_text(self) -> str:
