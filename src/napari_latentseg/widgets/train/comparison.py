@@ -139,7 +139,7 @@ class ComparisonPanel(QWidget):
             for column, text in enumerate(cells):
                 label = PlainLabel(text)
                 if column:
-                    label.setAlignment(Qt.AlignmentFlag.AlignRight)
+                    label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 label.setWordWrap(not column)
                 self._grid.addWidget(label, row, column)
         scores = {case.case: (case.before.dsc, case.after.dsc) for case in comparison.cases}
