@@ -12,7 +12,7 @@ from screenshot_helpers import Shots, dock, settle, wait_until
 
 from napari_latentseg.sample_data import write_annotated_phantoms
 
-__all__ = ["evaluation"]
+__all__ = ["evaluation", "evaluation_by_clicks"]
 
 
 def evaluation(viewer: Any) -> Shots:
@@ -67,22 +67,32 @@ def evaluation(viewer: Any) -> Shots:
     dialog.start_button.click()
     wait_until(lambda: not dialog.process.busy)
     yield "evaluate-failed", dialog
-    dialog.fields.subset.setCurrentIndex(0)
-    dialog.fields.model.setCurrentText(
-        next(
-            dialog.fields.model.itemText(i)
-            for i in range(dialog.fields.model.count())
-            if "Any structure" in dialog.fields.model.itemText(i)
-        )
-    )
+    dialog.close()
+
+
+def evaluation_by_clicks(viewer: Any) -> Shots:
+    """The window that evaluates a model, with one that is pointed at."""
+    data = Path(tempfile.mkdtemp(prefix="evaluation-")) / "data"
+    write_annotated_phantoms(data, 4)
+    models = dock(viewer, "Models")
+    wait_until(lambda: models.tree.topLevelItemCount() > 0)
+    for row in range(models.tree.topLevelItemCount()):
+        item = models.tree.topLevelItem(row)
+        if item.toolTip(0) == "any-structure":
+            models.tree.setCurrentItem(item)
+    models.evaluate_button.click()
+    settle(1)
+    dialog = viewer.window._qt_window.findChild(QWidget, "evaluate")
+    wait_until(lambda: dialog.fields.card is not None)
+    dialog.fields.data.setText(str(data))
+    dialog.fields.samples.setValue(2)
+    dialog.fields.clicks.setValue(3)
     wait_until(dialog.start_button.isEnabled)
-    settle(0.3)
     yield "evaluate-clicks-ready", dialog
     dialog.start_button.click()
-    wait_until(lambda: dialog.process.done > 0.3 or not dialog.process.busy)
+    wait_until(lambda: dialog.process.state == "running" or not dialog.process.busy)
     yield "evaluate-clicks-running", dialog
     wait_until(lambda: not dialog.process.busy)
-    dialog.tabs.setCurrentIndex(0)
     yield "evaluate-clicks-done", dialog
     dialog.tabs.setCurrentWidget(dialog.objects)
     yield "evaluate-clicks-objects", dialog

@@ -29,7 +29,7 @@ from qtpy.QtWidgets import QScrollArea, QWidget
 from scipy import ndimage
 from screenshot_cases import cases, readers
 from screenshot_correct import correct
-from screenshot_evaluation import evaluation
+from screenshot_evaluation import evaluation, evaluation_by_clicks
 from screenshot_helpers import Shots, dock, settle, wait_until
 from screenshot_hints import hints
 from screenshot_point import point, point_volume
@@ -405,6 +405,7 @@ SCENES: dict[str, Callable[[Any], Shots]] = {
     "readers": readers,
     "dates": dates,
     "evaluation": evaluation,
+    "evaluation_by_clicks": evaluation_by_clicks,
     "refused_slices": refused_slices,
     "crowded": crowded,
 }

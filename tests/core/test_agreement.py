@@ -12,8 +12,10 @@ from tests.helpers.segmentation import segmentation
 
 from napari_latentseg.core.agreement import agreement_counts, agreement_unavailable_reason
 from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.hints import Hint
 from napari_latentseg.core.labels import labels_from_probabilities
 from napari_latentseg.core.postprocess import PostProcess
+from napari_latentseg.core.reweight import reweight
 from napari_latentseg.core.sample_store import SampleMaps
 from napari_latentseg.core.segmentation import Segmentation
 
@@ -54,6 +56,16 @@ def test_counts_follow_the_threshold() -> None:
         counts = agreement_counts(result.with_threshold(threshold))
         assert counts.dtype == np.uint8
         assert counts.tolist() == [[[0, count, count], [count, count, count]]]
+
+
+def test_hints_weight_the_counts() -> None:
+    samples = np.zeros((4, 1, 1, 3), np.float32)
+    samples[:, 0, 0] = [[0.9, 0.1, 0.9], [0.9, 0.9, 0.1], [0.9, 0.9, 0.1], [0.9, 0.1, 0.1]]
+    hinted = reweight(sampled(samples, LESION), [Hint(point=(0, 1))])
+    weights = hinted.record.hints.weights
+    shares = [1, weights[1] + weights[2], weights[0]]
+    assert agreement_counts(hinted).tolist() == [[[round(4 * share) for share in shares]]]
+    assert agreement_counts(hinted).dtype == np.uint8
 
 
 def test_a_part_counts_for_the_whole_too() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import dask.array as da
 import numpy as np
 import pytest
 from tests.helpers.shown import UNSURE, samples_of_a_ball, segmentation_of
@@ -140,6 +142,30 @@ def test_what_all_samples_hold_stays_in_the_mask_whatever_the_weights_add_up_to(
 def test_impossible_hints_are_refused_in_one_line(result, hints, why):
     with pytest.raises(BadInput, match=why):
         reweight(result, hints)
+
+
+def on_disk(result):
+    """The result as a run gives it whose mean exceeds the memory limit."""
+    chunks = {"mask": (1, 60, 70), "mean": (1, 1, 60, 70), "variance": (1, 1, 60, 70)}
+    lazy = {name: da.from_array(getattr(result, name), chunks=size) for name, size in chunks.items()}
+    return replace(result, **lazy)
+
+
+def test_a_mean_on_the_disk_is_weighted_there(result):
+    temperature = Temperature(value=1.6, shift=-0.4)
+    result = replace(result, record=result.record.replace(temperature=temperature))
+    hints = [Hint(point=(UNSURE, 25, 45)), Hint(point=(UNSURE, 2, 2), inside=False)]
+    expected = reweight(result, hints)
+    steps = []
+    found = reweight(on_disk(result), hints, progress=lambda done, total: steps.append((done, total)))
+    for name in ("mask", "mean", "variance"):
+        lazy = getattr(found, name)
+        assert isinstance(lazy, da.Array), name
+        np.testing.assert_array_equal(np.asarray(lazy), getattr(expected, name))
+        assert lazy.chunks[-3] == (1,) * SHAPE[0]  # a slice can be read alone
+    assert found.record == expected.record
+    np.testing.assert_array_equal(found.volumes, expected.volumes)
+    assert steps == [(number, SHAPE[0]) for number in range(SHAPE[0])]
 
 
 def test_a_result_without_its_samples_says_so(result):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import dask.array as da
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from tests.helpers.canvas import canvas_point, press_key
 from tests.helpers.shared_viewer import process_events
 from tests.helpers.shown import UNSURE, show_ball_in
 
+from napari_latentseg.core.agreement import agreement_counts
 from napari_latentseg.core.hints import Hint
 from napari_latentseg.core.reweight import reweight
 from napari_latentseg.widgets._shared.layers import role_of
+from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.review.widget import ReviewWidget
 
 
@@ -127,6 +133,75 @@ def test_a_sample_is_taken_into_the_correction_in_one_step_of_undo(viewer, revie
     np.testing.assert_array_equal(copy.data, before)
     assert not panel.inside_button.isEnabled()
     assert "corrected in a copy" in panel.inside_button.toolTip()
+
+
+def test_the_agreement_follows_the_weights(viewer, review, qtbot):
+    widget, result = review
+    hinting, agreement = widget.hints.hinting, result.layers.maps.layers["agreement"]
+    before = agreement.data.copy()
+    widget.hints.inside_button.click()
+    hinting.add((UNSURE, 25, 45), inside=True)
+    settle(widget, qtbot)
+    qtbot.waitUntil(lambda: result.layers.maps.agreement is not None, timeout=60_000)
+    np.testing.assert_array_equal(agreement.data, agreement_counts(result.segmentation)[0])
+    weights = np.array(result.segmentation.record.hints.weights)
+    share = weights[result.segmentation.sample_maps.plane_samples(UNSURE)[:, 0, 25, 45] > 0.5].sum()
+    assert agreement.data[UNSURE, 25, 45] == round(5 * share) > before[UNSURE, 25, 45]
+    assert "Hints weight the samples" in widget.map_buttons["variance"].toolTip()
+    hinting.clear()
+    settle(widget, qtbot)
+    qtbot.waitUntil(lambda: result.layers.maps.agreement is not None, timeout=60_000)
+    np.testing.assert_array_equal(agreement.data, before)
+
+
+def test_a_result_on_the_disk_is_weighted_with_progress(viewer, review, qtbot):
+    widget, result = review
+    original, hinting = result.segmentation, widget.hints.hinting
+    result.segmentation = replace(
+        original,
+        mask=da.from_array(original.mask, chunks=(1, 60, 70)),
+        mean=da.from_array(original.mean, chunks=(1, 1, 60, 70)),
+        variance=da.from_array(original.variance, chunks=(1, 1, 60, 70)),
+    )
+    widget.session.results_changed.emit()
+    assert widget.hints.isVisible()
+    assert widget.hints.inside_button.isEnabled()
+    widget.hints.inside_button.click()
+    done = []
+    hinting.progressed.connect(done.append)
+    hinting.add((UNSURE, 25, 45), inside=True)
+    settle(widget, qtbot)
+    expected = reweight(original, hinting.hints_of(result))
+    assert isinstance(result.segmentation.mean, da.Array)
+    np.testing.assert_array_equal(result.layers.mask.data, expected.mask)
+    np.testing.assert_array_equal(np.asarray(result.layers.maps.layers["mean"].data), expected.mean[0])
+    assert done == sorted(done)
+    assert done[-1] > 80
+
+
+def test_a_sample_of_one_object_leaves_the_others(viewer, review, qtbot):
+    widget, result = review
+    panel = widget.hints
+    assert not panel.object_box.isEnabled()
+    panel.inside_button.click()
+    panel.hinting.add((UNSURE, 25, 30), inside=True)
+    settle(widget, qtbot)
+    corrections_of(viewer).edit(result)
+    (copy,) = [layer for layer in viewer.layers if role_of(layer) == "corrected"]
+    copy.data[UNSURE, 52:58, 2:8] = 1  # another object, which no sample has
+    assert panel.object_box.isEnabled()
+    qtbot.mouseClick(panel.object_box, Qt.MouseButton.LeftButton, pos=QPoint(8, 8))
+    assert panel.object_box.isChecked()
+    panel.sample.setCurrentIndex(4)
+    qtbot.mouseClick(panel.take_button, Qt.MouseButton.LeftButton)
+    expected = result.segmentation.sample_maps.plane_samples(UNSURE)[4, 0] > 0.5
+    expected[52:58, 2:8] = True
+    np.testing.assert_array_equal(copy.data[UNSURE] > 0, expected)
+    viewer.dims.set_current_step(0, UNSURE + 1)
+    now = copy.data.copy()
+    qtbot.mouseClick(panel.take_button, Qt.MouseButton.LeftButton)
+    assert any("is on another slice" in str(n.message) for n in notification_manager.records)
+    np.testing.assert_array_equal(copy.data, now)
 
 
 def test_a_result_without_samples_has_no_such_controls(viewer, review, qtbot):

@@ -18,7 +18,7 @@ from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.augmentation_config import AugmentationConfig
 from napari_latentseg.data.resize import resize
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference import banded_resize, scratch_arrays
+from napari_latentseg.inference import banded_resize
 from napari_latentseg.inference.out_of_core import IndexTransform, LazyView, StripBlender
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.settings import InferenceSettings
@@ -27,6 +27,7 @@ from napari_latentseg.inference.tta import tta_transforms
 from napari_latentseg.io import read_scan
 from napari_latentseg.io.write_results import write_segmentation
 from napari_latentseg.measure import class_sizes
+from napari_latentseg.utils import scratch_arrays
 
 ALL = AugmentationConfig(
     horizontal_flip=0.5, vertical_flip=0.5, jitter=1, brightness=0.2, contrast=0.2, affine=1, shift=0.1

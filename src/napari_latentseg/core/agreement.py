@@ -44,7 +44,8 @@ def agreement_counts(segmentation: Segmentation) -> NDArray[np.uint8] | NDArray[
     """How many samples assign each voxel to each class, at the threshold of the segmentation.
 
     A voxel of a class that is part of another (`ClassInfo.includes`) counts for both. If the samples were
-    post-processed before their volumes were measured, so they are here.
+    post-processed before their volumes were measured, so they are here. Where hints weight the samples
+    (`napari_latentseg.reweight`), it is the share of the weights times the number of samples, rounded.
 
     Parameters
     ----------
@@ -77,9 +78,17 @@ def agreement_counts(segmentation: Segmentation) -> NDArray[np.uint8] | NDArray[
     counts = np.zeros((len(classes), *spatial), dtype=dtype)
     roi_counts = counts[(slice(None), *roi)]
     is_member = _membership(classes)
-    for mask in iter_sample_masks(segmentation):
-        for class_counts, members in zip(roi_counts, is_member, strict=True):
-            class_counts += members[mask]
+    hints = segmentation.record.hints
+    if hints is None:
+        for mask in iter_sample_masks(segmentation):
+            for class_counts, members in zip(roi_counts, is_member, strict=True):
+                class_counts += members[mask]
+        return counts
+    shares = np.zeros(roi_counts.shape, np.float32)
+    for weight, mask in zip(hints.weights, iter_sample_masks(segmentation), strict=True):
+        for class_shares, members in zip(shares, is_member, strict=True):
+            class_shares += np.float32(weight) * members[mask]
+    roi_counts[...] = np.rint(maps.sample_count * shares)
     return counts
 
 

@@ -13,9 +13,9 @@ from napari_latentseg.core.classes import ClassInfo, class_descendants
 from napari_latentseg.core.hints import Hint, HintsRecord
 from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.core.segmentation import Segmentation
-from napari_latentseg.core.segmented_region import segmented_voxels
 from napari_latentseg.core.temperature import NO_TEMPERATURE
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.scratch_arrays import allocate
 
 __all__ = ["check_hints", "hint_weights", "reweight", "reweight_unavailable_reason"]
 
@@ -38,7 +38,7 @@ def reweight_unavailable_reason(segmentation: Segmentation) -> str:
     maps = segmentation.sample_maps
     if maps is None:
         return "The single samples were not kept: segment the image again"
-    if not maps.is_complete or not isinstance(segmentation.mean, np.ndarray):
+    if not maps.is_complete:
         return "The single samples were not kept: they exceed the memory limit"
     return ""
 
@@ -59,7 +59,8 @@ def reweight(
     Parameters
     ----------
     segmentation
-        A result whose samples are kept, as in memory after `segment`.
+        A result whose samples are kept, as in memory after `segment`. Where its mean lies on the disk, being
+        larger than the memory limit, so do the weighted mean and variance: they are computed slice by slice.
     hints
         The hints; or points as prompts, which are about any class of the model.
     progress
@@ -189,9 +190,15 @@ def _weighted(
     maps, record = segmentation.sample_maps, segmentation.record
     assert maps is not None
     shape = segmentation.mask.shape
-    # the population variance, as that of a run
-    mean = np.zeros((len(segmentation.classes), len(maps), *shape[-2:]), np.float32)
-    variance = None if segmentation.variance is None else np.zeros_like(mean)
+    is_on_disk = not isinstance(segmentation.mean, np.ndarray)
+    stacked = (len(segmentation.classes), len(maps), *shape[-2:])
+
+    def empty() -> Any:
+        return allocate(stacked, 0) if is_on_disk else np.zeros(stacked, np.float32)
+
+    temperature = record.temperature or NO_TEMPERATURE
+    mean = empty()
+    variance = None if segmentation.variance is None else empty()
     w = weights.astype(np.float32)
     for number in range(len(maps)):
         if progress is not None:
@@ -200,21 +207,27 @@ def _weighted(
         if not samples.any():
             continue
         # at most 1: weights add up to a little more, and the temperature of what is above 1 is not a number
-        mean[:, number] = np.clip(np.tensordot(w, samples, 1), 0, 1)
-        if variance is not None:
-            deviations = samples - mean[:, number]
+        plane_mean = np.clip(np.tensordot(w, samples, 1), 0, 1)
+        if variance is not None:  # the population variance, as that of a run
+            deviations = samples - plane_mean
             variance[:, number] = np.einsum("n,nkyx->kyx", w, deviations * deviations)
+        mean[:, number] = temperature.calibrated(plane_mean)  # what is 0 stays so
     full = (len(segmentation.classes), *shape)
-    calibrated = (record.temperature or NO_TEMPERATURE).calibrated(mean.reshape(full))
-    predicted = segmented_voxels(record, segmentation.mask, segmentation.geometry)
-    if predicted is not None:  # a mean of 0 is not 0 any more once it is calibrated
-        calibrated = np.where(predicted, calibrated, np.float32(0))
     rounded = tuple(round(float(value), 6) for value in weights)
     hinted = replace(
         segmentation,
-        mean=calibrated,
-        variance=None if variance is None else variance.reshape(full),
+        mean=_shaped(mean, full),
+        variance=None if variance is None else _shaped(variance, full),
         written_agreement=None,
         record=record.replace(hints=HintsRecord(hints=hints, weights=rounded), expected_dice={}),
     )
     return hinted.with_threshold(record.threshold)
+
+
+def _shaped(values: Any, shape: tuple[int, ...]) -> Any:
+    """An array as one of another shape; one on the disk as a dask array."""
+    if isinstance(values, np.ndarray):
+        return values.reshape(shape)
+    import dask.array as da
+
+    return da.from_zarr(values).reshape(shape)

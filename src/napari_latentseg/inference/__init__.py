@@ -26,7 +26,7 @@ Modules, in the order in which a run uses them:
 - `ensemble`: `Ensemble`, running mean and variance over the samples of each plane.
 - `early_stopping`: `SampleStopper`, when further samples no longer change the mask.
 - `result`: mask, mean, variance, volumes and record from a `RunState`.
-- `out_of_core`, `scratch_arrays`: planes and sums too large for memory, in temporary files.
+- `out_of_core`: planes too large for memory, in temporary files.
 - `segment_each`: many scans, whose tiles share batches; the next is read while one is computed.
 - `evaluate`, `calibrate`: scores, and calibration of probabilities and volumes, on images with reference
   masks.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.core.labels import argmax_classes, count_voxels
-from napari_latentseg.inference.scratch_arrays import DEFAULT_MEMORY_LIMIT, allocate
+from napari_latentseg.utils.scratch_arrays import DEFAULT_MEMORY_LIMIT, allocate
 
 if TYPE_CHECKING:
     import dask.array as da

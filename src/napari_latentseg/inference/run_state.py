@@ -17,11 +17,11 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.early_stopping import SampleStopper
 from napari_latentseg.inference.ensemble import Ensemble
 from napari_latentseg.inference.fit import FitCheck
-from napari_latentseg.inference.scratch_arrays import memory_limit
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.inference.tta import TTATransform
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.scratch_arrays import memory_limit
 
 __all__ = ["RunState"]
 

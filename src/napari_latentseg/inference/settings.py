@@ -68,7 +68,7 @@ class InferenceSettings(FrozenModel):
         another threshold. At most a quarter of the memory limit is used for it; beyond that, none is kept.
     memory_limit
         Limit in bytes for the running sums and planes in memory; larger ones go to temporary files. None for
-        the limit of `napari_latentseg.inference.scratch_arrays.memory_limit`.
+        the limit of `napari_latentseg.utils.scratch_arrays.memory_limit`.
 
     Examples
     --------

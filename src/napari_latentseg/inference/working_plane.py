@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from napari_latentseg.core.slices import Planes
 from napari_latentseg.inference.banded_resize import resize_in_bands, row_bands
 from napari_latentseg.inference.out_of_core import IndexTransform, LazyView, StripBlender
-from napari_latentseg.inference.scratch_arrays import allocate
 from napari_latentseg.inference.tiles import TileBlender, Tiling
 from napari_latentseg.inference.tta import TTATransform
+from napari_latentseg.utils.scratch_arrays import allocate
 
 __all__ = ["WorkingPlane", "open_plane"]
 

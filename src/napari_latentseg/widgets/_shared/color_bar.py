@@ -39,7 +39,7 @@ class ColorBar(QWidget):
         layout.addLayout(ends)
         layout.addWidget(self.meaning)
 
-    def show_map(self, role: str, samples: int, class_name: str = "") -> None:
+    def show_map(self, role: str, samples: int, class_name: str = "", *, is_weighted: bool = False) -> None:
         """Show the scale of a map.
 
         Parameters
@@ -50,6 +50,8 @@ class ColorBar(QWidget):
             Number of samples of the result.
         class_name
             The class that the map shows; not named where empty.
+        is_weighted
+            Whether hints weight the samples.
         """
         style = map_style(role, samples)
         blocks = samples if role == "agreement" and samples <= _MAX_BLOCKS else 0
@@ -57,9 +59,8 @@ class ColorBar(QWidget):
         low, high = map_scale(role, samples)
         self.low_label.setText(low)
         self.high_label.setText(high)
-        self.meaning.setText(
-            f"{class_name}: {map_meaning(role, samples)}" if class_name else map_meaning(role, samples)
-        )
+        meaning = map_meaning(role, samples, is_weighted=is_weighted)
+        self.meaning.setText(f"{class_name}: {meaning}" if class_name else meaning)
         self.bar.setAccessibleName(f"{role}: {low}; {high}")
 
 

@@ -101,11 +101,18 @@ def _text_at(segmentation: Segmentation, layers: ResultLayers, index: tuple[int,
         segmentation.record.samples,
         float(means[position]),
         None if variance is None else float(variance[at_class]),
+        is_weighted=segmentation.record.hints is not None,
     )
 
 
 def describe_voxel(
-    class_name: str, agreeing: int | None, samples: int, mean: float, variance: float | None
+    class_name: str,
+    agreeing: int | None,
+    samples: int,
+    mean: float,
+    variance: float | None,
+    *,
+    is_weighted: bool = False,
 ) -> str:
     """One line about a voxel.
 
@@ -117,13 +124,16 @@ def describe_voxel(
         How many of the samples assign it to the class; None where that is not known.
     mean, variance
         Of the probability over the samples; no variance where None. The doubt follows from the mean.
+    is_weighted
+        Whether hints weight the samples.
 
     Examples
     --------
     >>> describe_voxel("lesion", 6, 8, 0.712, 0.0401)
     'lesion: 6 of 8 samples, mean 0.71, variance 0.04, doubt 0.29'
     """
-    parts = [] if agreeing is None else [f"{agreeing} of {samples} samples"]
+    weighted = " by weight" if is_weighted else ""
+    parts = [] if agreeing is None else [f"{agreeing} of {samples} samples{weighted}"]
     parts.append(f"mean {mean:.2f}")
     if variance is not None:
         parts.append(f"variance {variance:.2f}")

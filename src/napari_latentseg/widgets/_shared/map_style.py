@@ -32,6 +32,7 @@ _MAP_OPACITY = 0.6
 _AGREEMENT_RANGE = (0.25, 0.95)
 _MEAN_RANGE = (0.3, 1.0)
 _STEPS = 64
+_OF_SAMPLES = ("agreement", "mean", "variance", "doubt")
 
 
 def agreement_colormap(samples: int) -> Colormap:
@@ -115,8 +116,14 @@ def map_style(role: str, samples: int) -> dict[str, Any]:
     }
 
 
-def map_meaning(role: str, samples: int) -> str:
-    """What a map shows, in one sentence for the user."""
+def map_meaning(role: str, samples: int, *, is_weighted: bool = False) -> str:
+    """What a map shows, in one sentence for the user; of samples that hints have weighted, that they have."""
+    weighted = " Hints weight the samples." if is_weighted and role in _OF_SAMPLES else ""
+    return _meaning(role, samples) + weighted
+
+
+def _meaning(role: str, samples: int) -> str:
+    """As `map_meaning`, without hints."""
     return {
         "agreement": f"How many of the {samples} samples assign the voxel to the class, at the threshold.",
         "mean": "Mean probability of the class over the samples.",

@@ -283,7 +283,7 @@ class ResultLayers:
     def store_record(self, segmentation: Segmentation) -> None:
         """Take over a result with another threshold: its run record, and the agreement of its samples."""
         self._store_record(segmentation)
-        self.maps.follow_threshold(segmentation)
+        self.maps.follow_samples(segmentation)
 
     def _store_record(self, segmentation: Segmentation) -> None:
         self._record = segmentation.record.model_dump(mode="json")

@@ -157,8 +157,8 @@ class ResultMaps:
                 },
             }
 
-    def follow_threshold(self, segmentation: Segmentation) -> None:
-        """Take over a result with another threshold, and compute its agreement in a worker."""
+    def follow_samples(self, segmentation: Segmentation) -> None:
+        """Take over a result with another threshold or weights; its agreement is computed in a worker."""
         self.segmentation = segmentation
         if "agreement" not in self.layers:
             return
@@ -170,7 +170,7 @@ class ResultMaps:
             self._agreement_worker = None
             latest = self.segmentation
             if latest is not segmentation and latest is not None:
-                self.follow_threshold(latest)
+                self.follow_samples(latest)
                 return
             self.agreement = counts
             if counts is not None:

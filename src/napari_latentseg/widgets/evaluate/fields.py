@@ -139,7 +139,7 @@ class EvaluationFields(QWidget):
         form.addRow("Patients", self.patients)
         form.addRow("Readers", self.readers)
         form.addRow("Objects", self.objects)
-        self.clicks_row = _row(self.clicks, PlainLabel("on images, at most"), self.images)
+        self.clicks_row = _row(self.clicks, PlainLabel("images, at most"), self.images)
         form.addRow("Clicks", self.clicks_row)
         form.addRow("", self.clicks_label)
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Hinting", "hinting_of"]
 
 _POINT_PIXELS = 16  # on screen, at any zoom
+_LEAST_PERCENT = 5  # a number that changes more often is not read
 _DRAG_PIXELS = 5  # on screen: a hand that trembles still clicks
 
 
@@ -57,14 +58,19 @@ class Hinting(QObject):
     -------
     changed
         A hint was added or taken back, its weights are there, or clicks count or not.
+    progressed
+        How many percent of the slices are done, while samples are weighted.
 
     Attributes
     ----------
     inside
         Whether a click is part of the class; holding Shift turns it round.
+    percent
+        How many percent of the slices are done.
     """
 
     changed = Signal()
+    progressed = Signal(int)
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
@@ -75,6 +81,8 @@ class Hinting(QObject):
         self._request = 0
         self._working: RunResult | None = None
         self.inside = True
+        self.percent = 0
+        self.progressed.connect(self._on_progress)
         self._session.results_changed.connect(self._follow_result)
         self._session.finished.connect(self._on_more_samples)
         viewer.layers.selection.events.active.connect(self._on_selected)
@@ -201,13 +209,17 @@ class Hinting(QObject):
         assert current is not None
         self._request += 1
         request, hints, original = self._request, tuple(hinted.hints), hinted.original
-        self._working = result
+        self._working, self.percent = result, 0
         self.changed.emit()
-        agreement = result.layers.maps.agreement
+        shown = 0
 
         def progress(done: int, total: int) -> None:
+            nonlocal shown
             if request != self._request:
                 raise Cancelled
+            if (percent := 100 * done // total) >= shown + _LEAST_PERCENT:  # in a thread, for each slice
+                shown = percent
+                self.progressed.emit(percent)
 
         def compute() -> Any:
             plain = _as_shown(original, current)
@@ -215,7 +227,7 @@ class Hinting(QObject):
             if segmentation is not original:
                 segmentation = with_expected_dice(segmentation, result.card)
             mask = np.array(segmentation.mask)
-            return segmentation, class_sizes(segmentation, result.card), DisplayData(mask, agreement)
+            return segmentation, class_sizes(segmentation, result.card), DisplayData(mask, None)
 
         def show(answer: Any) -> None:
             if request != self._request:
@@ -229,6 +241,7 @@ class Hinting(QObject):
                 result.segmentation, result.sizes = segmentation, sizes
                 for _ in result.layers.show_all(segmentation, display):
                     pass
+                result.layers.maps.follow_samples(segmentation)
                 self._session.thresholded.emit(result)
             self.changed.emit()
 
@@ -239,6 +252,10 @@ class Hinting(QObject):
                 show_exception(error)
 
         run_in_thread(compute, show, fail, self)
+
+    def _on_progress(self, percent: int) -> None:
+        self.percent = percent
+        self.changed.emit()
 
     def _show_hints(self, result: RunResult) -> None:
         """Draw the hints of a result."""

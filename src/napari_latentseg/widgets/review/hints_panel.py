@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QGridLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_latentseg.core.hints import MIN_EFFECTIVE_SAMPLES
 from napari_latentseg.core.reweight import reweight_unavailable_reason
@@ -59,6 +59,7 @@ class HintsPanel(QWidget):
         self.message = WrappedLabel()
         self.sample = elastic_combo("The sample to take, in the colour of its outline")
         self.take_button = QPushButton("Take sample here")
+        self.object_box = QCheckBox("of the object at the last hint only")
         self._lay_out()
         self.inside_button.clicked.connect(lambda on: self._on_mode(True, on))
         self.outside_button.clicked.connect(lambda on: self._on_mode(False, on))
@@ -81,6 +82,7 @@ class HintsPanel(QWidget):
         grid.addWidget(self.back_button, 0, 3)
         grid.addWidget(self.sample, 1, 0, 1, 2)
         grid.addWidget(self.take_button, 1, 2, 1, 2)
+        grid.addWidget(self.object_box, 2, 0, 1, 4)
         for column in (1, 2, 3):
             grid.setColumnStretch(column, 1)
         layout = QVBoxLayout(self)
@@ -123,6 +125,10 @@ class HintsPanel(QWidget):
             )
         hints = hinting.hints_of(result)
         self.back_button.setEnabled(bool(hints) and not reason)
+        self.object_box.setEnabled(bool(hints))
+        self.object_box.setToolTip(
+            "Leave the other objects of the slice as they are" if hints else "Give a hint in an object first"
+        )
         self.message.setText(self._text(result, len(hints)))
         self.message.setVisible(bool(self.message.text()))
 
@@ -130,7 +136,8 @@ class HintsPanel(QWidget):
         assert result.segmentation is not None
         record = result.segmentation.record
         if self.hinting.is_computing:
-            return "Weighting the samples…"
+            percent = self.hinting.percent
+            return f"Weighting the samples… {percent} %" if percent else "Weighting the samples…"
         if record.hints is None:
             is_ready = self.hinting.counts_clicks and not count
             return "Click in the image; each click is a hint." if is_ready else ""
@@ -155,7 +162,9 @@ class HintsPanel(QWidget):
         if self._result is None:
             return
         try:
-            changed = take_sample(self._viewer, self._result, int(self.sample.currentData()))
+            hints = self.hinting.hints_of(self._result) if self.object_box.isChecked() else ()
+            place = hints[-1].voxel if hints else None
+            changed = take_sample(self._viewer, self._result, int(self.sample.currentData()), place)
         except BadInput as error:
             show_exception(error)
             return

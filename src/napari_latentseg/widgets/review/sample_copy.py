@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_latentseg.core.labels import labels_from_probabilities
 from napari_latentseg.errors import BadInput
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["take_sample"]
 
 
-def take_sample(viewer: ViewerModel, result: RunResult, sample: int) -> int:
+def take_sample(
+    viewer: ViewerModel, result: RunResult, sample: int, place: tuple[int, ...] | None = None
+) -> int:
     """Give the slice on screen the labels of a sample, in the correction of a result, as one step of undo.
 
     Classes that a person has added are not overwritten.
@@ -34,6 +38,9 @@ def take_sample(viewer: ViewerModel, result: RunResult, sample: int) -> int:
         A result whose samples were kept.
     sample
         Counted from 0.
+    place
+        A voxel of the image on the slice on screen: only the connected object there is changed, in the sample
+        and in the correction; the whole slice where not given.
 
     Returns
     -------
@@ -43,7 +50,8 @@ def take_sample(viewer: ViewerModel, result: RunResult, sample: int) -> int:
     Raises
     ------
     BadInput
-        If the samples were not kept, the view shows another orientation, or the slice is approved.
+        If the samples were not kept, the view shows another orientation, the slice is approved, or nothing is
+        at the place.
     """
     segmentation = result.segmentation
     if segmentation is None or segmentation.sample_maps is None or not segmentation.sample_maps.is_complete:
@@ -70,7 +78,30 @@ def take_sample(viewer: ViewerModel, result: RunResult, sample: int) -> int:
     )
     before = np.asarray(data[leading])
     replaceable = np.isin(before, [0, *(info.label for info in segmentation.classes)])
-    rows, columns = np.nonzero(replaceable & (before != labels))
+    changed = replaceable & (before != labels)
+    if place is not None:
+        changed &= _object_at(place, leading, (labels > 0) | (replaceable & (before > 0)))
+    rows, columns = np.nonzero(changed)
     voxels = (*(np.full(len(rows), i, np.intp) for i in leading), rows, columns)
     set_labels(layer, LabelChange(voxels, before[rows, columns], labels[rows, columns]))
     return len(rows)
+
+
+def _object_at(
+    place: tuple[int, ...], leading: tuple[int, ...], mask: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """The connected object of a slice `(H, W)` that holds a voxel.
+
+    Raises
+    ------
+    BadInput
+        If the voxel is on another slice, or in no object.
+    """
+    if place[:-2] != leading:
+        raise BadInput("hint", "the last one is on another slice", "show its slice, or take the whole sample")
+    parts, _ = ndimage.label(mask)
+    part = parts[place[-2:]]
+    if not part:
+        raise BadInput("hint", "the last one is in no object of this sample", "choose another sample")
+    found: NDArray[np.bool_] = parts == part
+    return found

@@ -241,7 +241,11 @@ class ReviewWidget(DockWidget):
                 layer.events.visible.connect(self._on_map_shown)
             segmentation = result.segmentation
             button.setToolTip(
-                map_meaning(role, segmentation.record.samples)
+                map_meaning(
+                    role,
+                    segmentation.record.samples,
+                    is_weighted=segmentation.record.hints is not None,
+                )
                 if layers and segmentation is not None
                 else f"This run has no {role}"
             )
@@ -266,6 +270,7 @@ class ReviewWidget(DockWidget):
 
     def _on_thresholded(self, result: RunResult) -> None:
         if result is self.result:
+            self._update_display_buttons(result)  # hints may weight the samples now
             self.rank()
 
     def _on_mask_changed(self, result: RunResult) -> None:

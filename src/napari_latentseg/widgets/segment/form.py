@@ -15,10 +15,10 @@ from napari_latentseg import api
 from napari_latentseg.core.record import SAMPLING_SOURCES
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.scratch_arrays import MEMORY_ENV_VAR
 from napari_latentseg.inference.settings import InferenceSettings, members_limit_message
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.card_text import dice_text
+from napari_latentseg.utils.scratch_arrays import MEMORY_ENV_VAR
 from napari_latentseg.widgets._shared.cases import is_case_image
 from napari_latentseg.widgets._shared.controls import WrappedLabel, collapsible, form_layout, let_combo_shrink
 from napari_latentseg.widgets._shared.layers import scan_from_layer

@@ -237,7 +237,10 @@ class ResultPanel(QWidget):
         if visible and layers is not None and segmentation is not None:
             classes = segmentation.classes
             class_name = classes[layers.maps.shown_class].name if len(classes) > 1 else ""
-            self.color_bar.show_map(visible[0], segmentation.record.samples, class_name)
+            record = segmentation.record
+            self.color_bar.show_map(
+                visible[0], record.samples, class_name, is_weighted=record.hints is not None
+            )
 
     def _tooltip(self, role: str, is_in_viewer: bool) -> str:
         segmentation = self._segmentation
@@ -246,7 +249,8 @@ class ResultPanel(QWidget):
         if is_in_viewer and role == "mask":
             return "Voxels whose mean probability exceeds the threshold."
         if is_in_viewer:
-            return map_meaning(role, segmentation.record.samples)
+            record = segmentation.record
+            return map_meaning(role, record.samples, is_weighted=record.hints is not None)
         reason = agreement_unavailable_reason(segmentation) if role == "agreement" else ""
         return reason or f"This run has no {role}"
 
