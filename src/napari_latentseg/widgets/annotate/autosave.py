@@ -68,9 +68,10 @@ class Autosaver(QObject):
         self._corrections = corrections
         self.drafts: list[tuple[str, Draft]] = []
         self._own_draft_ids: set[str] = set()  # of drafts that this viewer has saved or resumed
-        # ids of corrections: those being saved, and those to save once more after that
+        # ids of corrections: being saved, to save a last time after that, and to save on after that
         self._saving: set[int] = set()
         self._save_again: set[int] = set()
+        self._save_on: set[int] = set()
         self._timer = QTimer(self)
         self._timer.setInterval(1000 * preferences().autosave_s)
         self._timer.timeout.connect(self.save_all)
@@ -88,7 +89,7 @@ class Autosaver(QObject):
         for correction in list(self._corrections):
             self.save(correction)
 
-    def save(self, correction: Correction, *, is_last: bool = False) -> None:
+    def save(self, correction: Correction, *, is_last: bool = False, at_once: bool = False) -> None:
         """Save a copy, in a worker, if it may have changed.
 
         Parameters
@@ -97,7 +98,11 @@ class Autosaver(QObject):
             The correction that the copy belongs to.
         is_last
             Whether the copy was removed from the viewer: after this save its draft can be resumed.
+        at_once
+            Whether a copy that is being saved is saved again right after that, and not a few seconds later.
         """
+        if at_once and correction.is_dirty and id(correction) in self._saving:
+            self._save_on.add(id(correction))
         if is_last and id(correction) in self._saving:
             self._save_again.add(id(correction))  # strokes after the start of the current save are not in it
         if correction.layer is None or id(correction) in self._saving or not (correction.is_dirty or is_last):
@@ -114,7 +119,11 @@ class Autosaver(QObject):
             self._set_draft(correction, draft)
             if id(correction) in self._save_again:
                 self._save_again.discard(id(correction))
+                self._save_on.discard(id(correction))
                 self.save(correction, is_last=True)
+            elif id(correction) in self._save_on and not is_last:
+                self._save_on.discard(id(correction))
+                self.save(correction)
             elif is_last:
                 if draft is not None and correction.layer is not None:
                     name = correction.layer.name

@@ -73,6 +73,11 @@ class AcceptedObjects:
         )
         self._stored: weakref.WeakKeyDictionary[Image, StoredObjects] = weakref.WeakKeyDictionary()
 
+    @property
+    def resumed(self) -> Any:
+        """The signal that objects of an earlier session are a layer again."""
+        return self._corrections.autosaver.resumed
+
     def classes(self, image: Image, card: ModelCard) -> tuple[ClassInfo, ...]:
         """The objects on an image so far; its copy knows those of other images too."""
         correction = self._corrections.objects_of(image, card)
@@ -235,7 +240,7 @@ class AcceptedObjects:
                     plane for plane in labelled if not (np.asarray(layer.data[plane]) == info.label).any()
                 )
             correction.is_dirty = True
-            self._corrections.autosaver.save(correction)
+            self._corrections.autosaver.save(correction, at_once=True)
             self._corrections.changed.emit()
 
         return AcceptedVolume(layer, info.label, "; ".join(notes), labelled, note_taken_back)
@@ -268,7 +273,7 @@ class AcceptedObjects:
         if known is not None:
             known |= planes
         correction.is_dirty = True
-        self._corrections.autosaver.save(correction)
+        self._corrections.autosaver.save(correction, at_once=True)
         self._corrections.changed.emit()
 
     def find_unfinished(self, image: Image, card: ModelCard, show: Callable[[Draft | None], None]) -> None:
@@ -314,5 +319,14 @@ class AcceptedObjects:
         run_in_thread(look, done, fail, self._corrections)
 
     def resume(self, card: ModelCard, draft: Draft) -> None:
-        """Make the objects of a draft a layer again."""
+        """Make the objects of a draft a layer again; clicks go on to point, and do not paint in it."""
+        viewer = self._viewer()
+        active = viewer.layers.selection.active if viewer is not None else None
+
+        def keep_active(_: Correction) -> None:
+            self.resumed.disconnect(keep_active)
+            if viewer is not None and active in viewer.layers:
+                viewer.layers.selection.active = active
+
+        self.resumed.connect(keep_active)
         self._corrections.autosaver.resume_draft(model_family(card), draft)

@@ -72,6 +72,7 @@ class Pointing(QObject):
         self._session = session_of(viewer)
         self.engine = AnswerEngine(self._session.runner.load_model, self)
         self.objects = AcceptedObjects(viewer)
+        self.objects.resumed.connect(self._rename)
         self.image: Image | None = None
         self.card: ModelCard | None = None
         self.drawing = Drawing(viewer, self)
@@ -280,9 +281,8 @@ class Pointing(QObject):
         if note:
             show_info(note)
         self.draft, self.problem = None, ""
-        self._rename()
         self._draw()
-        self.changed.emit()
+        self._rename()
 
     def _accept_slice(self) -> str:
         """Make the answer on this slice an object; returns what is to be said of it."""
@@ -294,17 +294,17 @@ class Pointing(QObject):
         assert image is not None
         assert card is not None
         color = self.objects.color_of(image, card)
-        mask = pending.answered.answer.mask
-        info, note = self.objects.accept(image, card, index, mask, self.name, color)
+        info, note = self.objects.accept(image, card, index, pending.answered.answer.mask, self.name, color)
         del self.all_pending[index]
         self.through.forget_last()
         return f"{info.name}: {note}." if note else ""
 
-    def _rename(self) -> None:
-        """The next object of the class has the next number."""
+    def _rename(self, *_: Any) -> None:
+        """The next object of the class has the next number, also after those of an earlier session."""
         if self.image is not None and self.card is not None:
             number = self.objects.next_number(self.image, self.card, self.name[0])
             self.name = (self.name[0], number)
+        self.changed.emit()
 
     @property
     def accept_problem(self) -> str:
