@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 SCORING_SAMPLES = 3  # of a method that samples: fewer are noise, and each costs a run of the model
+# The weights are chosen on these cases too, and one or two that gain say little of others. Chosen by hand.
+_MIN_CASES_TO_BE_SURE = 3
 # Half of a hundredth of Dice is less than two people who draw the same outline differ by.
 _MIN_DSC_CHANGE = 0.005
 # Replay is some dozen patches, so its mean is rougher than that of whole cases: twice as much is let pass.
@@ -289,6 +291,8 @@ def verdict(
         return "worse", f"Worse on its own images: {validation_text}"
     if validation_gain < _MIN_DSC_CHANGE:
         return "same", f"No clear change: {validation_text}"
+    if cases < _MIN_CASES_TO_BE_SURE:
+        return "unknown", f"Perhaps better: {validation_text}; too few cases to be sure"
     return "better", f"Better: {validation_text}"
 
 
