@@ -14,7 +14,7 @@ help:
 	@echo "make test    set up, then run the tests but for the slow ones, beside the checks of style, types and architecture"
 	@echo "make test-all  the same, with the slow tests: networks that learn to the end, the long kill tests"
 	@echo "make lint    the checks without the tests"
-	@echo "make screenshots  render every widget in its states into build/screenshots"
+	@echo "make screenshots  render every widget in its states into build/pictures"
 	@echo "make format  let ruff put the code in order"
 	@echo "make torture kill processes while they write, 200 times, and read 5,000 damaged files"
 	@echo "make clean   remove .venv, demo/ and the caches"
@@ -33,7 +33,7 @@ test-all: system venv-test
 	MAKE="$(MAKE)" tools/run_tests.sh
 
 screenshots: system venv-demo
-	tools/display.sh run $(BIN)/python tools/screenshots.py --out build/screenshots
+	tools/display.sh run $(BIN)/python tools/screenshots.py --out build/pictures
 
 lint: venv-test checks
 

@@ -1,6 +1,6 @@
 """Renders every widget in its states, in napari's dark and light theme, to be looked at and for the docs.
 
-    tools/display.sh run .venv/bin/python tools/screenshots.py --out build/screenshots --only segment review teach
+    tools/display.sh run .venv/bin/python tools/screenshots.py --out build/pictures --only segment review
     tools/display.sh run .venv/bin/python tools/screenshots.py --out FOLDER --only crowded refused_slices
 
 The second shows what is crowded or refused, to be looked at and not kept. Each picture is made by the real

@@ -141,6 +141,8 @@ def _edit_of(
     )  # fmt: skip
     if not edit.is_active:
         raise BadInput(
-            "edit", "nothing is asked for", "give smooth, grow, islands, fill_holes or fill_between"
+            "edit",
+            "nothing is asked for",
+            "smooth or grow it, remove islands, fill holes, or fill between",
         )
     return edit

@@ -140,7 +140,10 @@ def segment(
     ] = False,
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Pass over images with a complete result of this model there."),
+        typer.Option(
+            "--skip-existing",
+            help="Pass over images with a complete result of this model there, also with --overwrite.",
+        ),
     ] = False,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
