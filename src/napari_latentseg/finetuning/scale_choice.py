@@ -39,7 +39,7 @@ _MOST_CASES = 4
 # than it is, and all sizes look alike. 4 x 9 x 3 patches take some ten seconds of one core.
 _POSITIONS_PER_SIDE = 3
 # Of Dice, by which another size is better than the model's own: below it the difference may be chance (two
-# sets of four images of one camera, drive, gained 0.005 and 0.019), and a larger size takes longer to segment.
+# sets of four images of one camera, drive, gained 0.005 and 0.019), and a larger size takes longer.
 _LEAST_GAIN = 0.01
 _MOST_OF_TIME = 0.2  # of the fine-tuning, as for encoding: on a slow machine the steps are worth more
 
