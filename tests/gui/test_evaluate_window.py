@@ -217,6 +217,8 @@ def test_what_cannot_be_evaluated_is_said_before_and_after(viewer, qtbot, dialog
     assert dialog.process.state == "failed"
     assert "holds none of the validation images" in dialog.status.text()
     assert "\n" not in dialog.status.text()
+    choose(fields.subset, "All images")
+    assert not dialog.status.isVisible()  # the error is not of what is asked for now
     assert not dialog.tabs.isVisible()
 
 

@@ -199,7 +199,7 @@ class EvaluationDialog(QDialog):
         self.progress_bar.setValue(round(1000 * process.done))
         self.status.setText(self._status_text())
         self.status.setVisible(bool(self.status.text()))
-        self.details_button.set_details(process.details)
+        self.details_button.set_details(process.details if self._is_as_asked() else "")
         self._show_report()
         self._refresh_buttons()
 
@@ -267,7 +267,11 @@ class EvaluationDialog(QDialog):
             if left_out:
                 text += f"\n{count_text(len(left_out), 'image')} left out: {left_out[0].reason}"
             return "\n".join([text, *process.notes])
-        return process.error
+        return process.error if self._is_as_asked() else ""
+
+    def _is_as_asked(self) -> bool:
+        """Whether the fields still say what was evaluated last: an error is not of what is asked for now."""
+        return self.process.request == self.fields.request
 
     def _on_ended(self, code: int | None) -> None:
         """Where the evaluation was refused, look whether the codec of the model is missing."""
