@@ -91,6 +91,8 @@ class PromptSession:
         self._threshold = model.card.threshold
         self._plane, self._compute = plane, compute
         self._encoded: OrderedDict[tuple[View, int], Tensor] = OrderedDict()
+        # what was drawn for the present prompts, by view, turn and reading
+        self._drawn: dict[tuple[View, int, int], Array] = {}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -126,6 +128,7 @@ class PromptSession:
         if not 1 <= samples <= MAX_ANSWER_SAMPLES:
             raise BadInput("samples", f"are {samples}", f"ask for 1 to {MAX_ANSWER_SAMPLES}")
         prompts = prompts.on_plane(self.shape)
+        self._drawn.clear()
         if previous is None and not prompts.boxes:
             view = self._most_agreed_view(prompts)
         else:
@@ -163,17 +166,25 @@ class PromptSession:
         drawn: list[Array] = []
         for first in range(0, count, readings):
             turn = first // readings % _TURNS
-            numbers = torch.arange(min(readings, count - first), device=self._compute.torch_device())
-            conditioning = self._encode(view, turn)
-            turned_maps = torch.from_numpy(_turned(maps, turn)).to(conditioning.device)
-            with torch.inference_mode(), self._compute.autocast():
-                probabilities = self._method.draw(
-                    conditioning.expand(len(numbers), -1, -1, -1),
-                    turned_maps.expand(len(numbers), -1, -1, -1),
-                    numbers,
-                )
-            drawn += list(_turned_back(probabilities[:, 0].float().cpu().numpy(), turn))
+            numbers = range(min(readings, count - first))
+            self._draw_readings(view, turn, [n for n in numbers if (view, turn, n) not in self._drawn], maps)
+            drawn += [self._drawn[view, turn, number] for number in numbers]
         return np.stack([only_pointed_at(sample, view, prompts, self._threshold) for sample in drawn])
+
+    def _draw_readings(self, view: View, turn: int, numbers: list[int], maps: Array) -> None:
+        """Draw some readings of a view, and keep them for as long as the prompts are these."""
+        if not numbers:
+            return
+        conditioning = self._encode(view, turn)
+        turned_maps = torch.from_numpy(_turned(maps, turn)).to(conditioning.device)
+        with torch.inference_mode(), self._compute.autocast():
+            probabilities = self._method.draw(
+                conditioning.expand(len(numbers), -1, -1, -1),
+                turned_maps.expand(len(numbers), -1, -1, -1),
+                torch.tensor(numbers, device=conditioning.device),
+            )
+        samples = _turned_back(probabilities[:, 0].float().cpu().numpy(), turn)
+        self._drawn |= {(view, turn, n): sample for n, sample in zip(numbers, samples, strict=True)}
 
     def _encode(self, view: View, turn: int) -> Tensor:
         """The conditioning of a view, `(1, C, h, w)`."""
