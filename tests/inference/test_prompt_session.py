@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +26,15 @@ def answering(folder: Path, monkeypatch: pytest.MonkeyPatch, agreed_side: int) -
     shown: list[View] = []
     encode = session._encode
 
-    def encoded(view: View, turn: int) -> Tensor:
-        shown.append(view)
-        return encode(view, turn)
+    def encoded(keys: Sequence[tuple[View, int]]) -> Tensor:
+        shown[:] = [view for view, _ in keys]
+        return encode(keys)
 
     def drawn(conditioning: Tensor, maps: Tensor, readings: Tensor) -> Tensor:
         size = maps.shape[-1]
         rows, columns = np.mgrid[:size, :size] / size - 0.5
-        radii = 0.2 + (0 if abs(shown[-1].side - agreed_side) < 3 else 0.03) * readings.numpy()
+        is_agreed = np.array([abs(view.side - agreed_side) < 3 for view in shown])
+        radii = 0.2 + np.where(is_agreed, 0, 0.03) * readings.numpy()
         masks = np.hypot(rows, columns) < radii[:, None, None]
         return torch.from_numpy(masks.astype(np.float32))[:, None]
 
