@@ -69,7 +69,7 @@ def test_convert(cli, refused, volume, tmp_path):
     for name in ("Spacing", "Origin", "Direction"):
         ours, theirs = (getattr(image, f"Get{name}")() for image in (second, first))
         assert ours == pytest.approx(theirs, abs=1e-5)
-    assert "cannot be read" in refused("convert", volume, tmp_path / "knee.xyz")
+    assert "is a kind of file that is not known" in refused("convert", volume, tmp_path / "knee.xyz")
     assert "one 2D image" in refused("convert", volume, tmp_path / "knee.png")
     assert "no such file" in refused("convert", tmp_path / "none.nii", tmp_path / "knee.mha")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["knee.mha", "knee.nii.gz"]

@@ -55,7 +55,7 @@ def test_names(name, expected, kind):
     "name", ["notes.txt", "scan.gz", "noending", ".nii.gz", ".png", "png", "a.nii.rar", ""]
 )
 def test_what_is_not_read(name):
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match="is a kind of file that is not known"):
         format_for(name)
     assert stem_of(name) == name  # whole: the end of a UID is no suffix
 
@@ -102,7 +102,7 @@ def test_read_scan(tmp_path, kind):
         ("folder.png", "is a folder"),
         ("empty.png", "0 bytes"),
         ("empty.nii.gz", "0 bytes"),
-        ("notes.txt", "cannot be read"),
+        ("notes.txt", "is a kind of file that is not known"),
         ("x" * 4000 + ".png", "cannot be accessed"),
         ("nul\0byte.png", "cannot be accessed|no such file"),
     ],

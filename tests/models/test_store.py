@@ -12,6 +12,7 @@ from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models import store
 from napari_latentseg.models.card import CARD, read_card
+from napari_latentseg.models.variant import variant_text
 
 EMBEDDED = sorted(p.parent.name for p in store.embedded_codec().parent.glob(f"*/{CARD}"))
 
@@ -176,7 +177,7 @@ def test_an_embedded_model_loads_and_says_what_it_is(
     assert card.name == name
     assert card.codec.name == "latentseg-compact"
     assert card.deviations_from_paper  # none of them is GMS as published
-    assert card.deviations_from_paper == model.method.deviations_from_paper
+    assert card.deviations_from_paper == variant_text(model.method, card.preprocess)
     assert card.method_title.startswith(f"{card.method_name} variant (")
     assert card.sources[0] == ("readings" if card.takes_prompts else "augment")
     assert card.metrics
