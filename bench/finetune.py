@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from finetune_table import PAIRS, Cell, markdown, read_cells, write_section
+from document_section import write_section
+from finetune_table import BEGIN, END, PAIRS, Cell, markdown, read_cells
 
 COUNTS = (4, 10, 1)
 _DRAW = 0  # of images; nothing was tried out on it
@@ -139,7 +140,7 @@ def table(options: argparse.Namespace) -> None:
     text = markdown(read_cells(options.results))
     print(text)
     if options.write is not None:
-        write_section(options.write, text)
+        write_section(options.write, BEGIN, END, text)
 
 
 def arguments() -> argparse.ArgumentParser:

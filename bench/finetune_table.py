@@ -1,4 +1,4 @@
-"""The table of bench/finetune.py: cells as JSON files, and as Markdown between the markers of a document."""
+"""The table of bench/finetune.py: cells as JSON files, and as Markdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PAIRS", "Cell", "markdown", "read_cells", "write_section"]
+__all__ = ["BEGIN", "END", "PAIRS", "Cell", "markdown", "read_cells"]
 
 PAIRS = (
     ("retina-vessels", "drive"),
@@ -81,18 +81,3 @@ def markdown(results: list[dict[str, Any]]) -> str:
 def _change(before: float, after: float) -> tuple[str, str, str]:
     """DSC before, after, and the difference, in points of 100."""
     return f"{100 * before:.1f}", f"{100 * after:.1f}", f"{100 * (after - before):+.1f}"
-
-
-def write_section(document: Path, text: str) -> None:
-    """Replace what stands between the markers of a document.
-
-    Raises
-    ------
-    SystemExit
-        If it does not have both markers.
-    """
-    content = document.read_text("utf-8")
-    if BEGIN not in content or END not in content:
-        raise SystemExit(f"{document}: has no {BEGIN} and {END}")
-    before, after = content.split(BEGIN)[0], content.split(END)[1]
-    document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")

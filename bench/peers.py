@@ -104,7 +104,8 @@ def do_job(options: argparse.Namespace) -> None:
 
 
 def write_table(options: argparse.Namespace) -> None:
-    from peer_models.table import markdown, read_results, rows, write_between_markers
+    from document_section import write_section
+    from peer_models.table import BEGIN, END, markdown, read_results, rows
 
     table = rows(read_results(options.results))
     text = markdown(table)
@@ -112,7 +113,7 @@ def write_table(options: argparse.Namespace) -> None:
     if options.json is not None:
         options.json.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
     if options.write is not None:
-        write_between_markers(options.write, text)
+        write_section(options.write, BEGIN, END, text)
 
 
 def arguments() -> argparse.ArgumentParser:

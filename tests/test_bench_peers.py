@@ -159,13 +159,14 @@ def test_a_set_without_ours_has_no_difference(part, tmp_path):
 
 def test_the_document_keeps_what_is_around_its_table(part, tmp_path):
     table = part("table")
+    write_section = import_module("document_section").write_section
     document = tmp_path / "benchmarks.md"
     document.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n", "utf-8")
-    table.write_between_markers(document, "new")
+    write_section(document, table.BEGIN, table.END, "new")
     assert document.read_text("utf-8") == f"before\n{table.BEGIN}\nnew\n{table.END}\nafter\n"
     document.write_text("no markers", "utf-8")
     with pytest.raises(SystemExit, match="has no"):
-        table.write_between_markers(document, "new")
+        write_section(document, table.BEGIN, table.END, "new")
 
 
 def test_a_folder_without_results_is_refused(part, tmp_path):

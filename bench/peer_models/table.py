@@ -143,18 +143,3 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def write_between_markers(document: Path, text: str) -> None:
-    """Replace what stands between the markers of a document.
-
-    Raises
-    ------
-    SystemExit
-        If it does not have both markers.
-    """
-    content = document.read_text("utf-8")
-    if BEGIN not in content or END not in content:
-        raise SystemExit(f"{document}: has no {BEGIN} and {END}")
-    before, after = content.split(BEGIN)[0], content.split(END)[1]
-    document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
