@@ -53,6 +53,18 @@ def test_the_first_click_is_answered_at_the_scale_at_which_the_readings_agree(
     np.testing.assert_array_equal(answer.samples[0], answer.samples[1])
 
 
+def test_one_of_eight_samples_of_a_first_click_is_of_another_scale(
+    tiny_prompted_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = answering(tiny_prompted_folder, monkeypatch, 102)
+    areas = session.answer(Prompts(positive=[(256, 256)]), 9).samples.sum(axis=(1, 2))
+    others = np.delete(areas, 7)
+    assert np.ptp(others) < 0.05 * others.mean()
+    assert not 0.5 < areas[7] / others.mean() < 2
+    boxed = session.answer(Prompts(boxes=[(206, 206, 306, 306)]), 8).samples.sum(axis=(1, 2))
+    assert boxed.max() < 2 * boxed.min()  # a box says the scale
+
+
 def test_a_box_says_the_scale_itself(tiny_prompted_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = answering(tiny_prompted_folder, monkeypatch, 45)
     assert session.answer(Prompts(boxes=[(206, 206, 306, 306)]), 4).view.side == 200
