@@ -161,6 +161,8 @@ def test_masks_without_a_model(reader, viewer, images):
     assert np.array_equal(np.asarray(kept) != 0, labels.data != 0)
     assert not np.array_equal(kept, before)
     reader.opened()
+    # the layers of a case go one at a time; while one of them is there, a new one gets another name
+    reader.wait(lambda: f"{name} mask" not in viewer.layers and name not in viewer.layers)
     again = reader.enter(name)  # what was approved is shown
     assert np.array_equal(viewer.layers[f"{name} mask"].data, kept)
     assert again.case.state == "approved"
