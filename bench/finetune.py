@@ -95,7 +95,6 @@ def measure(cell: Cell, options: argparse.Namespace, work: Path) -> dict[str, An
     before = base_figures(cell, options, rest)
     new, _ = dice(work / "candidate", rest)
     own, _ = dice(work / "candidate", options.data / cell.own, "validation")
-    card = json.loads((work / "candidate" / "card.json").read_text())
     return {
         "before": before,
         "after": {"new": new, "own": own},
@@ -103,7 +102,6 @@ def measure(cell: Cell, options: argparse.Namespace, work: Path) -> dict[str, An
         "seconds": events["epoch"]["seconds"],
         "share": events["chosen"]["share"],
         "threshold": events["chosen"]["threshold"],
-        "sizes": card["preprocess"].get("long_side_of", []),
         "line": events["judged"]["line"],
         "load": os.getloadavg()[0],
     }

@@ -26,7 +26,7 @@ from napari_latentseg.utils.device import resolve_compute
 
 def probability(model: Model, image: NDArray[np.float32], long_side: int) -> NDArray[np.float32]:
     """Of the first class, `(H, W)`, of an image `(3, H, W)` that is scaled to `long_side`."""
-    preprocess = model.card.preprocess.replace(long_side=long_side, long_side_of=())
+    preprocess = model.card.preprocess.replace(long_side=long_side)
     height, width = image.shape[1:]
     scaled = resize(image, preprocess.working_size(height, width))
     sample = sample_plane(model.method, scaled, preprocess, resolve_compute("auto", "auto"))

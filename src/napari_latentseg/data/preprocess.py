@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, FiniteFloat, PositiveInt, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.slices import Planes
 from napari_latentseg.errors import BadInput
 
-__all__ = ["SIDE_TOLERANCE", "Preprocess"]
-
-SIDE_TOLERANCE = 0.02
-"""Of a longer side: images of one camera have one size, but for margins that were cut off."""
+__all__ = ["Preprocess"]
 
 _MAX_SIDE = 65536  # pixels; a square of it has 4 GB as uint8, more than a slice of any scanner
 _MAX_UPSCALING = 16  # along a side; a larger factor means a wrong spacing, not a coarse image
@@ -40,10 +37,6 @@ class Preprocess(FrozenModel):
     window
         The values that become black and white, low and high, in the unit of the scan: Hounsfield units (HU)
         in CT. None for the range of each scan, see `napari_latentseg.core.slices.Planes`.
-    long_side_of
-        For ``"tiles"``: the `long_side` of images whose longer side has another number of pixels than those
-        that the model was first trained on, such as those of another camera with another field of view:
-        pairs of the longer side in the file and of the scaled slice. Fine-tuning adds them.
     neighbours
         Distance in mm of two neighbouring slices that the network sees beside each slice of a volume, as red
         and blue (2.5D); see `Planes.from_scan`. None for the slice alone.
@@ -55,9 +48,6 @@ class Preprocess(FrozenModel):
     (256, 256)
     >>> tiles.describe()
     'tiles of 256 x 256 pixels at 1.5 mm; values from -175 to 250'
-    >>> photographs = Preprocess(mode="tiles", size=192, long_side=960, long_side_of=((584, 1344),))
-    >>> photographs.working_size(584, 565), photographs.working_size(960, 999)
-    ((1344, 1300), (923, 960))
     """
 
     mode: Literal["whole", "tiles"] = "whole"
@@ -67,17 +57,13 @@ class Preprocess(FrozenModel):
     spacing: float | None = Field(None, gt=0, allow_inf_nan=False)
     window: tuple[FiniteFloat, FiniteFloat] | None = None
     neighbours: float | None = Field(None, gt=0, allow_inf_nan=False)
-    long_side_of: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Preprocess:
         if self.mode == "tiles" and self.long_side is None:
             raise ValueError("tiles need a long_side")
-        only_for_tiles = self.long_side is not None or self.overlap or self.spacing or self.long_side_of
-        if self.mode == "whole" and only_for_tiles:
-            raise ValueError("long_side, long_side_of, overlap and spacing belong to tiles")
-        if any(not 32 <= scaled <= _MAX_SIDE for _, scaled in self.long_side_of):
-            raise ValueError(f"long_side_of: a scaled side has 32 to {_MAX_SIDE} pixels")
+        if self.mode == "whole" and (self.long_side is not None or self.overlap or self.spacing):
+            raise ValueError("long_side, overlap and spacing belong to tiles")
         if self.overlap >= self.size:
             raise ValueError("the overlap must be smaller than a tile")
         if self.window is not None and self.window[0] >= self.window[1]:
@@ -101,8 +87,6 @@ class Preprocess(FrozenModel):
         else:
             scale = f"{self.spacing:g} mm" if self.spacing else f"{self.long_side} pixels on the longer side"
             text = f"tiles of {self.size} x {self.size} pixels at {scale}"
-            for side, scaled in self.long_side_of:
-                text += f" (images of {side} pixels at {scaled})"
         if self.neighbours is not None:
             text += f", each with its neighbours {self.neighbours:g} mm before and after"
         if self.window is not None:
@@ -147,13 +131,5 @@ class Preprocess(FrozenModel):
                     "look at the image's spacing, which may be wrong",
                 )
             return scaled_height, scaled_width
-        factor = self.long_side_for(max(height, width)) / max(height, width)
+        factor = self.long_side / max(height, width)
         return max(1, round(height * factor)), max(1, round(width * factor))
-
-    def long_side_for(self, side: int) -> int:
-        """Pixels of the longer side of a scaled slice, from those of its file, where no spacing is known."""
-        assert self.long_side is not None
-        for known, scaled in self.long_side_of:
-            if abs(side - known) <= SIDE_TOLERANCE * known:
-                return scaled
-        return self.long_side

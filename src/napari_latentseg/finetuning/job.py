@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,6 @@ from napari_latentseg.finetuning.new_structure import (
     structure_prompt,
 )
 from napari_latentseg.finetuning.progress import epoch_event, progress_reports
-from napari_latentseg.finetuning.scale_choice import choose_scale, scale_note
 from napari_latentseg.finetuning.threshold_choice import choose_threshold
 from napari_latentseg.finetuning.thumbnails import thumbnails
 from napari_latentseg.finetuning.unknown_classes import unknown_classes_note
@@ -241,14 +238,6 @@ class FineTuneJob:
             spec = method.whole_mapper_spec()
         else:
             spec = method.fine_tune_spec()
-        base_card = card
-        if self._prompted is None:
-            saved = read_state(self.checkpoint.folder).get("identity", {}) if self.resume else {}
-            card = choose_scale(
-                card, method, spec, self.cases, self.compute, self.seed, resumed=saved.get("sizes"),
-                minutes=self.minutes if self.steps is None else math.inf,
-            )  # fmt: skip
-            self.model = replace(self.model, card=card)
         slices = self._read_slices()
         known = lineage_split(self.model.folder, card)
         parts = [known.part_of(case) for case in self.cases]
@@ -263,7 +252,8 @@ class FineTuneJob:
                 structure_prompt(self._prompted, split.train, card.preprocess.size),
             )
         replay = read_replay(self.model.folder, card, spec, self.compute)
-        notes += [text for text in (split.note, scale_note(base_card, card)) if text]
+        if split.note:
+            notes.append(split.note)
         if text := unknown_classes_note(self.cases):
             notes.append(text)
         if replay is None and self._prompted is None:
@@ -323,7 +313,7 @@ class FineTuneJob:
         training_seconds = round(time.perf_counter() - start_time, 1)
         new = VersionName(name=self.name, version=self.new_version)
         comparison = yield from compare_models(
-            loop, self.cases, split, replay, card=base_card, new_card=new_card, new=new, notes=notes
+            loop, self.cases, split, replay, card=card, new_card=new_card, new=new, notes=notes
         )
         yield Judged(verdict=comparison.verdict, line=comparison.line, comparison=comparison)
         candidate = self._candidate(new_card.threshold)
@@ -396,7 +386,6 @@ class FineTuneJob:
             "name": self.name,
             "seed": self.seed,
             "data": digest.hexdigest(),
-            "sizes": self.model.card.preprocess.long_side_of,
         }
 
     def _restore(self, identity: dict[str, Any]) -> Snapshot:
