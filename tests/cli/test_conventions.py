@@ -18,6 +18,7 @@ from PIL import Image
 from napari_latentseg.cli.app import app
 from napari_latentseg.cli.command_line import read_command_line
 from napari_latentseg.cli.console import json_text
+from napari_latentseg.cli.help_text import SHORT_HELP
 from napari_latentseg.errors import BadInput, choose_from
 from napari_latentseg.utils import device as device_module
 from napari_latentseg.utils.atomic import atomic_path, check_output_file
@@ -261,3 +262,36 @@ def test_help_and_wrong_lines_come_without_the_large_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "group", [(), *(path for path, command in COMMANDS.items() if hasattr(command, "commands"))]
+)
+def test_the_list_of_commands_is_not_cut_off(cli: Callable[..., Any], group: tuple[str, ...]) -> None:
+    listed = cli(*group, "--help").out.partition("Commands:")[2].strip().splitlines()
+    assert len(listed) > 1
+    assert [line for line in listed if line.endswith("...") or len(line) > 80] == []
+
+
+def test_short_help_is_of_commands_that_exist() -> None:
+    assert set(SHORT_HELP) <= {" ".join(path) for path in COMMANDS}
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_names_arguments_as_shells_do(cli: Callable[..., Any], path: tuple[str, ...]) -> None:
+    text = cli(*path, "--help").out
+    usage = text.partition("\n\n")[0]
+    assert not set("{}") & set(usage)
+    assert "......" not in usage
+    assert "list[" not in text
+    names = [p.opts[0] for p in COMMANDS[path].params if p.param_type_name == "argument" and not p.hidden]
+    assert not [name for name in names if f" {name} " in f"{usage} "]  # in capitals
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_argument_and_option_is_described(path: tuple[str, ...]) -> None:
+    assert not [p.opts[0] for p in COMMANDS[path].params if not p.hidden and not p.help]
+
+
+def test_an_error_names_an_argument_as_the_help_does(refused: Callable[..., str]) -> None:
+    assert "Missing argument 'SCAN'" in refused("info")

@@ -34,6 +34,7 @@ from napari_latentseg.cli import (
 )
 from napari_latentseg.cli.command_line import VERBOSE, read_command_line
 from napari_latentseg.cli.console import print_error, print_line
+from napari_latentseg.cli.help_text import tidy_help
 from napari_latentseg.cli.interrupt import Terminated, exit_on_termination
 from napari_latentseg.cli.options import with_current_names, with_option_name
 from napari_latentseg.errors import BadInput, Cancelled, EndedElsewhere
@@ -58,10 +59,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 run_commands.register(app)
-evaluate_command.register(app)
 segment_command.register(app)
-fill_command.register(app)
 batch_command.register(app)
+fill_command.register(app)
 cases_command.register(app)
 scan_commands.register(app)
 review_commands.register(app)
@@ -70,6 +70,7 @@ change_command.register(app)
 edit_command.register(app)
 train_commands.register(app)
 finetune_commands.register(app)
+evaluate_command.register(app)
 calibrate_commands.register(app)
 models_commands.register(app)
 codecs_commands.register(app)
@@ -106,6 +107,7 @@ def _command() -> typer.core.TyperGroup:
     """The commands, which typer takes long to build from their functions."""
     command = typer.main.get_command(app)
     assert isinstance(command, typer.core.TyperGroup)
+    tidy_help(command)
     return command
 
 

@@ -9,7 +9,15 @@ import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table
 from napari_latentseg.cli.json_records import version_json
-from napari_latentseg.cli.options import CodecOption, JsonOutput, Overwrite, Quiet, Threads, use_threads
+from napari_latentseg.cli.options import (
+    CodecOption,
+    JsonOutput,
+    ModelName,
+    Overwrite,
+    Quiet,
+    Threads,
+    use_threads,
+)
 from napari_latentseg.cli.segment_options import Precision
 from napari_latentseg.errors import BadInput
 
@@ -55,7 +63,7 @@ def _list(as_json: bool) -> None:
 
 
 @models.command()
-def info(name: str, as_json: JsonOutput = False) -> None:
+def info(name: ModelName, as_json: JsonOutput = False) -> None:
     """The card of a model."""
     from napari_latentseg import api
     from napari_latentseg.models.card_text import card_text
@@ -70,7 +78,7 @@ def info(name: str, as_json: JsonOutput = False) -> None:
 
 @models.command(name="compile")
 def compile_(
-    name: str,
+    name: ModelName,
     precision: Precision = "auto",
     threads: Threads = None,
     codec: CodecOption = None,
@@ -129,7 +137,7 @@ def install(
 
 @models.command()
 def remove(
-    name: str,
+    name: ModelName,
     version: Annotated[
         str | None, typer.Option(help="The version to remove; all of them where not given.")
     ] = None,
@@ -142,7 +150,7 @@ def remove(
 
 
 @models.command()
-def history(name: str, as_json: JsonOutput = False) -> None:
+def history(name: ModelName, as_json: JsonOutput = False) -> None:
     """The versions of a model, the oldest first."""
     from napari_latentseg import api
 
@@ -195,7 +203,7 @@ def adopt(
 
 @models.command()
 def revert(
-    name: str,
+    name: ModelName,
     version: Annotated[
         str | None,
         typer.Option(help="Version to use; the one that the current was fine-tuned from where not given."),
@@ -221,7 +229,7 @@ def discard(
 
 @models.command()
 def export(
-    name: str,
+    name: ModelName,
     path: Annotated[Path, typer.Argument(metavar="FILE.zip", help="Where to write it.")],
     with_replay: Annotated[
         bool,

@@ -19,6 +19,7 @@ __all__ = [
     "FormerModelArgument",
     "JsonOutput",
     "LabelsOption",
+    "ModelName",
     "ModelOption",
     "OptionalModel",
     "Overwrite",
@@ -86,6 +87,9 @@ ModelOption = Annotated[
     typer.Option(
         "--model", "-m", help="Name or folder of a model; `models` lists them.", autocompletion=_model_names
     ),
+]
+ModelName = Annotated[
+    str, typer.Argument(help="Name of a model; `models` lists them.", autocompletion=_model_names)
 ]
 OptionalModel = Annotated[
     str | None, typer.Option("--model", "-m", help="Name or folder of a model.", autocompletion=_model_names)

@@ -143,7 +143,8 @@ def available_devices() -> dict[str, str]:
     """The usable devices of this machine, each with a name for people."""
     import torch
 
-    names = {"cpu": f"CPU, {torch.get_num_threads()} threads"}
+    threads = torch.get_num_threads()
+    names = {"cpu": f"CPU, {threads} thread{'s' if threads > 1 else ''}"}
     if torch.cuda.is_available():
         names["cuda"] = torch.cuda.get_device_name()
         count = torch.cuda.device_count()
