@@ -10,25 +10,21 @@ distances between two slices, by a cubic through all known slices, and by `fill_
 from __future__ import annotations
 
 import argparse
-import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from napari_latentseg.api import load_model
 from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.core.slice_interpolation import distances_through, interpolate_between
 from napari_latentseg.data.folders import find_cases
-from napari_latentseg.evaluation.bootstrap import Bootstrap, column_means
 from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.inference.fill_between import fill_between
 from napari_latentseg.inference.prompt_session import PromptAnswer, PromptSession
 from napari_latentseg.models.split import read_split
-from napari_latentseg.utils.device import resolve_compute
+from volumes_on_cpu import on_one_core, print_means
 
 Mask = NDArray[np.bool_]
 METHODS = ("between two", "through all", "filled")
@@ -81,10 +77,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    model = load_model(given.model)
-    compute = resolve_compute("cpu", "float32")
-    model.to(compute)
+    model, compute = on_one_core(given.model)
     split = read_split(model.folder)
     cases = [case for case in find_cases(given.data) if split.part_of(case) != "train"][: given.volumes]
     names: list[str] = []
@@ -94,15 +87,7 @@ def main() -> None:
             names.append(case.name)
             rows.append(row)
         print(len(set(names)), "of", len(cases), np.round(np.mean(rows, axis=0), 4), flush=True)
-    table = np.array(rows)
-    intervals = Bootstrap(names).intervals(table, column_means)
-    result = {
-        method: {"dsc": round(float(table[:, i].mean()), 4), "interval": [round(v, 4) for v in intervals[i]]}
-        for i, method in enumerate(METHODS)
-    }
-    print(json.dumps(result, indent=1))
-    if given.json:
-        given.json.write_text(json.dumps({"volumes": len(set(names)), **result}, indent=1) + "\n")
+    print_means(METHODS, rows, names, given.json)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from skimage.segmentation import random_walker
 
-from napari_latentseg.api import load_model
 from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.data.folders import find_cases
 from napari_latentseg.evaluation.bootstrap import Bootstrap, column_means
@@ -34,7 +32,7 @@ from napari_latentseg.inference.click_scores import (
 )
 from napari_latentseg.inference.prompt_session import PromptSession
 from napari_latentseg.models.split import read_split
-from napari_latentseg.utils.device import resolve_compute
+from volumes_on_cpu import on_one_core
 
 DISC_SHARE = 0.05  # radius of the painted discs, of the longer side of the image
 
@@ -97,10 +95,7 @@ def main() -> None:
     parser.add_argument("--no-baselines", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    model = load_model(given.model)
-    compute = resolve_compute("cpu", "float32")
-    model.to(compute)
+    model, compute = on_one_core(given.model)
     table: dict[str, Any] = {}
     for folder in given.data:
         rows: dict[str, list[list[float]]] = {}

@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_latentseg.api import load_model
 from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.data.folders import find_cases
 from napari_latentseg.evaluation.metrics import dice
@@ -30,7 +28,7 @@ from napari_latentseg.inference.click_scores import click_scores
 from napari_latentseg.inference.prompt_session import PromptSession
 from napari_latentseg.methods.simulated_prompts import deepest_point
 from napari_latentseg.models.split import read_split
-from napari_latentseg.utils.device import resolve_compute
+from volumes_on_cpu import on_one_core
 
 FOUND = 0.7  # Dice from which a sample is said to be that reading
 CLICKS = 5
@@ -94,10 +92,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    model = load_model(given.model)
-    compute = resolve_compute("cpu", "float32")
-    model.to(compute)
+    model, compute = on_one_core(given.model)
     table: dict[str, Any] = {}
     for folder, rim, core in zip(given.data, given.rim, given.core, strict=True):
         rows = [

@@ -11,26 +11,22 @@ anew.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_latentseg.api import load_model
 from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.data.folders import find_cases
-from napari_latentseg.evaluation.bootstrap import Bootstrap, column_means
 from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.inference.carry_on import inner_points
 from napari_latentseg.inference.follow_volume import FollowedVolume
 from napari_latentseg.inference.prompt_session import PromptAnswer, PromptSession
 from napari_latentseg.methods.simulated_prompts import deepest_point
 from napari_latentseg.models.split import read_split
-from napari_latentseg.utils.device import resolve_compute
+from volumes_on_cpu import on_one_core, print_means
 
 Mask = NDArray[np.bool_]
 CLICKS = 3
@@ -94,10 +90,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    model = load_model(given.model)
-    compute = resolve_compute("cpu", "float32")
-    model.to(compute)
+    model, compute = on_one_core(given.model)
     split = read_split(model.folder)
     of_part = [c for c in find_cases(given.data) if (split.part_of(c) == "train") == (given.part == "train")]
     count = min(given.volumes, len(of_part))
@@ -119,18 +112,7 @@ def main() -> None:
             np.round(np.mean(rows, 0), 4),
             flush=True,
         )
-    table = np.array(rows)
-    intervals = Bootstrap(names).intervals(table, column_means)
-    result = {
-        f"dsc {i + 1}": {
-            "mean": round(float(table[:, i].mean()), 4),
-            "interval": [round(v, 4) for v in intervals[i]],
-        }
-        for i in range(CLICKS)
-    }
-    print(json.dumps(result, indent=1))
-    if given.json:
-        given.json.write_text(json.dumps({"volumes": len(set(names)), **result}, indent=1) + "\n")
+    print_means([f"dsc {i + 1}" for i in range(CLICKS)], rows, names, given.json)
 
 
 if __name__ == "__main__":
