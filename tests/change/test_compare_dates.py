@@ -15,7 +15,7 @@ from scipy.ndimage import affine_transform
 from tests.helpers.dicom import positions, series
 from tests.helpers.two_dates import SHAPE, SPACING, ball, geometry, result_of, two_dates
 
-from napari_latentseg import Cancelled, Geometry, Scan, Segmentation, compare_dates, read_scan
+from napari_latentseg import Cancelled, Geometry, Scan, Segmentation, compare_dates, read_scan, write_result
 from napari_latentseg.change.registration import register_rigidly
 from napari_latentseg.errors import BadInput
 
@@ -191,6 +191,28 @@ def test_dicom_of_another_patient_is_refused_without_a_name(dicom_dates):
     assert "are of two patients" in str(error.value)
     for secret in ("0815", "4711", "Doe", "Roe"):
         assert secret not in str(error.value)
+
+
+def test_dicom_results_without_their_images_are_checked_where_the_file_is_known(dicom_dates, tmp_path):
+    folders, results = dicom_dates(PatientID="0815-other")
+    as_made = [
+        replace(
+            result,
+            format=scan.format,
+            properties=dict(scan.properties),
+            source=scan.source,
+            record=result.record.replace(input=result.record.input.replace(format=scan.format)),
+        )
+        for result, scan in zip(results, map(read_scan, folders), strict=True)
+    ]
+    with pytest.raises(BadInput, match="are of two patients, by their DICOM headers"):
+        compare_dates(*as_made)
+    read = []
+    for number, result in enumerate(as_made):
+        write_result(result, tmp_path / f"result{number}", format="nifti")
+        read.append(tmp_path / f"result{number}")
+    (note,) = compare_dates(*read).notes  # the file names of images are not recorded
+    assert note.startswith("Whether both results are of one patient was not checked")
 
 
 def test_dicom_says_which_frame_and_which_date(dicom_dates):

@@ -22,6 +22,9 @@ __all__ = ["compare_dates", "compare_with_earlier"]
 
 _NOT_TOGETHER = "the outlines are not shown over one image"
 _REGISTER = "; register the two images for that, which needs both of them"
+_PATIENT_UNKNOWN = (
+    "Whether both results are of one patient was not checked, which needs the DICOM images of both dates."
+)
 
 
 def compare_dates(
@@ -179,7 +182,7 @@ def _compare(
     from napari_latentseg.errors import Cancelled
 
     first, second = dates.results
-    notes, frames_differ = _check_one_patient(*dates.images)
+    notes, frames_differ = _check_one_patient(dates)
     progress(0.2)
     pairs = list(zip(dates.results, dates.images, strict=True))
     (base, base_image), (other, other_image) = pairs if over_first else reversed(pairs)
@@ -212,8 +215,10 @@ def _as_result(result: Any, *, edited: bool) -> Segmentation:
     raise BadInput("result", "is no result", "give what segment returns, or the files of a result")
 
 
-def _check_one_patient(first: Scan | None, second: Scan | None) -> tuple[list[str], bool | None]:
+def _check_one_patient(dates: _Dates) -> tuple[list[str], bool | None]:
     """Notes, and whether the frames of reference differ; None where that is not known.
+
+    A result that was made in this process knows its image where that was not given.
 
     Raises
     ------
@@ -222,16 +227,20 @@ def _check_one_patient(first: Scan | None, second: Scan | None) -> tuple[list[st
     """
     from napari_latentseg.io.dicom.identity import series_identity
 
-    if first is None or second is None:
-        return [], None
-    one, other = series_identity(first), series_identity(second)
+    one, other = (
+        series_identity(result if image is None else image)
+        for result, image in zip(dates.results, dates.images, strict=True)
+    )
+    notes: list[str] = []
+    if one is not None and other is not None and one.patient and other.patient:
+        if one.patient != other.patient:
+            raise BadInput(
+                "images", "are of two patients, by their DICOM headers", "give two results of one patient"
+            )
+    elif any(result.format == "dicom" for result in dates.results):
+        notes.append(_PATIENT_UNKNOWN)
     if one is None or other is None:
-        return [], None
-    if one.patient and other.patient and one.patient != other.patient:
-        raise BadInput(
-            "images", "are of two patients, by their DICOM headers", "give two results of one patient"
-        )
-    notes = []
+        return notes, None
     if one.date and other.date and one.date > other.date:
         notes.append("The second image was taken before the first: give the earlier result first.")
     if not (one.frame_of_reference and other.frame_of_reference):

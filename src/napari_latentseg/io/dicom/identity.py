@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import read_errors
 from napari_latentseg.io.dicom.header import short_hash
@@ -40,13 +41,13 @@ class SeriesIdentity:
     date: str = field(default="", repr=False)
 
 
-def series_identity(image: Scan) -> SeriesIdentity | None:
+def series_identity(image: Scan | Segmentation) -> SeriesIdentity | None:
     """The identity of the series that an image was read from; None where it is not DICOM, or is gone.
 
     Parameters
     ----------
     image
-        The image, as it was read.
+        The image, as it was read, or a result of it that was not written and read.
     """
     if image.format != "dicom" or image.source is None:
         return None
