@@ -73,7 +73,8 @@ def test_rank(cli, refused, result: Path) -> None:
     assert "entropy" in listed
     assert not any(f"{key} " in listed for key in needing)  # they were not kept on disk
     assert "were not kept" in refused("rank", result, "--measure", needing[0])
-    assert "not known" in refused("rank", result, "--by", "cells")
+    assert "not known" in refused("rank", "nowhere", "--by", "cells")  # before anything is read
+    assert "'guess' is not known" in refused("rank", "nowhere", "--measure", "guess")
 
 
 def test_report(cli, refused, result: Path, volume: Path, tmp_path: Path) -> None:

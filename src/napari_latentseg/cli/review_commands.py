@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table, progress_bar
 from napari_latentseg.cli.json_records import finding_json, measurement_json
 from napari_latentseg.cli.options import Channel, JsonOutput, Overwrite, Quiet, Series
-from napari_latentseg.errors import BadInput
+from napari_latentseg.errors import BadInput, choose_from
 
 if TYPE_CHECKING:
     from napari_latentseg.core.scan import Scan
@@ -25,6 +25,7 @@ Edited = Annotated[
     bool, typer.Option("--edited", help="The mask was edited in another program: take it as it is now.")
 ]
 Image = Annotated[Path | None, typer.Option(help="The image that was segmented.")]
+_REGION_KINDS: tuple[Literal["slices"], Literal["objects"]] = ("slices", "objects")
 
 
 def register(app: typer.Typer) -> None:
@@ -112,6 +113,9 @@ def rank_result(
     from napari_latentseg.io.read_results import read_segmentation
     from napari_latentseg.review import MEASURES, available_measures, rank, uncertainty_basis
 
+    kind = _region_kind(by)
+    if measure not in ("", "list", *MEASURES):
+        raise BadInput("measure", f"{measure!r} is not known", choose_from(measure, tuple(MEASURES)))
     segmentation = read_segmentation(result, edited=edited)
     if measure == "list":
         print_table(
@@ -121,10 +125,8 @@ def rank_result(
             ]
         )
         return
-    if by not in ("slices", "objects"):
-        raise BadInput("by", f"{by!r} is not known", "use slices or objects")
     with progress_bar("ranking", quiet=quiet or as_json) as progress:
-        findings = rank(segmentation, measure, "objects" if by == "objects" else "slices", progress=progress)
+        findings = rank(segmentation, measure, kind, progress=progress)
     if as_json:
         print_json(
             {
@@ -145,6 +147,14 @@ def rank_result(
         name = f"{finding.name} {finding.object_number}" if finding.object_number else finding.name
         rows.append((str(position), plane, name, finding.reason, f"{finding.uncertainty:.4g}"))
     print_table(rows, quiet=quiet)
+
+
+def _region_kind(by: str) -> Literal["slices", "objects"]:
+    """What is ranked, refused before anything is read where it is not known."""
+    for known in _REGION_KINDS:
+        if by == known:
+            return known
+    raise BadInput("by", f"{by!r} is not known", choose_from(by, _REGION_KINDS))
 
 
 def report_result(

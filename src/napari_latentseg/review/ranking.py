@@ -151,9 +151,9 @@ def rank(
     >>> [finding.kind for finding in rank(result)]
     ['slice']
     """
-    key = _resolve_measure(segmentation, measure)
     if by not in ("slices", "objects"):
         raise BadInput("by", f"{by!r} is not known", "use slices or objects")
+    key = _resolve_measure(segmentation, measure)
     labels = segmentation.mask if mask is None else mask
     regions = (score_slices if by == "slices" else score_objects)(
         segmentation, labels, MEASURES[key], progress
