@@ -22,7 +22,7 @@ __all__ = ["print_evaluation"]
 
 
 def print_evaluation(report: EvaluationReport, subset: str, *, quiet: bool) -> None:
-    """Print the scores of an evaluation.
+    """Print the scores of an evaluation, after a warning where they flatter the model.
 
     Parameters
     ----------
@@ -33,6 +33,8 @@ def print_evaluation(report: EvaluationReport, subset: str, *, quiet: bool) -> N
     quiet
         Whether nothing is printed.
     """
+    if warning := _training_overlap(report, subset):
+        print_line(warning, quiet=quiet)
     mean, protocol = report.mean, report.protocol
     samples = count_text(report.samples, "sample")
     images = f"{count_text(report.image_count, 'image')}, {samples} from {report.source}"
@@ -77,8 +79,6 @@ def print_evaluation(report: EvaluationReport, subset: str, *, quiet: bool) -> N
     if report.readers is not None:
         for line in _reader_lines(report.readers):
             print_line(line, quiet=quiet)
-    if warning := _training_overlap(report, subset):
-        print_line(warning, quiet=quiet)
 
 
 def _interval_lines(report: EvaluationReport) -> list[str]:
