@@ -60,6 +60,13 @@ def test_a_calibrated_interval_is_that_of_the_card(samples, interval):
     assert size_interval(samples, (low + high) / 2, basis, "lesion") == (low, high, "calibrated")
 
 
+def test_many_samples_of_nearly_equal_weight_have_an_interval():
+    samples = np.random.default_rng(0).normal(100, 10, 400)
+    basis = IntervalBasis("samples", ("hints weight the samples",), interval_of_card(), 400)
+    equal = size_interval(samples, 100.0, basis, "lesion", np.full(400, 1 / 400))
+    assert equal[:2] == pytest.approx(size_interval(samples, 100.0, basis, "lesion")[:2], rel=1e-3)
+
+
 def disc(radius: float, shape: tuple[int, int] = (60, 80)) -> Any:
     y, x = np.ogrid[: shape[0], : shape[1]]
     return 1 / (1 + np.exp(np.hypot(y - 30, x - 40) - radius))

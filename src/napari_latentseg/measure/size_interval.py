@@ -183,8 +183,11 @@ def _statistics(
 
 
 def _repeated(samples: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """As many copies of each sample as its weight says, out of about 100, which have the same spread."""
-    return np.repeat(samples, np.rint(100 * weights).astype(int))
+    """As many copies of each sample as its weight says, which have the same spread.
+
+    About 100 in all, and of many samples ten for each, so that none of equal weight is left out.
+    """
+    return np.repeat(samples, np.rint(max(100, 10 * len(samples)) * weights).astype(int))
 
 
 def _student_quantile(n: float) -> float:
