@@ -97,3 +97,16 @@ def test_an_image_with_colours_is_no_mask() -> None:
     scan = edit_mask(np.pad(np.ones((4, 4), bool), 3), grow=1)
     assert isinstance(scan, Scan)
     assert int(scan.array.sum()) == 16 + 16
+
+
+@pytest.mark.parametrize(
+    ("mask", "options", "message"),
+    [
+        (np.full((5, 5), -1), {"grow": 1}, "negative numbers"),  # once made 255 of it
+        (np.eye(9, dtype=np.uint8), {"smooth": 1e9}, r"1e\+09 pixel is more than the mask is large"),
+        (np.eye(9, dtype=np.uint8), {"grow": 1e308, "spacing": 0.01}, "is more than the mask is large"),
+    ],
+)
+def test_what_would_wrap_round_or_fill_the_memory_is_refused(mask, options, message) -> None:
+    with pytest.raises(BadInput, match=message):
+        edit_mask(mask, **options)

@@ -112,10 +112,23 @@ def edit_mask(
     if label is not None and whole_number("label", label) not in present:
         held = ", ".join(map(str, present[:10])) or "none"
         raise BadInput("label", f"{name} does not hold {label}", f"give one that it holds: {held}")
-    steps, _ = edit_spacing(scan.geometry)
+    steps, unit = edit_spacing(scan.geometry)
+    sizes = [n for n, axis in zip(scan.spatial_shape, scan.spatial_axes, strict=True) if axis != "t"]
+    _check_within(edit, sizes, steps, unit)
     for chosen in present if label is None else [int(label)]:
         labels = edit.apply(labels, chosen, scan.spatial_axes, steps, progress=progress)
     return scan.replace(array=labels)
+
+
+def _check_within(edit: MaskEdit, sizes: Sequence[int], steps: Sequence[float], unit: str) -> None:
+    """Refuse lengths beyond the mask, such as micrometres given as mm: nothing sensible is left by them."""
+    import math
+
+    diagonal = math.hypot(*(n * step for n, step in zip(sizes, steps, strict=True)))
+    for name, length in (("smooth", edit.smooth), ("grow", edit.grow)):
+        if abs(length) > diagonal:
+            why = f"{length:g} {unit} is more than the mask is large ({diagonal:.3g} {unit})"
+            raise BadInput(name, why, "give a length within the mask")
 
 
 def _edit_of(
