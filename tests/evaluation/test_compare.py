@@ -144,3 +144,20 @@ MOVED = Geometry.from_matrix(
 def test_what_does_not_belong_together(mask, reference, other, why):
     with pytest.raises(BadInput, match=why):
         compare(mask, reference, GEOMETRY, ONE, reference_geometry=other)
+
+
+def test_an_organ_is_scored_with_its_tumour_as_evaluate_scores_it():
+    liver, tumour = classes_of("liver", "tumour")
+    classes = (liver.model_copy(update={"includes": ("tumour",)}), tumour)
+    reference = TRUTH.astype(np.uint8)
+    mask = reference.copy()
+    mask[FOUND & TRUTH] = 2  # nearly all of the organ is tumour here, and none of it there
+    organ, part = compare(mask, reference, GEOMETRY, classes)
+    assert (organ.dsc, organ.hd95) == (1.0, 0.0)
+    assert part.empty == "truth"
+
+
+@pytest.mark.parametrize("value", [-1, -1.0, 1e300])
+def test_what_is_no_label_is_refused(value):
+    with pytest.raises(BadInput, match="negative numbers|no labels"):
+        compare(np.full(SHAPE, value), TRUTH, GEOMETRY, ONE)

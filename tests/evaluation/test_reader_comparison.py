@@ -236,6 +236,28 @@ def test_notes_on_a_mask_without_the_class_and_on_equal_masks() -> None:
         compare_label_maps([empty, empty], NAMES[:2], GEOMETRY, ONE)
 
 
+def test_an_organ_has_its_tumour_in_pairs_and_the_tumour_its_own_label_in_the_consensus() -> None:
+    tumour, liver = classes_of("tumour", "liver")  # the part first: the whole is not painted over it
+    classes = (tumour, liver.model_copy(update={"includes": ("tumour",)}))
+    whole = 2 * READERS[0]
+    with_tumour = np.where(READERS[2] > 0, 1, whole).astype(np.uint8)
+    compared = compare_label_maps([whole, with_tumour, with_tumour], NAMES[:3], GEOMETRY, classes)
+    assert [pair.dsc for pair in compared.pairs if pair.name == "liver"] == [
+        pytest.approx(score.dsc) for score in compare_label_maps(
+            [(labels > 0).astype(np.uint8) for labels in (whole, with_tumour, with_tumour)],
+            NAMES[:3], GEOMETRY, ONE,
+        ).pairs
+    ]  # fmt: skip
+    assert np.array_equal(compared.consensus.labels, with_tumour)
+
+
+def test_a_label_that_is_compared_as_another_is_said() -> None:
+    compared = compare_label_maps([READERS[0], 2 * READERS[1]], ["Anna", "Ben"], GEOMETRY, ONE)
+    (note,) = compared.notes
+    assert note.reader == 1
+    assert note.text == "holds label 2, which is compared as lesion (label 1), since there is one class"
+
+
 def test_figures_are_what_json_can_hold() -> None:
     samples = np.stack(READERS)
     compared = compare_label_maps(READERS, NAMES, GEOMETRY, ONE, method="staple", model=model_of(samples))

@@ -124,6 +124,7 @@ def _compare_two(
     """A mask with its reference."""
     from napari_latentseg.api.mask_files import classes_of_masks, read_mask, segmented_part
     from napari_latentseg.evaluation.compare import compare
+    from napari_latentseg.evaluation.label_maps import other_labels_text
 
     scans = [read_mask(path) for path in masks]
     classes = classes_of_masks(masks[0], model, scans, edited=edited)
@@ -137,6 +138,9 @@ def _compare_two(
         return
     for row in rows:
         print_line(row.describe())
+    for path, scan in zip(masks, scans, strict=True):
+        if text := other_labels_text(scan.array, classes):
+            print_line(f"{path.name} {text}")
     if note:
         print_line(note)
 

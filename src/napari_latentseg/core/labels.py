@@ -54,7 +54,7 @@ def labels_from_probabilities(probabilities: Any, threshold: float, classes: Seq
     return labels[argmax_classes(probabilities, threshold, class_descendants(classes)) + 1]
 
 
-def class_region(mask: NDArray[np.uint8], k: int, classes: Sequence[ClassInfo]) -> NDArray[np.bool_]:
+def class_region(mask: NDArray[Any], k: int, classes: Sequence[ClassInfo]) -> NDArray[np.bool_]:
     """Where a label map holds a class, with the classes that are its parts.
 
     Parameters
@@ -67,6 +67,9 @@ def class_region(mask: NDArray[np.uint8], k: int, classes: Sequence[ClassInfo]) 
         The K classes.
     """
     members = [k, *class_descendants(classes)[k]]
+    if len(members) == 1:  # faster, and the rule
+        own: NDArray[np.bool_] = mask == classes[k].label
+        return own
     return np.isin(mask, [classes[i].label for i in members])
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput, choose_from
-from napari_latentseg.evaluation.label_maps import at_each_time, class_mask_of
+from napari_latentseg.evaluation.label_maps import at_each_time, own_mask_of
 from napari_latentseg.evaluation.staple import check_staple_available, staple
 
 __all__ = [
@@ -167,7 +167,7 @@ def estimate_consensus(
     region = np.ones(shape, bool) if compared is None else compared
     for time, (part, *maps) in at_each_time(geometry, [region, *label_maps]):
         for k, info in enumerate(classes):
-            masks = np.stack([class_mask_of(labels[part], info, classes) for labels in maps])
+            masks = np.stack([own_mask_of(labels[part], info, classes) for labels in maps])
             if method == "majority":
                 values = masks.mean(axis=0)
             else:

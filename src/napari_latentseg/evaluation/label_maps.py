@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.labels import class_region
 from napari_latentseg.core.turn import find_turn, misplacement
 from napari_latentseg.errors import BadInput
 
-__all__ = ["at_each_time", "check_labels", "class_mask_of", "placed_on"]
+__all__ = ["at_each_time", "check_labels", "class_mask_of", "other_labels_text", "own_mask_of", "placed_on"]
+
+_MAX_FLOAT_LABEL = 2.0**53  # beyond, floating point has no room for every whole number
 
 
 def check_labels(name: str, array: Any) -> NDArray[Any]:
@@ -25,20 +28,26 @@ def check_labels(name: str, array: Any) -> NDArray[Any]:
     name
         What an error calls it.
     array
-        Labels; floating point is taken where all values are whole numbers.
+        Labels from 0; floating point is taken where all values are whole numbers.
 
     Raises
     ------
     BadInput
-        If it has fewer than two axes, no voxels, or values that are no labels.
+        If it has fewer than two axes, no voxels, or values that are no labels, as negative numbers.
     """
     values = np.asarray(array)
     if values.ndim < 2 or values.size == 0:
         raise BadInput(name, f"has shape {values.shape}", "give a label map of two or more axes")
-    if values.dtype.kind == "f" and np.isfinite(values).all() and np.array_equal(values, np.rint(values)):
+    if (
+        values.dtype.kind == "f"
+        and (np.abs(values) <= _MAX_FLOAT_LABEL).all()
+        and np.array_equal(values, np.rint(values))
+    ):
         values = values.astype(np.int64)  # NIfTI and TIFF files often hold labels as floating point
     if values.dtype.kind not in "bui":
         raise BadInput(name, "has values that are no labels", "give a label map, not probabilities")
+    if values.min() < 0:
+        raise BadInput(name, "holds negative numbers, which no class has", "number the classes from 1")
     return values
 
 
@@ -96,9 +105,53 @@ def at_each_time(
 
 
 def class_mask_of(labels: NDArray[Any], info: ClassInfo, classes: Sequence[ClassInfo]) -> NDArray[np.bool_]:
-    """The mask of one of the classes; where there is only one, whatever is not 0."""
+    """The mask of one of the classes with the classes that are its parts, as it is scored.
+
+    Where there is only one class, it is whatever is not 0.
+    """
+    if len(classes) == 1:
+        return own_mask_of(labels, info, classes)
+    return class_region(labels, classes.index(info), classes)
+
+
+def own_mask_of(labels: NDArray[Any], info: ClassInfo, classes: Sequence[ClassInfo]) -> NDArray[np.bool_]:
+    """The mask of one of the classes without its parts, as it stands in a label map."""
     mask: NDArray[np.bool_] = labels != 0 if len(classes) == 1 else labels == info.label
     return mask
+
+
+def other_labels_text(labels: Any, classes: Sequence[ClassInfo]) -> str:
+    """What is to be known of a mask with other labels than the one class; empty where there is nothing.
+
+    They may mean something else, such as the tumour in one mask and the organ in another.
+
+    Parameters
+    ----------
+    labels
+        The mask.
+    classes
+        The classes; with several, each label is its own class.
+
+    Returns
+    -------
+    str
+        In words that follow the name of the mask.
+
+    Examples
+    --------
+    >>> lesion = ClassInfo(label=1, name="lesion", color="#ffb000")
+    >>> other_labels_text(np.array([[0, 2]]), [lesion])
+    'holds label 2, which is compared as lesion (label 1), since there is one class'
+    """
+    others = np.setdiff1d(labels, [0, classes[0].label])
+    if len(classes) > 1 or not others.size:
+        return ""
+    held = ", ".join(map(str, others[:3].tolist())) + (", ..." if others.size > 3 else "")
+    plural = "labels" if others.size > 1 else "label"
+    name = classes[0].name
+    own = "" if name == f"label {classes[0].label}" else f" (label {classes[0].label})"
+    are = "are" if others.size > 1 else "is"
+    return f"holds {plural} {held}, which {are} compared as {name}{own}, since there is one class"
 
 
 def _check_same_place(

@@ -19,7 +19,7 @@ from napari_latentseg.evaluation.consensus import (
     ConsensusMethod,
     estimate_consensus,
 )
-from napari_latentseg.evaluation.label_maps import class_mask_of
+from napari_latentseg.evaluation.label_maps import class_mask_of, other_labels_text
 from napari_latentseg.evaluation.metrics import CONVENTIONS
 from napari_latentseg.evaluation.model_beside_readers import (
     CORRELATION_CONVENTION,
@@ -287,6 +287,8 @@ def _notes(
         missing = [info.name for info in classes if not class_mask_of(labels, info, classes).any()]
         if missing:
             notes.append(ReaderNote(i, f"has no {', '.join(missing)}: it counts as a reader who saw none"))
+        if text := other_labels_text(labels, classes):
+            notes.append(ReaderNote(i, text))
         equal = next((j for j in range(i) if np.array_equal(label_maps[j], labels)), None)
         if equal is not None and labels.any():
             notes.append(

@@ -12,7 +12,7 @@ from PIL import Image
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import MAX_VARIANCE
-from napari_latentseg.evaluation.label_maps import class_mask_of
+from napari_latentseg.evaluation.label_maps import own_mask_of
 from napari_latentseg.evaluation.reader_comparison import ReaderComparison
 from napari_latentseg.report.pictures import background_of, side_by_side, with_heatmap, with_outlines
 
@@ -137,7 +137,7 @@ def _outlined(background: Any, comparison: ReaderComparison, plane: tuple[Any, .
         part = labels[plane]
         numbers = np.zeros(part.shape, np.uint8)
         for info in comparison.classes:
-            numbers[class_mask_of(part, info, comparison.classes)] = info.label
+            numbers[own_mask_of(part, info, comparison.classes)] = info.label
         outlined = with_outlines(outlined, numbers, [(info.label, color) for info in comparison.classes])
     return outlined
 
