@@ -110,3 +110,11 @@ def test_an_image_with_colours_is_no_mask() -> None:
 def test_what_would_wrap_round_or_fill_the_memory_is_refused(mask, options, message) -> None:
     with pytest.raises(BadInput, match=message):
         edit_mask(mask, **options)
+
+
+def test_links_that_lead_to_one_another_are_no_file(refused, mask_file: Path, tmp_path: Path) -> None:
+    loop = tmp_path / "loop.nii.gz"
+    loop.symlink_to(loop)
+    assert "no such file" in refused("edit", loop, "--grow", 1, "-o", tmp_path / "edited.nii.gz")
+    assert "is there already" in refused("edit", mask_file, "--grow", 1, "-o", loop)
+    assert "is there already" in refused("compare", mask_file, mask_file, "--out", loop)

@@ -159,5 +159,5 @@ def test_an_organ_is_scored_with_its_tumour_as_evaluate_scores_it():
 
 @pytest.mark.parametrize("value", [-1, -1.0, 1e300])
 def test_what_is_no_label_is_refused(value):
-    with pytest.raises(BadInput, match="negative numbers|no labels"):
+    with pytest.raises(BadInput, match=r"negative numbers|no labels"):
         compare(np.full(SHAPE, value), TRUTH, GEOMETRY, ONE)

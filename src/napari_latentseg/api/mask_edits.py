@@ -147,7 +147,8 @@ def _edit_of(
     lengths["islands"] = 0.0 if keep_largest or islands is None else number("islands", islands)
     for name, value in lengths.items():
         if not math.isfinite(value) or (value < 0 and name != "grow"):
-            raise BadInput(name, f"{value:g} is not possible", "give a number that is not negative")
+            remedy = "give a number" if name == "grow" else "give a number that is not negative"
+            raise BadInput(name, f"{value:g} is not possible", remedy)
     edit = MaskEdit(
         fill_between=fill_between, fill_holes=fill_holes, keep_largest=keep_largest,
         smallest=lengths["islands"], grow=lengths["grow"], smooth=lengths["smooth"], each_slice=each_slice,

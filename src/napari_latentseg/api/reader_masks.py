@@ -130,7 +130,7 @@ def mask_titles(masks: Sequence[Any]) -> list[str]:
     paths = [Path(mask) if isinstance(mask, str | os.PathLike) else None for mask in masks]
     names = [f"mask {number}" if path is None else path.name for number, path in enumerate(paths, 1)]
     return [
-        name if path is None or names.count(name) == 1 else f"{path.parent.name}/{name}"
+        name if path is None or names.count(name) == 1 else f"{path.absolute().parent.name}/{name}"
         for path, name in zip(paths, names, strict=True)
     ]
 

@@ -18,6 +18,7 @@ from napari_latentseg.io.dicom.series import NoImageError
 from napari_latentseg.io.earlier_results import names_in_records
 from napari_latentseg.io.find_scans import is_image_file
 from napari_latentseg.io.registry import stem_of
+from napari_latentseg.utils.paths import real_path
 
 __all__ = ["cases_of_file", "folder_cases"]
 
@@ -79,7 +80,7 @@ def _walk(root: Path, out: Path | None, passed_over: Counter[str]) -> Iterator[t
         name = error.filename or root
         raise BadInput(name, f"cannot be read ({error.strerror})", "check the right to read it") from error
 
-    avoided = out.resolve() if out is not None else None
+    avoided = real_path(out) if out is not None else None
     for parent, names, file_names in os.walk(root, onerror=refuse):
         folder = Path(parent)
         files = [folder / name for name in sorted(file_names) if not name.startswith(".")]
@@ -93,7 +94,7 @@ def _walk(root: Path, out: Path | None, passed_over: Counter[str]) -> Iterator[t
             for name in names
             if not (is_one_image or is_dicom or name.startswith("."))
             and not (folder / name / HIDDEN).is_dir()
-            and (avoided is None or (folder / name).resolve() != avoided)
+            and (avoided is None or real_path(folder / name) != avoided)
             and not (holds_masks and _MASK_FOLDER.fullmatch(name))
         )
 
@@ -172,7 +173,7 @@ def _name(path: Path, root: Path) -> str:
     """The name of a case: its path below the folder, with underscores; the folder's own name for itself."""
     relative = path.relative_to(root)
     parts = (
-        [*relative.parts[:-1], stem_of(relative.name)] if relative.parts else [stem_of(root.resolve().name)]
+        [*relative.parts[:-1], stem_of(relative.name)] if relative.parts else [stem_of(real_path(root).name)]
     )
     return _shortened("_".join(parts))
 

@@ -150,12 +150,13 @@ def _check_outputs(outputs: dict[str, Path], masks: Sequence[Path], overwrite: b
     from napari_latentseg.io.earlier_results import check_not_of_result
     from napari_latentseg.io.registry import format_for, readable_suffixes
     from napari_latentseg.utils.atomic import check_output_file
+    from napari_latentseg.utils.paths import real_path
 
-    taken = {path.resolve() for path in masks}
+    taken = {real_path(path) for path in masks}
     for key, path in outputs.items():
-        if path.resolve() in taken:
+        if real_path(path) in taken:
             raise BadInput(path, "is given twice, or is one of the masks", "choose another name")
-        taken.add(path.resolve())
+        taken.add(real_path(path))
         if key != "report":
             format_for(path)
         suffixes = (".html", ".htm") if key == "report" else readable_suffixes()

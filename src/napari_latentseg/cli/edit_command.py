@@ -67,8 +67,9 @@ def edit(
     from napari_latentseg.io.earlier_results import check_not_of_result
     from napari_latentseg.io.registry import format_for, readable_suffixes
     from napari_latentseg.utils.atomic import check_output_file
+    from napari_latentseg.utils.paths import real_path
 
-    if out.resolve() == mask.resolve():
+    if real_path(out) == real_path(mask):
         raise BadInput(out, "is the mask itself", "choose another name")
     format_for(out)
     check_output_file(out, readable_suffixes(), overwrite=overwrite)
