@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,11 @@ __all__ = ["BadInput", "Cancelled", "EndedElsewhere", "choose_from", "first_vali
 _UNPRINTABLE = dict.fromkeys(
     (*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd"
 )
+
+# user and password in an address, also where `Path` has taken it for a path and left one slash
+_CREDENTIALS = re.compile(r"(?<![\w.+-])([A-Za-z][\w.+-]+:/{1,2})[^/\s@]*@")
+# what an archive is asked for: the patient, or a token
+_QUERY = re.compile(r"(?<![\w.+-])([A-Za-z][\w.+-]+:/{1,2}[^\s?#]*)[?#].*")
 
 
 def printable(text: str) -> str:
@@ -49,7 +55,7 @@ class BadInput(ValueError):
     Notes
     -----
     The message is one line that can be printed anywhere, whatever the name of the file, and never contains
-    pixel values or header fields of a scan.
+    pixel values or header fields of a scan, nor the password or the query of an address.
 
     Examples
     --------
@@ -64,8 +70,8 @@ class BadInput(ValueError):
     def __init__(self, what: object, why: str, remedy: str = "") -> None:
         # the name of a file may contain line breaks, commands for a terminal, or bytes that are not text
         name = str(what).encode("utf-8", "replace").decode("utf-8")
-        self.what = printable(" ".join(name.splitlines()))
-        self.why = printable(" ".join(str(why).split()))
+        self.what = printable(_QUERY.sub(r"\1", _CREDENTIALS.sub(r"\1", " ".join(name.splitlines()))))
+        self.why = printable(_CREDENTIALS.sub(r"\1", " ".join(str(why).split())))
         self.remedy = printable(" ".join(str(remedy).split()))
         super().__init__(self.what, self.why, self.remedy)
 

@@ -83,3 +83,20 @@ def test_only_this_thread_is_quiet_and_only_for_a_while(caplog):
         log.error("still here")
     log.warning("afterwards")
     assert [r.message for r in caplog.records] == ["elsewhere", "afterwards"]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("dicomweb://user:secret@host:8042/dicom", "dicomweb://host:8042/dicom"),
+        (Path("http://user:secret@host/dicom?patient=secret"), f"{Path('http://host/dicom')}"),
+        ("dicomweb+http://host/dicom?patient=secret#secret", "dicomweb+http://host/dicom"),
+        ("C:/scans/a@b?.nii", "C:/scans/a@b?.nii"),
+        ("/home/a@b/scan#1.nii", "/home/a@b/scan#1.nii"),
+    ],
+)
+def test_a_password_or_a_patient_in_an_address_is_not_said_again(given, shown):
+    error = BadInput(given, f"is none; see {given}", "write dicomweb://host/path?patient=ID")
+    assert error.what == shown
+    assert "secret@" not in str(error)
+    assert error.remedy == "write dicomweb://host/path?patient=ID"
