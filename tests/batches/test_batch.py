@@ -159,6 +159,25 @@ def test_without_names_of_files_none_is_written(scans: Path, tiny_model_folder: 
     assert again.count("skipped") == 5
 
 
+def test_a_failure_names_no_file_either(tiny_model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "Clara Huber"
+    folder.mkdir()
+    header = "ObjectType = Image\nNDims = 2\nDimSize = 8 8\nElementType = MET_UCHAR\n"
+    (folder / "t1.mhd").write_text(f"{header}ElementDataFile = Clara Huber.raw\n")  # which is not there
+    (folder / "huber.png").write_bytes(b"no picture")
+    write_image(folder / "photo.png")
+    table = tmp_path / "cases.csv"
+    lines = [f"{code},{folder / name}" for code, name in (("p1", "t1.mhd"), ("p2", "huber.png"))]
+    table.write_text("\n".join(["case,path", *lines, f"p3,{folder / 'gone huber.nii'}"]) + "\n")
+    for source, out in ((table, tmp_path / "listed"), (folder, tmp_path / "found")):
+        report = batch(source, tiny_model_folder, out, samples=1, deidentify=True)
+        assert report.count("failed") == (3 if source == table else 2)
+        text = (out / "cases.tsv").read_text("utf-8")
+        assert "huber" not in text.lower()
+        assert "clara" not in text.lower()
+    assert rows(tmp_path / "listed")["p2"]["reason"].startswith("p2: is not a PNG, JPEG or BMP image")
+
+
 def test_a_dry_run_lists_the_cases_and_writes_nothing(
     scans: Path, tiny_model_folder: Path, tmp_path: Path, capsys: Any
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,9 @@ __all__ = ["keep_model", "model_key", "segment_case"]
 _kept: dict[tuple[Path, str, Path | None], Model | LocatedModel] = {}
 _FULL_DISK = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
+
+_FILE_NAME = re.compile(r"[\w)]\.[A-Za-z]\w{0,4}(?!\w)|[/\\]")  # an ending such as .raw, or a path
+_PLAIN_SUBJECT = re.compile(r"[a-z ]+")  # such as "channel", which is no name of a file
 
 # What errors are about that would come back with every case.
 _OF_THE_MACHINE = ("device", "precision", "engine")
@@ -67,22 +71,40 @@ def segment_case(job: BatchJob, case: BatchCase, progress: Progress = no_progres
     except Cancelled:
         raise
     except BadInput as error:
-        reason, stops_batch = str(error), _is_disk_full(error) or isinstance(error, _NoModel)
+        problem, stops_batch = error, _is_disk_full(error) or isinstance(error, _NoModel)
     except MemoryError:
-        reason = str(BadInput(case.path, "does not fit into memory", "close other programs"))
+        problem = BadInput(case.path, "does not fit into memory", "close other programs")
     except OSError as error:
-        reason, stops_batch = str(BadInput(case.path, f"failed ({error.strerror})")), _is_disk_full(error)
+        problem, stops_batch = BadInput(case.path, f"failed ({error.strerror})"), _is_disk_full(error)
     except Exception as error:
         # a file that trips a fault of ours, or of a library, must not cost the others their results
         why = f"met a fault of the program ({type(error).__name__})"
-        reason = str(BadInput(case.path, why, "`segment --verbose` shows where it arose"))
-    if job.outputs.get("deidentify") and not case.is_code:
-        for name in (str(case.path), case.path.name):
-            reason = reason.replace(name, case.name)
+        problem = BadInput(case.path, why, "`segment --verbose` shows where it arose")
+    hides_names = job.outputs.get("deidentify") and not isinstance(problem, _NoModel)
+    reason = _without_file_names(problem, case) if hides_names else str(problem)
     seconds = time.monotonic() - started_at
     return CaseOutcome(
         case=case.name, state="failed", reason=reason, seconds=seconds, stops_batch=stops_batch
     )
+
+
+def _without_file_names(error: BadInput, case: BatchCase) -> str:
+    """Why a case failed, without names of files and folders, which may be those of patients.
+
+    Not only of the image itself: the error may be about a file of its series, or name the data of its header.
+    """
+    names = (name.casefold() for part in case.path.parts[-2:] for name in (part, part.split(".")[0]))
+    own = {name for name in names if len(name) > 2}  # shorter ones name nobody, and are words such as "in"
+
+    def names_files(text: str) -> bool:
+        words = text.casefold()
+        return bool(_FILE_NAME.search(text)) or any(
+            re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words) for name in own
+        )
+
+    what = error.what if _PLAIN_SUBJECT.fullmatch(error.what) and not names_files(error.what) else case.name
+    why = "cannot be used (`info` on the image says why)" if names_files(error.why) else error.why
+    return str(BadInput(what, why, "" if names_files(error.remedy) else error.remedy))
 
 
 def _segment(job: BatchJob, case: BatchCase, progress: Progress, started_at: float) -> CaseOutcome:
