@@ -217,6 +217,9 @@ def test_files_of_labels_beside_the_images_count(
         ("any=a,1=b", "a class for any label, and for single ones"),
         ("0=a", "names no label"),
         ("#12=a", "'#12' is no label"),
+        ("1=liver,2=liver,1=spleen", "calls label 1 both 'liver' and 'spleen'"),
+        ("1=liver,254=ignore,255=ignore", "ignores 254 and 255"),
+        ("any=liver,any=spleen", "calls any label both 'liver' and 'spleen'"),
     ],
 )
 def test_labels_that_cannot_be_meant_are_refused(text: str, why: str) -> None:

@@ -202,6 +202,8 @@ def _from_pairs(pairs: list[tuple[str, str]], source: object) -> LabelNames:
         if not name:
             raise BadInput(subject, f"label {label_part.strip()!r} has no name", _REMEDY)
         if label == _ANY:
+            if any_name not in ("", name):
+                raise BadInput(subject, f"calls any label both {any_name!r} and {name!r}", "give one name")
             any_name = name
             continue
         number = _parse_label(label)
@@ -211,9 +213,13 @@ def _from_pairs(pairs: list[tuple[str, str]], source: object) -> LabelNames:
         if number in (0, COLOR_LABEL) or name.casefold() == _BACKGROUND or name == f"unused {number}":
             continue
         if name.casefold() == _IGNORE:
+            if ignore_label not in (None, number):
+                why = f"ignores {label_text(ignore_label)} and {label_text(number)}"
+                raise BadInput(subject, why, "give one label to what nobody annotated")
             ignore_label = number
-        else:
-            by_label[number] = name
+        elif by_label.setdefault(number, name) != name:
+            why = f"calls label {label_text(number)} both {by_label[number]!r} and {name!r}"
+            raise BadInput(subject, why, "give each label one name")
     if any_name and by_label:
         raise BadInput(
             subject, "names a class for any label, and for single ones", "give the one or the other"
