@@ -167,6 +167,8 @@ def test_patients_are_drawn_with_their_images(evaluated: Callable[..., Any]) -> 
     report = json.loads(evaluated("--patients", "^(case_[0-2]|case_)", "--json").out)
     assert (report["intervals"]["unit"], report["intervals"]["units"]) == ("patient", 4)
     assert "over 4 patients" in evaluated("--patients", "^(case_[0-2]|case_)").out
+    in_part = evaluated("--patients", "^(case)_[0-2]").out
+    assert "the pattern of patients matches 3 of 6 names; each of the other images counts" in in_part
 
 
 def test_two_models_are_compared_image_by_image(

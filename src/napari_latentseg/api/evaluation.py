@@ -182,7 +182,7 @@ def evaluate(
     _, cases, known_split = annotated_images(
         located_model, data, subset, "give the data it was trained on", labels, on_note, split
     )
-    patients_of([case.name for case in cases], patients)
+    patients_of([case.name for case in cases], patients, on_note)
     other = None if against is None else Other(against, data, labels, cases, options)
     if readers is not None:
         cases = _with_readers(cases, as_path("data", data), readers, protocol)

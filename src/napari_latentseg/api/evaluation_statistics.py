@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ __all__ = [
 ]
 
 
-def patients_of(names: Sequence[str], pattern: str | None) -> list[str] | None:
+def patients_of(
+    names: Sequence[str], pattern: str | None, on_note: Callable[[str], None] = lambda text: None
+) -> list[str] | None:
     """The patient of each image; None without a pattern.
 
     Parameters
@@ -31,6 +34,8 @@ def patients_of(names: Sequence[str], pattern: str | None) -> list[str] | None:
         Of the images.
     pattern
         A regular expression whose first group is the patient.
+    on_note
+        Called with a sentence where it matches some of the names alone: the others are patients of their own.
 
     Raises
     ------
@@ -50,6 +55,11 @@ def patients_of(names: Sequence[str], pattern: str | None) -> list[str] | None:
     if patients == list(names):
         why = f"{pattern!r} finds no patient in {names[0]}"
         raise BadInput("patients", why, "put parentheses around the part of the name that is the patient")
+    if unmatched := sum(re.match(pattern, name) is None for name in names):
+        on_note(
+            f"the pattern of patients matches {len(names) - unmatched} of {len(names)} names; each of the"
+            " other images counts as a patient of its own"
+        )
     return patients
 
 
