@@ -76,6 +76,33 @@ def test_the_report_belongs_to_patient_and_study_of_the_scan(result: Any, tmp_pa
     assert {mask.SOPInstanceUID} < named
 
 
+@pytest.mark.parametrize("deidentify", [False, True])
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        (("Läsion", "肝臓"), ("Läsion", "肝臓")),  # was L?sion and ??, which the report did not find again
+        (("t" * 80, "cyst\\pouch"), ("t" * 64, "cyst/pouch")),
+    ],
+)
+def test_names_of_classes_are_kept_whatever_the_character_set_of_the_scan(
+    result: Any, tmp_path: Path, names: Any, kept: Any, deidentify: bool
+) -> None:
+    source = sorted(result.source.iterdir())
+    for path in source:
+        header = pydicom.dcmread(path)
+        header.SpecificCharacterSet, header.PatientName = "ISO_IR 100", "Müller^Jörg"
+        header.save_as(path)
+    classes = tuple(info.model_copy(update={"name": name}) for info, name in zip(CLASSES, names, strict=True))
+    volumes = dict(zip(names, result.record.volumes.values(), strict=True))
+    renamed = replace(result, classes=classes, record=result.record.replace(classes=classes, volumes=volumes))
+    write_result(renamed, tmp_path / "out", "a", format="dicom-seg", table=True, deidentify=deidentify)
+    mask = pydicom.dcmread(tmp_path / "out" / "a_mask.dcm")
+    assert tuple(item.SegmentLabel for item in mask.SegmentSequence) == kept
+    assert str(mask.PatientName) == ("" if deidentify else "Müller^Jörg")
+    groups = content(tmp_path / "out" / "a_sizes.dcm").get_volumetric_roi_measurement_groups()
+    assert [group.tracking_identifier for group in groups] == list(names)
+
+
 def test_a_deidentified_report_names_nobody(result: Any, tmp_path: Path) -> None:
     write_result(result, tmp_path, "a", format="dicom-seg", table=True, deidentify=True)
     text = (tmp_path / "a_sizes.dcm").read_bytes()

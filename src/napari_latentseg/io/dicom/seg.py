@@ -21,7 +21,7 @@ from napari_latentseg.core.segmentation import MAX_VARIANCE, Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import write_errors
 from napari_latentseg.io.dicom.files import silence_dicom_loggers
-from napari_latentseg.io.dicom.source import deidentified, find_source
+from napari_latentseg.io.dicom.source import deidentified, find_source, use_utf8_for
 from napari_latentseg.io.image_header import ImageHeader
 from napari_latentseg.io.result_names import AGREEMENT_NAME, BAND_NAME, DOUBT_NAME, MAX_FRACTIONAL_VALUE
 from napari_latentseg.utils.atomic import atomic_path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from napari_latentseg.io.dicom.source import DicomSource
 
-__all__ = ["write_dicom_mask", "write_dicom_results"]
+__all__ = ["long_string", "write_dicom_mask", "write_dicom_results"]
 
 _SUFFIX = ".dcm"
 _MAX_STRING_LENGTH = 64  # characters of DICOM's long string (LO)
@@ -44,6 +44,11 @@ _PARAMETRIC_MAPS = {
     "variance": ("VARIANCE", "Variance of the probability of {} over samples", MAX_VARIANCE, "LATENTSEG_VAR"),
     DOUBT_NAME: ("DOUBT", "min(p, 1 - p) of the mean probability of {}", MAX_DOUBT, "LATENTSEG_DOUBT"),
 }
+
+
+def long_string(text: str) -> str:
+    """A text as DICOM's long string (LO) holds it, in which a backslash would begin another value."""
+    return text.replace("\\", "/")[:_MAX_STRING_LENGTH].strip()
 
 
 def write_dicom_results(
@@ -102,12 +107,9 @@ def write_dicom_results(
     """
     with silence_dicom_loggers():
         source = find_source(ImageHeader.of(segmentation))
-        objects = _DicomObjects(
-            segmentation,
-            source,
-            deidentified(source.datasets) if deidentify else source.datasets,
-            "LABELMAP" if labelmap else "BINARY",
-        )
+        headers = deidentified(source.datasets) if deidentify else source.datasets
+        use_utf8_for(_texts(segmentation), headers)
+        objects = _DicomObjects(segmentation, source, headers, "LABELMAP" if labelmap else "BINARY")
         builders: dict[str, Callable[[], Any]] = {
             "mask": partial(objects.mask, 1),
             "mean": partial(objects.mean, 2),
@@ -150,6 +152,7 @@ def write_dicom_mask(segmentation: Segmentation, path: Path) -> None:
     """
     with silence_dicom_loggers(), write_errors(path, (_SUFFIX,), "DICOM"):
         source = find_source(ImageHeader.of(segmentation))
+        use_utf8_for(_texts(segmentation), source.datasets)
         dataset = _DicomObjects(segmentation, source, source.datasets).mask(1)
         with atomic_path(path) as temporary:
             dataset.save_as(temporary, enforce_file_format=True)
@@ -204,7 +207,7 @@ class _DicomObjects:
             for side in CONTOUR_SIDES:
                 regions.append(class_contours.region(side))
                 # the kind of the contour must not be cut off by a long name
-                name = f"{info.name[: _MAX_STRING_LENGTH - 24]}, {band.name(side)}"
+                name = f"{long_string(info.name)[: _MAX_STRING_LENGTH - 24]}, {band.name(side)}"
                 descriptions.append(
                     _segment_description(
                         self.segmentation.record,
@@ -261,7 +264,7 @@ class _DicomObjects:
         name = self.segmentation.classes[k].name
         mapping = RealWorldValueMapping(
             lut_label=lut_label,
-            lut_explanation=explanation.format(name)[:_MAX_STRING_LENGTH],
+            lut_explanation=long_string(explanation.format(name)),
             unit=codes.UCUM.NoUnits,
             value_range=(0.0, largest),
             slope=1,
@@ -370,7 +373,7 @@ def _segment_description(
         )
     dataset = SegmentDescription(
         segment_number=number,
-        segment_label=info.name[:_MAX_STRING_LENGTH],
+        segment_label=long_string(info.name),
         segmented_property_category=_to_concept(category),
         segmented_property_type=_to_concept(kind),
         algorithm_type=algorithm_type,
@@ -386,6 +389,13 @@ def _category_and_type(info: ClassInfo) -> tuple[Code, Code]:
     is_lesion = any(word in info.name.lower() for word in _LESION_WORDS)
     kind = info.code or (_LESION if is_lesion else _TISSUE)
     return info.category or (_ABNORMAL if is_lesion else _TISSUE), kind
+
+
+def _texts(segmentation: Segmentation) -> list[str]:
+    """What the objects say of the classes and the model."""
+    infos, model = segmentation.mask_classes, segmentation.record.model
+    codes = [code for info in infos for code in (info.code, info.category) if code is not None]
+    return [*(info.name for info in infos), *(code.meaning for code in codes), model.name, model.version]
 
 
 def _to_concept(code: Code) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from napari_latentseg.io.image_header import ImageHeader
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["DicomSource", "deidentified", "find_source"]
+__all__ = ["DicomSource", "deidentified", "find_source", "use_utf8_for"]
 
 # What a new object needs from its source, besides patient and study.
 _KEPT_KEYWORDS = (
@@ -148,6 +148,28 @@ def _use_one_character_set(ds: Dataset) -> None:
         if isinstance(element.value, str | PersonName) and _CHINESE_ESCAPE in str(element.value):
             element.value = str(element.value).replace(_CHINESE_ESCAPE, "")
     ds.SpecificCharacterSet = SpecificCharacterSetValues.UNICODE_IN_UTF8.value
+
+
+def use_utf8_for(texts: Iterable[str], datasets: Sequence[Dataset]) -> None:
+    """Turn headers into UTF-8 where a text of a new object needs it, such as the name of a class.
+
+    New objects have the character set of their source, in which pydicom writes a question mark for each
+    letter that it lacks.
+
+    Parameters
+    ----------
+    texts
+        Of the new objects.
+    datasets
+        The headers; they are changed.
+    """
+    from highdicom import SpecificCharacterSetValues
+
+    if all(text.isascii() for text in texts):
+        return
+    for ds in datasets:
+        ds.decode()
+        ds.SpecificCharacterSet = SpecificCharacterSetValues.UNICODE_IN_UTF8.value
 
 
 def deidentified(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import read_errors, write_errors
 from napari_latentseg.io.dicom.files import silence_dicom_loggers
+from napari_latentseg.io.dicom.seg import long_string
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -83,8 +84,11 @@ def write_structured_report(path: Path, mask_file: Path, volumes: Sequence[Repor
         with read_errors(Path(mask_file.name), "a DICOM file"):
             mask = pydicom.dcmread(mask_file, stop_before_pixels=True)
         segments = {str(item.SegmentLabel): item for item in mask.SegmentSequence}
+        if len(segments) < len(mask.SegmentSequence):
+            why = "has two classes of one name, as far as DICOM keeps it"
+            raise BadInput(mask_file.name, why, "give them names that differ in the first 64 characters")
         for volume in volumes:
-            if volume.name not in segments:
+            if long_string(volume.name) not in segments:
                 raise BadInput(mask_file.name, "lacks a class that was measured", "write the result again")
         device = DeviceObserverIdentifyingAttributes(
             uid=UID(), manufacturer_name=mask.Manufacturer, model_name=mask.ManufacturerModelName
@@ -94,7 +98,7 @@ def write_structured_report(path: Path, mask_file: Path, volumes: Sequence[Repor
                 ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, device)),
                 procedure_reported=_concept("363679005", "SCT", "Imaging procedure"),
                 imaging_measurements=[
-                    _measurements(mask, segments[volume.name], volume) for volume in volumes
+                    _measurements(mask, segments[long_string(volume.name)], volume) for volume in volumes
                 ],
                 title=codes.DCM.ImagingMeasurementReport,
             )
