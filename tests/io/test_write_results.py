@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from tests.helpers.segmentation import PLAIN, names, segmentation
 
+from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import read_scan
+from napari_latentseg.io.result_names import class_suffixes
 from napari_latentseg.io.write_results import write_segmentation
 
 FLIPPED = Geometry.from_matrix(np.diag([-0.2, 0.3, 1]), ("mm", "mm"), ("y", "x"))
@@ -82,6 +84,13 @@ def test_several_classes_have_files_of_their_own(tmp_path: Path) -> None:
     assert len(written) == 1 + 4 + 4 + 1
     for k, name in enumerate(means):
         assert np.array_equal(np.squeeze(read_scan(tmp_path / name).array), found.mean[k])
+
+
+def test_classes_whose_names_are_alike_have_files_of_their_own() -> None:
+    alike = ("Cyst", "cyst", "cyst 1", "lesion")
+    classes = [ClassInfo(label=i, name=name, color="#ff0000") for i, name in enumerate(alike, 1)]
+    assert class_suffixes(classes[:2]) == ["-cyst-1", "-cyst-2"]
+    assert class_suffixes(classes) == ["-cyst-1", "-cyst-2", "-cyst-1-3", "-lesion-4"]
 
 
 @pytest.mark.parametrize("stem", ["../up", "a/b", "a\\b", "/etc/x"])

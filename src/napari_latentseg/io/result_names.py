@@ -91,10 +91,13 @@ def class_suffixes(classes: Sequence[ClassInfo]) -> list[str]:
     if len(classes) == 1:
         return [""]
     names = [_slug(info.name) for info in classes]
-    return [
-        f"-{name}" if names.count(name) == 1 else f"-{name}-{info.label}"
-        for name, info in zip(names, classes, strict=True)
+    numbered = [f"-{name}-{info.label}" for name, info in zip(names, classes, strict=True)]
+    suffixes = [
+        f"-{name}" if names.count(name) == 1 else with_number
+        for name, with_number in zip(names, numbered, strict=True)
     ]
+    # such as "Cyst", "cyst" and "cyst 1": one file would replace another
+    return suffixes if len(set(suffixes)) == len(suffixes) else numbered
 
 
 def array_names(
