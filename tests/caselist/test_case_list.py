@@ -98,8 +98,9 @@ def test_a_second_reading(scans: Path, blind: bool, unit: str) -> None:
     cases.decide("case_0", "Anna", "approve", mask=mask_of(10, unit))
     case = cases.decide("case_0", "Anna", "second reading", blind=blind)
     assert (case.state, case.is_blind, case.first_reader) == ("second reading", blind, "Anna")
-    with pytest.raises(BadInput, match="waits for a second reader, and you were the first"):
-        cases.hold("case_0", "Anna")
+    for same in ("Anna", "anna"):
+        with pytest.raises(BadInput, match="waits for a second reader, and you were the first"):
+            cases.hold("case_0", same)
     assert cases.hold_next(["case_0"], "Anna") is None
     with pytest.raises(BadInput, match="waits for a second reader"):
         cases.decide("case_0", "Anna", "approve", mask=mask_of(10, unit))
@@ -144,6 +145,8 @@ def test_a_mask_that_was_changed_or_removed_is_refused(scans: Path) -> None:
         (("case_0", "Anna", "note"), {"comment": "x" * 2001}, "2001 characters"),
         (("case_0", "Anna", "approve"), {"mask": LARGE}, "labels above 255"),
         (("case_0", "Anna", "approve"), {"mask": HALF}, "holds no labels"),
+        (("case_0", "Anna", "aprove"), {}, "'aprove' is not known; did you mean 'approve'"),
+        (("case_0", "model", "note"), {}, "'model' means something else here"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_decided_changes_nothing(

@@ -138,7 +138,8 @@ def mask_titles(masks: Sequence[Any]) -> list[str]:
 def _names_and_masks(
     masks: Sequence[Any] | Mapping[str, Any], readers: Sequence[str] | None
 ) -> tuple[tuple[str, ...], list[Any]]:
-    from napari_latentseg.evaluation.reader_comparison import MAX_READERS, RESERVED_NAMES
+    from napari_latentseg.evaluation.reader_comparison import MAX_READERS
+    from napari_latentseg.evaluation.reader_names import RESERVED_NAMES
 
     if isinstance(masks, str | os.PathLike):
         raise BadInput("masks", "is a single path", "give two to eight masks")

@@ -19,6 +19,7 @@ from napari_latentseg.caselist.decisions import (
     Action,
     Decision,
     case_key,
+    check_action,
     check_comment,
     check_rating,
     check_reader,
@@ -26,7 +27,11 @@ from napari_latentseg.caselist.decisions import (
 from napari_latentseg.caselist.history import CaseHistory, add_lines, file_state
 from napari_latentseg.caselist.holds import Holds
 from napari_latentseg.caselist.listed_case import ListedCase, worth_order
-from napari_latentseg.caselist.readings import check_same_place, reading_path, write_reading
+from napari_latentseg.caselist.readings import (
+    check_same_place,
+    reading_path,
+    write_reading,
+)
 from napari_latentseg.caselist.sources import find_listed_cases
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
@@ -287,7 +292,7 @@ class CaseList:
         BadInput
             If an argument is not possible, or nothing can be written; nothing has changed then.
         """
-        reader = check_reader(reader)
+        reader, action = check_reader(reader), check_action(action)
         rating = None if rating is None else check_rating(rating)
         comment = None if comment is None else check_comment(comment)
         with self._lock:
@@ -353,7 +358,8 @@ class CaseList:
         )
 
     def _may_read(self, case: ListedCase, reader: str) -> bool:
-        return case.state != "second reading" or case.first_reader != reader
+        # a name in other letters is no second person
+        return case.state != "second reading" or case.first_reader.casefold() != reader.casefold()
 
     def _check_may_read(self, case: ListedCase, reader: str, *, is_deciding: bool = False) -> None:
         if not self._may_read(case, reader):

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from napari_latentseg.core.frozen import FrozenModel
-from napari_latentseg.errors import BadInput
+from napari_latentseg.errors import BadInput, choose_from
+from napari_latentseg.evaluation.reader_names import RESERVED_NAMES
 
 __all__ = [
     "DECISION_ADAPTER",
@@ -19,6 +20,7 @@ __all__ = [
     "Decision",
     "Reading",
     "case_key",
+    "check_action",
     "check_comment",
     "check_rating",
     "check_reader",
@@ -31,6 +33,8 @@ opened it; ``"approved"``, ``"rejected"``; ``"second reading"``: another reader 
 STATES: tuple[CaseState, ...] = ("new", "segmented", "in review", "approved", "rejected", "second reading")
 
 Action = Literal["open", "close", "approve", "reject", "second reading", "reopen", "note"]
+
+_DECISIONS: tuple[Action, ...] = ("approve", "reject", "second reading", "reopen", "note")
 
 MAX_RATING = 4
 _MAX_READER_LENGTH, _MAX_COMMENT_LENGTH = 60, 2000  # characters
@@ -121,7 +125,7 @@ def check_reader(name: str) -> str:
     Raises
     ------
     BadInput
-        If it is empty, too long, or holds characters that cannot be seen.
+        If it is empty, too long, holds characters that cannot be seen, or means something else.
 
     Examples
     --------
@@ -134,7 +138,23 @@ def check_reader(name: str) -> str:
     if len(text) > _MAX_READER_LENGTH or not text.isprintable():
         why = f"is longer than {_MAX_READER_LENGTH} characters, or holds some that cannot be seen"
         raise BadInput("reader", why, "enter a name or initials")
+    if text in RESERVED_NAMES:  # the masks of such a reader could not be compared with any other
+        raise BadInput("reader", f"{text!r} means something else here", "enter a name or initials")
     return text
+
+
+def check_action(action: str) -> Action:
+    """What a reader may decide.
+
+    Raises
+    ------
+    BadInput
+        If it is none of the actions.
+    """
+    for known in _DECISIONS:
+        if action == known:
+            return known
+    raise BadInput("action", f"{action!r} is not known", choose_from(action, _DECISIONS))
 
 
 def check_rating(rating: int) -> int:

@@ -33,13 +33,10 @@ from napari_latentseg.evaluation.readers import READER_CONVENTIONS
 from napari_latentseg.evaluation.surface_dice import SURFACE_DICE_CONVENTION
 from napari_latentseg.utils.progress import Progress, StepCount, no_progress
 
-__all__ = ["MAX_READERS", "RESERVED_NAMES", "ReaderComparison", "ReaderNote", "compare_label_maps"]
+__all__ = ["MAX_READERS", "ReaderComparison", "ReaderNote", "compare_label_maps"]
 
 MAX_READERS = 8
 """More do not fit into one matrix or one picture."""
-
-RESERVED_NAMES = ("consensus", "model")
-"""What no reader may be called, since pairs have these names beside those of the readers."""
 
 _DISAGREEMENT_CONVENTION = (
     "p(1 - p) of the share p of the readers that marked a voxel, from 0 where all agree to 0.25 where half "
