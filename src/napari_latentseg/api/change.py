@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_latentseg.api.given_result import opened_result
 from napari_latentseg.api.images import ImageLike, open_image
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import as_path, check_callable
@@ -159,7 +159,7 @@ def _open_dates(
 
     if register:
         _check_can_register(first_image, second_image)
-    one, other = (_as_result(result, edited=edited) for result in (first, second))
+    one, other = (opened_result(result, edited=edited) for result in (first, second))
     check_comparable(one, other)
     images = tuple(None if image is None else open_image(image) for image in (first_image, second_image))
     for image, result in zip(images, (one, other), strict=True):
@@ -202,17 +202,6 @@ def _check_can_register(first_image: Any, second_image: Any) -> None:
     if first_image is None or second_image is None:
         raise BadInput("register", "needs the images of both dates", "give both, or leave it out")
     check_registration_available()
-
-
-def _as_result(result: Any, *, edited: bool) -> Segmentation:
-    from napari_latentseg.core.segmentation import Segmentation
-    from napari_latentseg.io.read_results import read_segmentation
-
-    if isinstance(result, Segmentation):
-        return result
-    if isinstance(result, str | os.PathLike):
-        return read_segmentation(Path(result), edited=edited)
-    raise BadInput("result", "is no result", "give what segment returns, or the files of a result")
 
 
 def _check_one_patient(dates: _Dates) -> tuple[list[str], bool | None]:

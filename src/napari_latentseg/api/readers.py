@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_latentseg.api.given_result import opened_result
 from napari_latentseg.api.images import ImageLike, open_image
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import as_path, number
@@ -116,7 +116,7 @@ def compare_readers(
 
         check_evaluation_page(page)
     scan = None if image is None else open_image(image)
-    segmentation = _as_result(result, edited=edited)
+    segmentation = None if result is None else opened_result(result, edited=edited)
     if scan is not None and segmentation is not None:
         check_same_image(scan, segmentation.record)
     if classes is None and segmentation is not None:
@@ -234,17 +234,6 @@ def consensus(
     return estimate_consensus(
         opened.label_maps, opened.readers, opened.geometry, opened.classes, chosen, opened.compared
     )
-
-
-def _as_result(result: Any, *, edited: bool) -> Segmentation | None:
-    from napari_latentseg.core.segmentation import Segmentation
-    from napari_latentseg.io.read_results import read_segmentation
-
-    if result is None or isinstance(result, Segmentation):
-        return result
-    if isinstance(result, str | os.PathLike):
-        return read_segmentation(Path(result), edited=edited)
-    raise BadInput("result", "is no result", "give what segment returns, or the files of a result")
 
 
 def _model_maps(

@@ -14,7 +14,7 @@ from napari_latentseg.change.date_change import DateChange
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.report.pictures import background_of, render_overview, side_by_side, with_outlines
-from napari_latentseg.report.readers_pictures import part_to_show, slice_title
+from napari_latentseg.report.slice_parts import part_to_show, slice_part, slice_title
 
 __all__ = ["FIRST_COLOR", "SECOND_COLOR", "ChangePicture", "draw_change", "draw_dates"]
 
@@ -22,8 +22,6 @@ FIRST_COLOR, SECOND_COLOR = "#56b4e9", "#e69f00"
 """Of the first and the second date: blue and orange of Okabe and Ito, which all people can tell apart."""
 
 _MAX_PICTURES = 3
-_PANEL_SIDE = 300  # pixels, of the longer side
-_MAX_READ_SIDE = 1024  # voxels; a larger slice is subsampled
 
 
 @dataclass(frozen=True)
@@ -88,25 +86,16 @@ def _draw(
 ) -> ChangePicture:
     earlier = np.asarray(first.mask)
     is_marked = (earlier[index] != 0) | (later[index] != 0)
-    rows, columns = part_to_show(is_marked)
-    height, width = rows.stop - rows.start, columns.stop - columns.start
-    step = max(1, -(-max(height, width) // _MAX_READ_SIDE))
-    plane: tuple[Any, ...] = (
-        *index,
-        slice(rows.start, rows.stop, step),
-        slice(columns.start, columns.stop, step),
-    )
-    vertical, horizontal = first.geometry.spacing[-2:]
-    scale = _PANEL_SIDE / max(height * vertical, width * horizontal)
-    size = (max(1, round(width * horizontal * scale)), max(1, round(height * vertical * scale)))
+    part = slice_part(index, *part_to_show(is_marked), first.geometry)
+    plane = part.plane
     mean = np.asarray(first.mean[(slice(None), *plane)], dtype=np.float64).max(axis=0)
-    background = background_of(image, plane, mean).resize(size, Image.Resampling.BICUBIC)
+    background = background_of(image, plane, mean).resize(part.size, Image.Resampling.BICUBIC)
     labels = [info.label for info in change.classes]
     only_first = with_outlines(background, earlier[plane], [(label, FIRST_COLOR) for label in labels])
     both = with_outlines(only_first, later[plane], [(label, SECOND_COLOR) for label in labels])
     png, picture_size = side_by_side([background, only_first, both])
     text = f"{int(np.count_nonzero(earlier[index] != later[index]))} voxels differ"
-    if (height, width) != is_marked.shape:
+    if part.shape != is_marked.shape:
         text += "; a part of the slice"
     return _picture(slice_title(first.geometry, index, earlier.shape), text, png, picture_size)
 

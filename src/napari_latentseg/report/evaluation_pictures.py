@@ -15,11 +15,10 @@ from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.data.cases import UNKNOWN_CLASS
 from napari_latentseg.evaluation.report import ImageResult
 from napari_latentseg.report.pictures import background_of, side_by_side, with_heatmap, with_outlines
+from napari_latentseg.report.slice_parts import slice_part
 
 __all__ = ["CasePicture", "draw_case"]
 
-_PANEL_SIDE = 300  # pixels, of the longer side: four fit beside each other on a screen
-_MAX_READ_SIDE = 1024  # voxels; a larger slice is subsampled
 _MAX_DEVIATION = 0.5  # of numbers in [0, 1]
 
 
@@ -73,13 +72,10 @@ def draw_case(
     is_reference = (reference > 0) & (reference != UNKNOWN_CLASS)
     index = _shown_slice(is_reference | (np.asarray(result.mask) > 0))
     height, width = reference.shape[-2:]
-    step = max(1, -(-max(height, width) // _MAX_READ_SIDE))
-    plane: tuple[Any, ...] = (*index, slice(None, None, step), slice(None, None, step))
-    vertical, horizontal = result.geometry.spacing[-2:]
-    scale = _PANEL_SIDE / max(height * vertical, width * horizontal)
-    size = (max(1, round(width * horizontal * scale)), max(1, round(height * vertical * scale)))
+    part = slice_part(index, slice(0, height), slice(0, width), result.geometry)
+    plane = part.plane
     mean = np.asarray(result.mean[(slice(None), *plane)], dtype=np.float64)
-    background = background_of(scan, plane, mean.max(axis=0)).resize(size, Image.Resampling.BICUBIC)
+    background = background_of(scan, plane, mean.max(axis=0)).resize(part.size, Image.Resampling.BICUBIC)
     colours = [(info.label, info.color) for info in result.classes]
     labels = np.zeros(256, np.uint8)  # of class numbers; unknown voxels have none
     labels[1 : len(colours) + 1] = [label for label, _ in colours]

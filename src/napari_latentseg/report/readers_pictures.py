@@ -9,20 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import MAX_VARIANCE
 from napari_latentseg.evaluation.label_maps import own_mask_of
 from napari_latentseg.evaluation.reader_comparison import ReaderComparison
 from napari_latentseg.report.pictures import background_of, side_by_side, with_heatmap, with_outlines
+from napari_latentseg.report.slice_parts import part_to_show, slice_part, slice_title
 
 __all__ = [
     "CONSENSUS_COLOR",
     "READER_COLORS",
     "SlicePicture",
     "draw_slices",
-    "part_to_show",
-    "slice_title",
 ]
 
 READER_COLORS = (
@@ -33,12 +31,6 @@ READER_COLORS = (
 CONSENSUS_COLOR = "#ffffff"
 
 _MAX_PICTURES = 3  # slices; more make the page long, and the map can be written whole
-_PANEL_SIDE = 300  # pixels, of the longer side: four fit beside each other on a screen
-_MAX_READ_SIDE = 1024  # voxels; a larger slice is subsampled
-_FULL_VIEW_SIDE = 160  # voxels; a slice up to this size is always shown whole
-_MARGIN = 0.25  # of the side of the part that anyone marked, so that its surroundings can be seen
-_MIN_SIDE = 64  # voxels of a part, so that a small object is not drawn as a few large squares
-_AXES = {"t": "time", "z": "slice"}
 
 
 @dataclass(frozen=True)
@@ -100,19 +92,10 @@ def _draw(
     is_marked = np.any([labels[index] != 0 for labels in comparison.label_maps], axis=0)
     if maps is not None:
         is_marked |= maps.mask[index] != 0
-    rows, columns = part_to_show(is_marked)
-    height, width = rows.stop - rows.start, columns.stop - columns.start
-    step = max(1, -(-max(height, width) // _MAX_READ_SIDE))
-    plane: tuple[Any, ...] = (
-        *index,
-        slice(rows.start, rows.stop, step),
-        slice(columns.start, columns.stop, step),
-    )
-    vertical, horizontal = comparison.geometry.spacing[-2:]
-    scale = _PANEL_SIDE / max(height * vertical, width * horizontal)
-    size = (max(1, round(width * horizontal * scale)), max(1, round(height * vertical * scale)))
+    part = slice_part(index, *part_to_show(is_marked), comparison.geometry)
+    plane = part.plane
     share = np.mean([labels[plane] != 0 for labels in comparison.label_maps], axis=0)
-    background = background_of(image, plane, share).resize(size, Image.Resampling.BICUBIC)
+    background = background_of(image, plane, share).resize(part.size, Image.Resampling.BICUBIC)
     panels = [background, _outlined(background, comparison, plane)]
     panels.append(with_heatmap(background, disagreement[plane].astype(np.float64) / MAX_VARIANCE))
     if variance is not None:
@@ -125,7 +108,7 @@ def _draw(
         picture_size,
         float(disagreement[index].sum(dtype=np.float64)),
         None if variance is None else float(variance[index].sum(dtype=np.float64)),
-        (height, width) != is_marked.shape,
+        part.shape != is_marked.shape,
     )
 
 
@@ -140,25 +123,3 @@ def _outlined(background: Any, comparison: ReaderComparison, plane: tuple[Any, .
             numbers[own_mask_of(part, info, comparison.classes)] = info.label
         outlined = with_outlines(outlined, numbers, [(info.label, color) for info in comparison.classes])
     return outlined
-
-
-def slice_title(geometry: Geometry, index: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    """Which slice, counted from 1, such as ``"Slice 3 of 12"``."""
-    places = [
-        f"{_AXES.get(axis, axis)} {i + 1} of {n}"
-        for axis, i, n in zip(geometry.axis_labels, index, shape, strict=False)
-    ]
-    return ", ".join(places).capitalize() or "The image"
-
-
-def part_to_show(is_marked: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """The rows and columns to show: all of a small slice, else what is marked and its surroundings."""
-    if max(is_marked.shape) <= _FULL_VIEW_SIDE or not is_marked.any():
-        return slice(0, is_marked.shape[0]), slice(0, is_marked.shape[1])
-    parts = []
-    for axis, length in enumerate(is_marked.shape):
-        marked = np.flatnonzero(is_marked.any(axis=1 - axis))
-        start, stop = int(marked[0]), int(marked[-1]) + 1
-        margin = max(round(_MARGIN * (stop - start)), (_MIN_SIDE - (stop - start) + 1) // 2)
-        parts.append(slice(max(0, start - margin), min(length, stop + margin)))
-    return parts[0], parts[1]
