@@ -1,11 +1,12 @@
 """How well a model answers clicks: Dice after 1, 3 and 5 of them, by a simulated person.
 
-    python bench/prompts.py MODEL --data DATA/busi --data DATA/ph2 --json FILE
+    python bench/prompts.py MODEL --data DATA/busi --data DATA/ph2 --json FILE [--size-known]
 
 The person is that of `napari_latentseg.inference.click_scores`. Of a data set that the model was trained on,
 its validation images alone; of volumes, the slices with the largest area of each class. Beside the model: the
 same clicks painted as discs, and a random walker (Grady 2006, of scikit-image) from the clicks and the border
-of the image.
+of the image. With `--size-known` the person says how large the object is as well, its longer side times a
+factor drawn between 1 / 1.5 and 1.5, evenly in its logarithm.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from napari_latentseg.inference.prompt_session import PromptSession
 from napari_latentseg.models.split import read_split
 from volumes_on_cpu import on_one_core
 
+SIZE_FACTOR = 1.5  # by which a person errs in the size of what is in front of them, at most
 DISC_SHARE = 0.05  # radius of the painted discs, of the longer side of the image
 
 Mask = NDArray[np.bool_]
@@ -84,6 +86,12 @@ def walked(image: NDArray[np.float32]) -> Answer:
     return answer
 
 
+def guessed_size(mask: Mask, random: np.random.Generator) -> float:
+    """About the longer side of an object, as a person would say it."""
+    longest = max(int(np.ptp(np.flatnonzero(mask.any(axis)))) + 1 for axis in (0, 1))
+    return min(longest * SIZE_FACTOR ** random.uniform(-1, 1), max(mask.shape))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -92,26 +100,37 @@ def main() -> None:
     parser.add_argument("--data", type=Path, action="append", required=True)
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--clicks", type=int, choices=CLICKS, default=max(CLICKS))
     parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument("--size-known", action="store_true")
+    parser.add_argument("--seed", type=int, default=0, help="of the sizes")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     model, compute = on_one_core(given.model)
     table: dict[str, Any] = {}
+    reported = [n for n in CLICKS if n <= given.clicks]
     for folder in given.data:
         rows: dict[str, list[list[float]]] = {}
         images: list[str] = []
+        random = np.random.default_rng(given.seed)
         for name, image, mask in pointed_at(folder, model, given.images):
             images.append(name)
             session = PromptSession(model, image, compute)
+            size = guessed_size(mask, random) if given.size_known else None
 
-            def model_answer(prompts: Prompts, previous: Any, session: PromptSession = session) -> Any:
-                return session.answer(prompts, given.samples, previous).mean
+            def model_answer(
+                prompts: Prompts,
+                previous: Any,
+                session: PromptSession = session,
+                size: float | None = size,
+            ) -> Any:
+                return session.answer(prompts.replace(size=size), given.samples, previous).mean
 
             answers: dict[str, Answer] = {"model": model_answer}
             if not given.no_baselines:
                 answers |= {"discs": painted(mask.shape), "random walker": walked(image)}
             for method, answer in answers.items():
-                rows.setdefault(method, []).append(click_scores(answer, mask))
+                rows.setdefault(method, []).append(click_scores(answer, mask, given.clicks))
         table[folder.name] = {}
         bootstrap = Bootstrap(images)  # the objects of an image are not independent
         for method, values in rows.items():
@@ -120,8 +139,8 @@ def main() -> None:
             table[folder.name][method] = {
                 "images": len(set(images)),
                 "objects": len(array),
-                **{f"dsc {n}": round(float(array[:, n - 1].mean()), 4) for n in CLICKS},
-                **{f"interval {n}": [round(v, 4) for v in intervals[n - 1]] for n in CLICKS},
+                **{f"dsc {n}": round(float(array[:, n - 1].mean()), 4) for n in reported},
+                **{f"interval {n}": [round(v, 4) for v in intervals[n - 1]] for n in reported},
                 "reach 0.90": round(float((array >= 0.9).any(1).mean()), 3),
             }
             print(folder.name, method, table[folder.name][method], flush=True)

@@ -13,7 +13,7 @@ __all__ = ["point", "point_volume"]
 
 
 def point(viewer: Any) -> Shots:
-    """Click inside a lesion, correct the answer, accept it."""
+    """Click inside a lesion, look for a larger structure, take the model's size, accept the answer."""
     widget = dock(viewer, "Segment")
     data, arguments, _ = layer_data_of(ultrasound_phantom())
     viewer.add_image(data, **arguments)
@@ -30,6 +30,12 @@ def point(viewer: Any) -> Shots:
     settle(0.5)
     yield "window-point-variance", None
     widget.point_panel.map_boxes["variance"].click()
+    widget.point_panel.structure_size.larger_button.click()
+    wait_until(lambda: pointing.pending.answered is not None)
+    settle(0.5)
+    yield "point-size", widget
+    widget.point_panel.structure_size.automatic_button.click()
+    wait_until(lambda: pointing.pending.answered is not None)
     widget.point_panel.accept_button.click()
     settle(1)
     yield "point-accepted", widget

@@ -88,6 +88,11 @@ def test_a_file_of_prompts_and_a_volume_that_is_followed(
         (("--point", "300,4"), "outside the image"),
         (("--point", "1,30,40"), "single image"),
         (("--around", "3,3,3,3"), "a box has no size"),
+        (("--point", "3,4", "--structure-size", "0"), "under a voxel"),
+        (("--point", "3,4", "--structure-size", "81"), "larger than the slice"),
+        (("--around", "3,3,30,30", "--structure-size", "20"), "leave its size out"),
+        (("--structure-size", "20"), "nothing points at a structure"),
+        (("--prompts", "p.json", "--structure-size", "20"), "in a file and in options"),
         (("--point", "3,4", "--slices", "1"), "chosen by the prompts"),
         (("--point", "3,4", "--plane", "axial"), "acquired slices"),
         (("--point", "3,4", "--tolerance", "0.1"), "without prompts"),
@@ -165,3 +170,21 @@ def test_nothing_else_runs_a_model_that_is_pointed_at(
         evaluate(tiny_prompted_folder, picture.parent)
     with pytest.raises(BadInput, match="write Prompts"):
         segment(picture, tiny_prompted_folder, prompts={"positive": [(3, 4)]})  # type: ignore[arg-type]
+
+
+def test_the_size_of_the_structure(
+    cli: Callable[..., Any],
+    picture: Path,
+    tiny_prompted_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = answer_bright_regions(monkeypatch)
+    ended = cli(
+        "segment", picture, "-m", tiny_prompted_folder, "-o", tmp_path / "out",
+        "--point", "30,40", "--structure-size", "20",
+    )  # fmt: skip
+    assert (ended.code, ended.errors) == (0, [])
+    assert asked == [Prompts(positive=[(30, 40)], size=20)]
+    record = json.loads((tmp_path / "out" / "picture_run.json").read_text())
+    assert record["prompts"]["size"] == 20

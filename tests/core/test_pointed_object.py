@@ -45,3 +45,32 @@ def test_what_is_not_possible_is_refused_and_not_added() -> None:
     with pytest.raises(BadInput, match="a box has no size"):
         pointed.add_box((10, 10), (10, 40))
     assert len(pointed.steps) == 1
+
+
+def test_the_size_is_a_step_that_is_taken_back() -> None:
+    pointed = PointedObject()
+    pointed.add_points([(40, 40)], is_inside=True)
+    pointed.choose_size(24)
+    pointed.choose_size(16)
+    prompts = pointed.prompts(step=2)
+    assert prompts is not None
+    assert (prompts.size, pointed.size, pointed.size_steps) == (8, 16, 3)
+    assert pointed.take_back()
+    assert pointed.size == 24
+    pointed.choose_size(None)
+    assert (pointed.size, pointed.size_steps) == (None, 3)
+    with pytest.raises(BadInput, match="choose 1 or more"):
+        pointed.choose_size(0.5)
+    assert len(pointed.steps) == 3
+
+
+def test_a_box_says_the_size_in_place_of_a_choice() -> None:
+    pointed = PointedObject()
+    pointed.add_points([(40, 40)], is_inside=True)
+    pointed.choose_size(24)
+    pointed.add_box((10, 10), (60, 60))
+    prompts = pointed.prompts()
+    assert prompts is not None
+    assert (prompts.size, pointed.size) == (None, None)
+    pointed.take_back()
+    assert pointed.size == 24

@@ -25,6 +25,10 @@ from napari_latentseg.errors import BadInput
         ({"positive": [(5, 5)], "negative": [(5.2, 4.9)]}, r"the voxel \(5, 5\) is both inside and outside"),
         ({"positive": [(1,)]}, "at least 2"),
         ({"positive": [(float("nan"), 1)]}, "finite"),
+        ({"positive": [(5, 5)], "size": 0}, "the size of the structure is under a voxel"),
+        ({"positive": [(5, 5)], "size": float("inf")}, "finite"),
+        ({"positive": [(5, 5)], "boxes": [(2, 2, 9, 9)], "size": 8}, "a box says how large"),
+        ({"size": 8}, "nothing points at a structure"),
     ],
 )
 def test_what_is_no_prompt_is_refused(fields: dict[str, Any], why: str) -> None:
@@ -50,6 +54,7 @@ def test_the_slice_is_dropped_in_its_plane() -> None:
         (Prompts(positive=[(50, 20)]), (50, 60), r"the point \(50, 20\) is outside the image of 50 x 60"),
         (Prompts(positive=[(5, 5)], negative=[(-1, 5)]), (50, 60), r"the point \(-1, 5\) is outside"),
         (Prompts(boxes=[(60, 5, 80, 20)]), (50, 60), "a box is outside the image"),
+        (Prompts(positive=[(5, 5)], size=61), (50, 60), "a structure of 61 pixels is larger than the slice"),
     ],
 )
 def test_prompts_of_another_image_are_refused(prompts: Prompts, shape: tuple[int, ...], why: str) -> None:
@@ -99,3 +104,12 @@ def test_a_file_of_something_else_is_one_line(tmp_path: Path, content: str, why:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"lost\.json: cannot be read"):
         read_prompts(tmp_path / "lost.json")
+
+
+def test_the_size_stays_with_the_prompts(tmp_path: Path) -> None:
+    (tmp_path / "prompts.json").write_text('{"positive": [[3, 20, 30], [5, 21, 30]], "size": 12}')
+    prompts = read_prompts(tmp_path / "prompts.json")
+    assert prompts.size == 12
+    on_slice = prompts.of_plane(5).on_plane((8, 50, 60)).moved(-10, -5)
+    assert on_slice == Prompts(positive=[(11, 25)], size=12)
+    assert Prompts.model_validate_json(prompts.model_dump_json()) == prompts

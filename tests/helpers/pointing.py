@@ -1,4 +1,4 @@
-"""A model that takes prompts, and answers that a test can foretell: a disc around each click inside."""
+"""A model that takes prompts, and answers that a test can foretell: discs around clicks inside."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ def make_prompted_model(make_tiny_model: Callable[..., Path], name: str = "tiny-
 def disc_answer(
     session: PromptSession, prompts: Prompts, samples: int = 1, previous: Any = None
 ) -> PromptAnswer:
-    """Discs around clicks inside, without those around clicks outside, and boxes; samples differ in size."""
+    """Discs of the size asked around clicks inside but not outside, and boxes; samples differ in size."""
     prompts = prompts.on_plane(session.shape)
+    radius = RADIUS if prompts.size is None else prompts.size / 2
     rows, columns = np.mgrid[: session.shape[0], : session.shape[1]]
     drawn = []
     for number in range(samples):
@@ -37,6 +38,6 @@ def disc_answer(
             mask |= (rows >= y0) & (rows <= y1) & (columns >= x0) & (columns <= x1)
         for points, value in ((prompts.positive, True), (prompts.negative, False)):
             for y, x in points:
-                mask[(rows - y) ** 2 + (columns - x) ** 2 < (RADIUS + number - samples // 2) ** 2] = value
+                mask[(rows - y) ** 2 + (columns - x) ** 2 < (radius + number - samples // 2) ** 2] = value
         drawn.append(mask.astype(np.float32))
     return PromptAnswer(np.stack(drawn), whole_view(session.shape))

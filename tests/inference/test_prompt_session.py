@@ -68,3 +68,44 @@ def test_one_of_eight_samples_of_a_first_click_is_of_another_scale(
 def test_a_box_says_the_scale_itself(tiny_prompted_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = answering(tiny_prompted_folder, monkeypatch, 45)
     assert session.answer(Prompts(boxes=[(206, 206, 306, 306)]), 4).view.side == 200
+
+
+@pytest.mark.parametrize("size", [30, 44, 110, 150])
+def test_of_two_structures_that_of_the_given_size_is_answered(
+    tiny_prompted_folder: Path, monkeypatch: pytest.MonkeyPatch, size: float
+) -> None:
+    """One reading marks a disc 40 pixels wide, the other one around it of 120."""
+    model, compute = load_model(tiny_prompted_folder), resolve_compute("cpu", "float32")
+    session = PromptSession(model, np.zeros((3, SIZE, SIZE), np.float32), compute)
+    shown: list[View] = []
+    encode = session._encode
+
+    def encoded(keys: Sequence[tuple[View, int]]) -> Tensor:
+        shown[:] = [view for view, _ in keys]
+        return encode(keys)
+
+    def drawn(conditioning: Tensor, maps: Tensor, readings: Tensor) -> Tensor:
+        side = maps.shape[-1]
+        rows, columns = np.mgrid[:side, :side] / side - 0.5
+        radii = np.array([20, 60])[readings.numpy()] / [view.side for view in shown]
+        return torch.from_numpy((np.hypot(rows, columns) < radii[:, None, None]).astype(np.float32))[:, None]
+
+    monkeypatch.setattr(session, "_encode", encoded)
+    monkeypatch.setattr(model.method, "draw", drawn)
+    answer = session.answer(Prompts(positive=[(256, 256)], size=size), 8)
+    widths = (answer.samples > 0.5).any(axis=1).sum(axis=1)
+    np.testing.assert_allclose(widths, 40 if size < 70 else 120, rtol=0.2)
+    assert size < answer.view.side < 8 * size
+
+
+def test_where_nothing_has_the_size_the_nearest_is_answered(
+    tiny_prompted_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = answering(tiny_prompted_folder, monkeypatch, 102)
+    monkeypatch.setattr(
+        session._method,
+        "draw",
+        lambda conditioning, maps, readings: torch.zeros(len(maps), 1, *maps.shape[-2:]),
+    )
+    assert not session.answer(Prompts(positive=[(256, 256)], size=20), 5).samples.any()
+    assert session.answer(Prompts(positive=[(256, 256)], size=20), 5).samples.shape == (5, SIZE, SIZE)

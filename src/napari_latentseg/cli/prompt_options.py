@@ -21,6 +21,7 @@ __all__ = [
     "NotPoints",
     "Points",
     "PromptsFile",
+    "StructureSize",
     "Through",
     "parse_hints",
     "parse_prompts",
@@ -40,9 +41,20 @@ Boxes = Annotated[
     list[str] | None,
     typer.Option("--around", help="A box around the structure: TOP,LEFT,BOTTOM,RIGHT, after Z in a volume."),
 ]
+StructureSize = Annotated[
+    float | None,
+    typer.Option(
+        "--structure-size",
+        help="About how large the structure is, its longer side in pixels: says which of several structures"
+        " around a point is meant. The model finds it out where not given.",
+    ),
+]
 PromptsFile = Annotated[
     Path | None,
-    typer.Option("--prompts", help='Points and boxes in a JSON file: {"positive": [[Y, X]], "boxes": []}.'),
+    typer.Option(
+        "--prompts",
+        help='Points, boxes and size in a JSON file: {"positive": [[Y, X]], "boxes": [], "size": 40}.',
+    ),
 ]
 Through = Annotated[
     bool,
@@ -86,6 +98,7 @@ def parse_prompts(
     points: Sequence[str] | None,
     outside: Sequence[str] | None,
     boxes: Sequence[str] | None,
+    size: float | None,
     file: Path | None,
 ) -> Prompts | None:
     """The prompts that the options give; None without any.
@@ -100,7 +113,7 @@ def parse_prompts(
     from napari_latentseg.core.prompts import Prompts, read_prompts
     from napari_latentseg.errors import first_validation_error
 
-    given = [*(points or ()), *(outside or ()), *(boxes or ())]
+    given = [*(points or ()), *(outside or ()), *(boxes or ()), *(() if size is None else (size,))]
     if file is not None:
         if given:
             raise BadInput("prompts", "are in a file and in options", "give either of them")
@@ -112,6 +125,7 @@ def parse_prompts(
             positive=tuple(_numbers("point", text, (2, 3)) for text in points or ()),
             negative=tuple(_numbers("not", text, (2, 3)) for text in outside or ()),
             boxes=tuple(_numbers("around", text, (4, 5)) for text in boxes or ()),
+            size=size,
         )
     except ValidationError as error:
         _, why = first_validation_error(error)

@@ -33,6 +33,7 @@ from napari_latentseg.cli.prompt_options import (
     NotPoints,
     Points,
     PromptsFile,
+    StructureSize,
     Through,
     parse_hints,
     parse_prompts,
@@ -106,6 +107,7 @@ def segment(
     point: Points = None,
     outside: NotPoints = None,
     around: Boxes = None,
+    structure_size: StructureSize = None,
     prompts: PromptsFile = None,
     through: Through = False,
     hint: HintPoints = None,
@@ -167,7 +169,7 @@ def segment(
         from napari_latentseg.report import check_report
 
         check_report(report)
-    pointed_at = parse_prompts(point, outside, around, prompts)
+    pointed_at = parse_prompts(point, outside, around, structure_size, prompts)
     hints = parse_hints(hint, hint_not)
     use_threads(threads)
     model_found = api.locate_model(model)

@@ -1,4 +1,4 @@
-"""One structure while a person points at it: clicks, boxes and scribbles, each of which can be taken back."""
+"""One structure while a person points at it: each click, box, scribble and choice can be taken back."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ class PromptStep:
     Attributes
     ----------
     kind
-        ``"inside"`` or ``"outside"`` for points, ``"box"`` for two opposite corners.
+        ``"inside"`` or ``"outside"`` for points, ``"box"`` for two opposite corners, ``"size"`` for a choice
+        of how large the structure is.
     places
-        Points ``(y, x)`` in voxels of the slice; a scribble has many, a box two.
+        Points ``(y, x)`` in voxels of the slice; a scribble has many, a box two, a choice of size none.
+    size
+        About how large the structure is: its longer side, in voxels of the slice; None where the model finds
+        that out.
     """
 
-    kind: Literal["inside", "outside", "box"]
-    places: tuple[Place, ...]
+    kind: Literal["inside", "outside", "box", "size"]
+    places: tuple[Place, ...] = ()
+    size: float | None = None
 
 
 @dataclass
@@ -75,8 +80,27 @@ class PointedObject:
         corners = (float(min(y0, y1)), float(min(x0, x1))), (float(max(y0, y1)), float(max(x0, x1)))
         self._add(PromptStep("box", corners))
 
+    def choose_size(self, size: float | None) -> None:
+        """Say how large the structure is, or leave that to the model.
+
+        All steps before are then answered at this scale, as if they had been the first.
+
+        Parameters
+        ----------
+        size
+            Its longer side, in voxels of the slice, 1 or more; None leaves it to the model.
+
+        Raises
+        ------
+        BadInput
+            If the size is not possible.
+        """
+        if size is not None and not size >= 1:
+            raise BadInput("structure size", f"is {size:g} voxels", "choose 1 or more")
+        self._add(PromptStep("size", size=size))
+
     def _add(self, step: PromptStep) -> None:
-        if not step.places:
+        if not step.places and step.kind != "size":
             return
         PointedObject([*self.steps, step]).prompts()
         self.steps.append(step)
@@ -96,6 +120,16 @@ class PointedObject:
     def boxes(self) -> list[tuple[float, float, float, float]]:
         """The boxes: top, left, bottom, right."""
         return [(*step.places[0], *step.places[1]) for step in self.steps if step.kind == "box"]
+
+    @property
+    def size_steps(self) -> int:
+        """How many steps there were when the size was chosen last, with that choice; 0 without one."""
+        return max((n for n, step in enumerate(self.steps, 1) if step.kind == "size"), default=0)
+
+    @property
+    def size(self) -> float | None:
+        """The chosen size in voxels; None where the model finds it out, or a box says it."""
+        return None if self.boxes() or not self.size_steps else self.steps[self.size_steps - 1].size
 
     def prompts(self, origin: Place = (0.0, 0.0), step: int = 1) -> Prompts | None:
         """The prompts for a part of the slice; None where nothing inside the structure is given yet.
@@ -121,8 +155,9 @@ class PointedObject:
         boxes = [(*moved(*box[:2]), *moved(*box[2:])) for box in self.boxes()]
         if not (positive or boxes):
             return None
+        size = None if self.size is None else max(1.0, self.size / step)
         try:
-            return Prompts(positive=tuple(positive), negative=tuple(negative), boxes=tuple(boxes))
+            return Prompts(positive=tuple(positive), negative=tuple(negative), boxes=tuple(boxes), size=size)
         except ValidationError as error:
             why = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise BadInput("prompts", *_why_and_remedy(why)) from error

@@ -35,12 +35,17 @@ class Prompts(FrozenModel):
         Points that are not part of it.
     boxes
         Boxes around it.
+    size
+        About how large the structure is on a slice: the longer side of its box, in voxels, 1 or more. It says
+        at which scale the points are answered. None where the model finds that out itself, and with boxes,
+        which say it.
 
     Raises
     ------
     ValueError
         If nothing is inside on a slice (no positive point and no box), points and boxes are of images and
-        volumes mixed, a box has no size, or a point is both inside and outside.
+        volumes mixed, a box has no size, a point is both inside and outside, or a size is under a voxel or
+        given beside a box.
 
     Examples
     --------
@@ -51,11 +56,14 @@ class Prompts(FrozenModel):
     3
     >>> Prompts(positive=[(3, 40, 52), (9, 44, 50)]).planes
     (3, 9)
+    >>> Prompts(positive=[(40, 52)], size=24).size
+    24.0
     """
 
     positive: tuple[Point, ...] = ()
     negative: tuple[Point, ...] = ()
     boxes: tuple[Box, ...] = ()
+    size: FiniteFloat | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Prompts:
@@ -73,6 +81,11 @@ class Prompts(FrozenModel):
             y0, x0, y1, x1 = box[-4:]
             if abs(y1 - y0) < 1 or abs(x1 - x0) < 1:
                 raise ValueError("a box has no size: its sides must be a voxel or more")
+        if self.size is not None:
+            if self.size < 1:
+                raise ValueError("the size of the structure is under a voxel: give its longer side in voxels")
+            if self.boxes:
+                raise ValueError("a box says how large the structure is: leave its size out")
         positive = {_voxel(point) for point in self.positive}
         for point in self.negative:
             if _voxel(point) in positive:
@@ -103,6 +116,7 @@ class Prompts(FrozenModel):
             positive=tuple(point for point in self.positive if round(point[0]) == plane),
             negative=tuple(point for point in self.negative if round(point[0]) == plane),
             boxes=tuple(box for box in self.boxes if round(box[0]) == plane),
+            size=self.size,
         )
 
     def on_plane(self, shape: Sequence[int]) -> Prompts:
@@ -142,11 +156,18 @@ class Prompts(FrozenModel):
                     "prompts", f"the point ({y:g}, {x:g}) is outside the image of {height} x {width} pixels",
                     "point inside the image",
                 )  # fmt: skip
+        if self.size is not None and self.size > max(height, width):
+            raise BadInput(
+                "prompts",
+                f"a structure of {self.size:g} pixels is larger than the slice: {height} x {width}",
+                "give the longer side of the structure in pixels, or leave it out",
+            )
         boxes = [_cut_box(box[-4:], height, width) for box in self.boxes]
         return Prompts(
             positive=tuple(point[-2:] for point in self.positive),
             negative=tuple(point[-2:] for point in self.negative),
             boxes=tuple(boxes),
+            size=self.size,
         )
 
     def moved(self, rows: float, columns: float) -> Prompts:
@@ -164,11 +185,11 @@ class Prompts(FrozenModel):
         boxes = tuple(
             (*b[:-4], b[-4] + rows, b[-3] + columns, b[-2] + rows, b[-1] + columns) for b in self.boxes
         )
-        return Prompts(positive=points[0], negative=points[1], boxes=boxes)
+        return Prompts(positive=points[0], negative=points[1], boxes=boxes, size=self.size)
 
 
 def read_prompts(path: str | Path) -> Prompts:
-    """Read prompts from a JSON file: an object with ``positive``, ``negative`` and ``boxes``.
+    """Read prompts from a JSON file: an object with ``positive``, ``negative``, ``boxes`` and ``size``.
 
     Parameters
     ----------

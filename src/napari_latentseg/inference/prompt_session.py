@@ -21,7 +21,9 @@ from napari_latentseg.inference.prompt_view import (
     is_well_seen,
     only_pointed_at,
     prompt_maps,
+    size_misfit,
     views_at_scales,
+    views_of_size,
     whole_view,
 )
 from napari_latentseg.methods.prompted import PromptedMapping
@@ -38,6 +40,9 @@ _KEPT_VIEWS = 16  # encoded; a latent of 16 x 16 x 48 takes 50 KB
 # Every so many samples of a first click one is of another scale. With every fourth, large structures lost 5
 # points of Dice, with every eighth 1, and both readings of a nested structure are still found.
 _EVERY = 8
+# Of a structure whose size is given, samples whose size differs by no more than this factor are kept: less
+# than the step of the window, so that a step asks for another structure.
+_LIKE_SIZE = 1.4
 _TURNS = 8  # quarter turns, and the same mirrored
 _BATCH = 8  # answers at once; more are not faster on a CPU
 
@@ -116,7 +121,8 @@ class PromptSession:
 
         The first points are looked at in views of several scales, and that is taken in which the readings
         agree most: how large the structure is, a point does not say. A small structure is then looked at more
-        closely, until the view fits what was answered.
+        closely, until the view fits what was answered. Where the prompts say the size, it is looked at in
+        views for this size, and the samples are those that have about this size.
 
         Parameters
         ----------
@@ -137,6 +143,16 @@ class PromptSession:
             raise BadInput("samples", f"are {samples}", f"ask for 1 to {MAX_ANSWER_SAMPLES}")
         prompts = prompts.on_plane(self.shape)
         self._drawn.clear()
+        if prompts.size is None:
+            keys = self._keys_of_scale(prompts, samples, previous)
+        else:
+            keys = self._keys_of_size(prompts, samples, previous)
+        drawn = self._draw(keys, prompts, previous)
+        pasted = [key[0].paste(sample, self.shape) for key, sample in zip(keys, drawn, strict=True)]
+        return PromptAnswer(np.stack(pasted), keys[0][0])
+
+    def _keys_of_scale(self, prompts: Prompts, samples: int, previous: Array | None) -> list[_Key]:
+        """Which samples are drawn where the scale is looked for."""
         others: list[View] = []
         if previous is None and not prompts.boxes:
             view, *others = self._views_by_agreement(prompts)
@@ -148,10 +164,28 @@ class PromptSession:
             if closer is None:
                 break
             view = closer
-        keys = self._sample_keys(view, others, samples)
-        drawn = self._draw(keys, prompts, previous)
-        pasted = [key[0].paste(sample, self.shape) for key, sample in zip(keys, drawn, strict=True)]
-        return PromptAnswer(np.stack(pasted), view)
+        return self._sample_keys(view, others, samples)
+
+    def _keys_of_size(self, prompts: Prompts, samples: int, previous: Array | None) -> list[_Key]:
+        """Which samples are drawn of a structure of a given size.
+
+        Those that have this size, of the view in which the readings agree most; where none has it, that which
+        is nearest to it.
+        """
+        views, readings = views_of_size(prompts, self.shape), range(self._method.config.readings)
+        keys = [(view, 0, reading) for view in views for reading in readings]
+        drawn = dict(zip(keys, self._draw(keys, prompts, previous) > self._threshold, strict=True))
+        misfits = {key: size_misfit(key[0], prompts, mask) for key, mask in drawn.items()}
+        most = max(_LIKE_SIZE, min(misfits.values()))
+        fitting = [[key for key in keys if key[0] == view and misfits[key] <= most] for view in views]
+        chosen = max(
+            (of_view for of_view in fitting if of_view),
+            key=lambda of_view: _agreement(np.stack([drawn[of_view[0][0], 0, n] for n in readings])),
+        )
+        return [
+            (chosen[0][0], number // len(chosen) % _TURNS, chosen[number % len(chosen)][2])
+            for number in range(samples)
+        ]
 
     def _sample_keys(self, view: View, others: Sequence[View], count: int) -> list[_Key]:
         """Which samples are drawn: the readings of the view in turn, then those of the view turned.
@@ -188,8 +222,8 @@ class PromptSession:
             if is_well_seen(view, prompts, reading > self._threshold)
         ]
         keys = [(view, 0, number) for view in fitting for number in range(readings)]
-        masks = self._draw(keys, prompts, None).reshape(len(fitting), readings, 1, self._size, self._size)
-        agreements = [mean_pairwise_dice(of_view > self._threshold) or 0.0 for of_view in masks]
+        masks = self._draw(keys, prompts, None).reshape(len(fitting), readings, self._size, self._size)
+        agreements = [_agreement(of_view > self._threshold) for of_view in masks]
         order = sorted(range(len(fitting)), key=lambda i: -agreements[i])  # of equal ones the coarser first
         return [fitting[i] for i in order] or views[:1]
 
@@ -233,6 +267,11 @@ class PromptSession:
         while len(self._encoded) > _KEPT_VIEWS:
             self._encoded.popitem(last=False)
         return conditioning
+
+
+def _agreement(masks: NDArray[np.bool_]) -> float:
+    """Mean Dice over all pairs of masks `(n, S, S)`; 0 of one alone, and where all are empty."""
+    return (mean_pairwise_dice(masks[:, None]) or 0.0) if len(masks) > 1 else 0.0
 
 
 def _turned(image: Array, turn: int) -> Array:

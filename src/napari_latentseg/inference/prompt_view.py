@@ -20,7 +20,9 @@ __all__ = [
     "is_well_seen",
     "only_pointed_at",
     "prompt_maps",
+    "size_misfit",
     "views_at_scales",
+    "views_of_size",
     "whole_view",
 ]
 
@@ -37,6 +39,9 @@ _LEAST_SIDE = 16  # pixels of the image; less holds no structure
 _SCALE_STEP = 2.25
 _MOST_SCALES = 5  # the narrowest shows a 25th of the longer side
 _LEAST_SCALE_SIDE = 24  # pixels of the image, enlarged fivefold; closer there is nothing more to see
+# Of a structure whose size is given, in sizes: it is known to a factor of 1.5 or so, and in the widest view a
+# structure of few pixels is seen with its surroundings.
+_SIDES_OF_SIZE = tuple(_SIDE_OF_OBJECT * 1.5**step for step in (-1, 0, 1, 2))
 # Share of the side of a view that a well seen object takes, a little more than in training.
 _LEAST_SHARE, _LARGEST_SHARE = 1 / 7, 0.8
 
@@ -139,6 +144,42 @@ def views_at_scales(prompts: Prompts, shape: tuple[int, int]) -> list[View]:
             break
         views.append(_view_of(points, shape, side / extent))
     return views
+
+
+def views_of_size(prompts: Prompts, shape: tuple[int, int]) -> list[View]:
+    """Views around the points in which a structure of the given size is seen, from narrow to wide.
+
+    Parameters
+    ----------
+    prompts
+        Of this slice, with a size; all points are in each view.
+    shape
+        Of the slice.
+    """
+    assert prompts.size is not None
+    points = _with_points([], prompts)
+    extent = float((points[2:] - points[:2]).max())
+    sides = [max(factor * prompts.size, _SIDE_OF_BOX * extent) for factor in _SIDES_OF_SIZE]
+    return list(dict.fromkeys(_view_of(points, shape, side / extent) for side in sides))
+
+
+def size_misfit(view: View, prompts: Prompts, answer: NDArray[np.bool_]) -> float:
+    """By which factor the object that is pointed at is larger or smaller than the given size, 1 or more.
+
+    Infinite where nothing was answered.
+
+    Parameters
+    ----------
+    view, prompts, answer
+        As for `closer_view`; the prompts have a size.
+    """
+    assert prompts.size is not None
+    mask = _pointed_at(view, prompts, answer)
+    if not mask.any():
+        return float("inf")
+    top, left, bottom, right = _bounds(mask)
+    ratio = max(bottom - top, right - left) * view.side / len(answer) / prompts.size
+    return max(ratio, 1 / ratio)
 
 
 def is_well_seen(view: View, prompts: Prompts, answer: NDArray[np.bool_]) -> bool:

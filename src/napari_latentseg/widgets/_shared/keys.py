@@ -52,6 +52,8 @@ ACTIONS: dict[str, _Action] = {
 LAYER_ACTIONS: dict[str, _Action] = {
     "accept_object": _Action("Enter", "accept the object that was pointed at"),
     "take_back": _Action("Z", "take the last click back"),
+    "smaller": _Action("S", "look for a smaller structure at the same clicks"),
+    "larger": _Action("L", "look for a larger structure at the same clicks"),
 }
 """Actions of one layer, while it is selected; there, their keys come before those of napari."""
 

@@ -77,6 +77,11 @@ class Drawing:
         if answers is not None:
             answers.clear()
 
+    def show_map(self, role: str, on: bool) -> None:
+        """Show or hide a map of the answer, see `MAPS`."""
+        if self.answers is not None:
+            self.answers.show_map(role, on)
+
     def remove(self, image: Image) -> None:
         """Remove the layers of an image that has gone."""
         for group in self._of_images.pop(image, None) or ():

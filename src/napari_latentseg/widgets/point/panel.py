@@ -26,6 +26,7 @@ from napari_latentseg.widgets._shared.text import format_slices
 from napari_latentseg.widgets.point.answer_layers import MAPS
 from napari_latentseg.widgets.point.pointing import Pointing, pointing_of
 from napari_latentseg.widgets.point.prompt_layers import MODES
+from napari_latentseg.widgets.point.size_controls import SizeControls
 from napari_latentseg.widgets.point.volume_controls import VolumeControls
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class PointPanel(QWidget):
         self.take_back_button = QPushButton("Take back")
         self.clear_button = QPushButton("Clear")
         self.map_boxes = {role: QCheckBox(role.capitalize()) for role in MAPS}
+        self.structure_size = SizeControls(self.pointing)
         self.volume = VolumeControls(self.pointing)
         self.accepted = WrappedLabel()
         self.resume_button = QPushButton("Resume the objects of an earlier session")
@@ -114,6 +116,7 @@ class PointPanel(QWidget):
         layout.addWidget(PlainLabel("Point at it"))
         layout.addLayout(modes)
         layout.addWidget(self.hint)
+        layout.addWidget(self.structure_size)
         layout.addLayout(name_row)
         layout.addLayout(buttons)
         layout.addLayout(maps)
@@ -125,7 +128,7 @@ class PointPanel(QWidget):
         for mode, button in self.mode_buttons.items():
             button.clicked.connect(partial(self.pointing.set_mode, mode))
         for role, box in self.map_boxes.items():
-            box.toggled.connect(partial(self.pointing.show_map, role))
+            box.toggled.connect(partial(self.pointing.drawing.show_map, role))
         self.accept_button.clicked.connect(self.pointing.accept)
         self.take_back_button.clicked.connect(self.pointing.take_back)
         self.clear_button.clicked.connect(self.pointing.clear)
@@ -192,6 +195,7 @@ class PointPanel(QWidget):
         self.number.blockSignals(True)
         self.number.setValue(pointing.name[1])
         self.number.blockSignals(False)
+        self.structure_size.refresh()
         self.volume.refresh()
         self._show_accepted()
         self.resume_button.setVisible(pointing.draft is not None)

@@ -53,8 +53,12 @@ class PendingObject:
 
     @property
     def mean_before(self) -> Any:
-        """The mean of the latest answer before the last step; None where there is none."""
-        before = [number for number in self.means if number < len(self.pointed.steps)]
+        """The mean of the latest answer before the last step; None where there is none.
+
+        Answers from before the size was chosen say nothing of the structure that is meant now.
+        """
+        first, last = self.pointed.size_steps, len(self.pointed.steps)
+        before = [number for number in self.means if first <= number < last]
         if not before and self.carried is not None:
             return self.carried.astype(np.float32)
         return self.means[max(before)] if before else None

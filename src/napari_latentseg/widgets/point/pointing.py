@@ -20,6 +20,7 @@ from napari_latentseg.widgets.point.drawing import Drawing
 from napari_latentseg.widgets.point.engine import Answered, AnswerEngine, Question
 from napari_latentseg.widgets.point.objects import AcceptedObjects
 from napari_latentseg.widgets.point.pending import PendingObject, PendingObjects
+from napari_latentseg.widgets.point.structure_size import StructureSize
 from napari_latentseg.widgets.point.target import camera_of, check_places, plane_index, shown_part
 from napari_latentseg.widgets.point.through_volume import ThroughVolume
 
@@ -76,6 +77,7 @@ class Pointing(QObject):
         self.image: Image | None = None
         self.card: ModelCard | None = None
         self.drawing = Drawing(viewer, self)
+        self.size = StructureSize(self)
         self.problem = ""
         self.is_ready = False
         self.draft: Draft | None = None
@@ -163,8 +165,7 @@ class Pointing(QObject):
         if new is not None:
             new.pointed.connect(self._on_pointed)
             new.boxed.connect(self._on_boxed)
-            new.accept_pressed.connect(self.accept)
-            new.take_back_pressed.connect(self.take_back)
+            new.key_pressed.connect(self._on_key)
         self.through.draw()
         self._draw()
 
@@ -203,10 +204,15 @@ class Pointing(QObject):
             self.samples = samples
             self._ask()
 
-    def show_map(self, role: str, on: bool) -> None:
-        """Show or hide a map of the answer, see `MAPS`."""
-        if self.drawing.answers is not None:
-            self.drawing.answers.show_map(role, on)
+    def choose_size(self, size: float | None) -> None:
+        """Answer the clicks on this slice as those of a structure of a size in voxels, or of any (None)."""
+        self._add_step("size", [], lambda pointed: pointed.choose_size(size))
+
+    def _on_key(self, name: str) -> None:
+        if name in ("smaller", "larger"):
+            self.size.step(larger=name == "larger")
+        else:
+            {"accept_object": self.accept, "take_back": self.take_back}[name]()
 
     def _on_pointed(self, places: Any, is_inside: bool) -> None:
         self._add_step("click", places, lambda pointed: pointed.add_points(places, is_inside=is_inside))
@@ -245,7 +251,6 @@ class Pointing(QObject):
         if pending is None or index is None:
             return
         pending.pointed.take_back()
-        self.problem = ""
         self._after_removal(index, pending)
 
     def clear(self) -> None:
@@ -255,10 +260,10 @@ class Pointing(QObject):
             self.through.clear_plane(index)
         if pending is not None and index is not None:
             pending.pointed.clear()
-            self.problem = ""
             self._after_removal(index, pending)
 
     def _after_removal(self, index: tuple[int, ...], pending: PendingObject) -> None:
+        self.problem = ""
         pending.forget_answer()
         if not pending.pointed.steps:
             del self.all_pending[index]
@@ -287,14 +292,11 @@ class Pointing(QObject):
     def _accept_slice(self) -> str:
         """Make the answer on this slice an object; returns what is to be said of it."""
         pending, index, image, card = self.pending, self.index, self.image, self.card
-        assert pending is not None
-        assert pending.answered is not None
-        assert pending.answered.answer.mask is not None
-        assert index is not None
-        assert image is not None
-        assert card is not None
+        mask = None if pending is None or pending.answered is None else pending.answered.answer.mask
+        if mask is None or index is None or image is None or card is None:
+            return ""  # `accept_problem` has said so
         color = self.objects.color_of(image, card)
-        info, note = self.objects.accept(image, card, index, pending.answered.answer.mask, self.name, color)
+        info, note = self.objects.accept(image, card, index, mask, self.name, color)
         del self.all_pending[index]
         self.through.forget_last()
         return f"{info.name}: {note}." if note else ""
@@ -357,13 +359,11 @@ class Pointing(QObject):
         if question.key != (str(image.unique_id), card.name, self._data_version):
             return
         self.is_ready = True
-        found = [(i, p) for i, p in self.all_pending.items() if p.part == question.part]
-        index, pending = found[0] if found else ((), None)
-        is_whole = answered is not None and pending is not None and pending.take(question, answered)
-        if is_whole and pending is not None:
-            self.through.draw_plane(index)
-            if pending is self.pending:
-                self._draw_answer()
+        for index, pending in self.all_pending.items():
+            if answered is not None and pending.part == question.part and pending.take(question, answered):
+                self.through.draw_plane(index)
+                if pending is self.pending:
+                    self._draw_answer()
         self.changed.emit()
 
     def _on_failed(self, question: Question, error: BaseException) -> None:

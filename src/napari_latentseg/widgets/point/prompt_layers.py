@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from napari.layers import Points, Vectors
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.core.pointed_object import PointedObject
-from napari_latentseg.widgets._shared.keys import bind_layer_keys
+from napari_latentseg.widgets._shared.keys import LAYER_ACTIONS, bind_layer_keys
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, spatial_arguments
 from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
 from napari_latentseg.widgets.point.target import camera_of
@@ -57,8 +58,8 @@ class PromptLayers(QObject):
         Points ``(y, x)`` in voxels of the slice on screen, and whether they are inside.
     boxed
         Two opposite corners of a box.
-    accept_pressed, take_back_pressed
-        A key was pressed while the layer of clicks is selected.
+    key_pressed
+        One of `LAYER_ACTIONS`, whose key was pressed while the layer of clicks is selected.
 
     Attributes
     ----------
@@ -68,8 +69,7 @@ class PromptLayers(QObject):
 
     pointed = Signal(object, bool)
     boxed = Signal(object, object)
-    accept_pressed = Signal()
-    take_back_pressed = Signal()
+    key_pressed = Signal(str)
 
     def __init__(self, viewer: ViewerModel, image: Image, parent: QObject) -> None:
         super().__init__(parent)
@@ -98,8 +98,7 @@ class PromptLayers(QObject):
             **spatial_arguments(image),
         )
         self.points.mouse_drag_callbacks.append(self._on_mouse)
-        keys = {"accept_object": self.accept_pressed.emit, "take_back": self.take_back_pressed.emit}
-        bind_layer_keys(self.points, keys)
+        bind_layer_keys(self.points, {name: partial(self.key_pressed.emit, name) for name in LAYER_ACTIONS})
         for layer in (self.boxes, self.points):
             viewer.add_layer(layer)
             layer.editable = False  # napari's own tools would change what was answered

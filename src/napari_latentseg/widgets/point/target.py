@@ -69,7 +69,7 @@ def check_places(
         ``"click"``, whose points must all be inside; or ``"box"``, of two opposite corners, of which a part
         must be.
     places
-        Points ``(y, x)`` in voxels of the slice.
+        Points ``(y, x)`` in voxels of the slice; none of a choice of size.
     shape
         Rows and columns of the slice.
     part
@@ -80,6 +80,8 @@ def check_places(
     BadInput
         If it is outside.
     """
+    if not places:
+        return
     for (top, left, bottom, right), why, remedy in (
         ((0, 0, *shape), "is outside the image", f"{_DO[what]} inside it"),
         (part.box, "is outside the part that was on screen at the first click", _FIRST),
