@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from collections.abc import Callable
@@ -10,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+import tifffile
+from PIL import Image, ImageColor
 from tests.helpers.pointing import disc_answer, make_prompted_model
 
 from napari_latentseg import evaluate_clicks
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.click_report import read_click_report
 from napari_latentseg.inference.prompt_session import PromptSession
+from napari_latentseg.report.click_pictures import ANSWER_COLOR, REFERENCE_COLOR
 
 Run = Callable[..., Any]
 
@@ -80,6 +84,50 @@ def test_the_page_has_the_figures_of_the_report(model: Path, discs: Path, tmp_pa
     assert "after 2 clicks" not in table
     assert table.index(">large<") < table.index(">small<")
     assert "<script" not in text
+
+
+def test_the_page_shows_the_worst_and_the_best_object(model: Path, discs: Path, tmp_path: Path) -> None:
+    page = tmp_path / "clicks.html"
+    report = evaluate_clicks(model, discs, clicks=2, samples=1, report=page)
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text("utf-8"))
+    large = next(scored for scored in report.objects if scored.image == "large")
+    assert captions == [
+        f"<b>Worst: large</b>, DSC {large.dsc[0]:.4f} after one click, {large.dsc[1]:.4f} after 2",
+        "<b>Best: small</b>, DSC 1.0000 after one click, 1.0000 after 2",
+    ]
+    (worst, best) = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"), int)
+        for text in re.findall(r"data:image/png;base64,([^\"]+)", page.read_text("utf-8"))
+    )
+    assert worst.shape == (300, 4 * 300 + 3 * 8, 3)
+    first, last = (orange_or_blue(worst, place) for place in (2, 3))
+    assert orange_or_blue(worst, 0) == (0, 0)
+    assert orange_or_blue(worst, 1)[0] > 400  # a circle of 20 pixels, each nearly five wide
+    assert first[0] == last[0] == 0
+    assert 150 < first[1] < last[1]
+    assert orange_or_blue(best, 2) == orange_or_blue(best, 3)
+
+
+def orange_or_blue(strip: np.ndarray[Any, Any], place: int) -> tuple[int, int]:
+    """How many pixels of a panel have the colour of the reference, and that of the answer."""
+    panel = strip[:, place * 308 :][:, :300]
+    return tuple(  # type: ignore[return-value]
+        int((panel == ImageColor.getrgb(color)).all(axis=-1).sum())
+        for color in (REFERENCE_COLOR, ANSWER_COLOR)
+    )
+
+
+def test_of_a_volume_the_slice_of_the_object_is_shown(model: Path, tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:64, :64]
+    disc = (rows - 32) ** 2 + (columns - 32) ** 2 < 64
+    mask = np.zeros((5, 64, 64), np.uint8)
+    mask[3] = disc
+    for part, values in (("images", 60 + 120 * mask), ("masks", mask)):
+        (tmp_path / "volumes" / part).mkdir(parents=True)
+        tifffile.imwrite(tmp_path / "volumes" / part / "a.tif", values, metadata={"axes": "ZYX"})
+    page = tmp_path / "clicks.html"
+    evaluate_clicks(model, tmp_path / "volumes", clicks=1, samples=1, report=page)
+    assert "1.0000 after 1; slice 4 of 5</figcaption>" in page.read_text("utf-8")
 
 
 def test_a_report_is_read_again(model: Path, discs: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure import measure, measurement_table
 from napari_latentseg.report.explanation import explanation
-from napari_latentseg.report.page import render_page
+from napari_latentseg.report.page import page_values
+from napari_latentseg.report.templates import render
 
 
 def result(**record: Any) -> Segmentation:
@@ -46,7 +47,8 @@ def result(**record: Any) -> Segmentation:
 def test_a_partial_run_is_told_before_any_figure(record: dict[str, Any], said: str, segmented: str) -> None:
     segmentation = result(**record)
     rows = measure(segmentation, objects=False)
-    page = render_page(segmentation, rows, [], None, has_image=False, note="")
+    values = page_values(segmentation, rows, [], None, has_image=False, note="")
+    page = render("page.html.j2", values)
     before_facts = re.sub("<[^>]+>", "", page.partition("<body>")[2].partition('<dl class="facts">')[0])
     assert (said in before_facts) if said else ("segmented" not in before_facts)
     assert "cancelled" in before_facts or "cancelled" not in said

@@ -53,7 +53,7 @@ def test_the_slices_of_largest_disagreement_come_first() -> None:
 def test_each_reader_has_an_outline_and_the_variance_its_own_panel() -> None:
     (first, _) = draw_slices(with_model(), None)
     assert first.variance == pytest.approx(first.disagreement)  # the samples are the readers' masks
-    image, outlines, disagreement, variance = panels(first.png, 4)
+    image, outlines, disagreement, variance = panels(first.panels.png, 4)
     for color in (*READER_COLORS[:2], CONSENSUS_COLOR):
         assert has_color(outlines, color)
     assert not has_color(image, READER_COLORS[0])

@@ -61,7 +61,8 @@ def evaluate_clicks(
     codec
         The model's codec, where it is not kept on this machine: a folder or file, or the name of a kept one.
     report
-        An HTML file for a page with the scores, their distribution and each object. A file that is there is
+        An HTML file for a page with the scores, their distribution, pictures of the worst, the median and the
+        best object, and a row for each. A file that is there is
         replaced.
     on_note
         Called with a sentence on what was passed over in the folder.
@@ -93,6 +94,7 @@ def evaluate_clicks(
     from napari_latentseg.api.prompts import check_takes_prompts
     from napari_latentseg.errors import BadInput
     from napari_latentseg.report.click_page import write_click_page
+    from napari_latentseg.report.click_pictures import draw_objects
     from napari_latentseg.report.evaluation_page import check_evaluation_page
     from napari_latentseg.utils.device import check_device_and_precision
 
@@ -120,5 +122,5 @@ def evaluate_clicks(
     progress(1.0)
     scored = scores.report(split)
     if page is not None:
-        write_click_page(page, scored, loaded.card)
+        write_click_page(page, scored, loaded.card, draw_objects(scored, scores.answer_again))
     return scored

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_latentseg.core.prompts import Prompts
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.bootstrap import Bootstrap, column_means
@@ -29,7 +31,15 @@ from napari_latentseg.models.split import Split
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.utils.device import Compute
 
-__all__ = ["CLICKS", "Answer", "ClickScores", "click_scores", "objects_of", "scored_planes"]
+__all__ = [
+    "CLICKS",
+    "Answer",
+    "AnsweredObject",
+    "ClickScores",
+    "click_scores",
+    "objects_of",
+    "scored_planes",
+]
 
 Mask = NDArray[np.bool_]
 Array = NDArray[np.float32]
@@ -39,6 +49,7 @@ Answer = Callable[[Prompts, "Array | None"], Array]
 CLICKS = (1, 3, 5)
 """After how many clicks the Dice is reported."""
 
+_THRESHOLD = 0.5  # of the mean: the mask is above it
 _SMALLEST = 20  # pixels of an object in the file; less is often a fault of the mask
 _MOST_OBJECTS = 3  # of a class in an image, the largest: an image of a hundred nuclei is no hundred images
 
@@ -79,7 +90,7 @@ def click_scores(answer: Answer, mask: Mask, clicks: int = max(CLICKS)) -> list[
     scores: list[float] = []
     for _ in range(clicks):
         previous = answer(Prompts(positive=tuple(positive), negative=tuple(negative)), previous)
-        predicted = previous > 0.5
+        predicted = previous > _THRESHOLD
         scores.append(dice(predicted, mask))
         errors, count = ndimage.label(predicted != mask)
         if not count:
@@ -91,6 +102,25 @@ def click_scores(answer: Answer, mask: Mask, clicks: int = max(CLICKS)) -> list[
         if point not in points:
             points.append(point)
     return scores
+
+
+@dataclass(frozen=True)
+class AnsweredObject:
+    """An object, and what was answered to the clicks on it.
+
+    Attributes
+    ----------
+    scan, plane
+        Its image, and the number of the slice along all axes before rows and columns together.
+    reference, first, last
+        Masks of the slice, `(H, W)`: the object, the answer to the first click, and to all of them.
+    """
+
+    scan: Scan
+    plane: int
+    reference: Mask
+    first: Mask
+    last: Mask
 
 
 @dataclass
@@ -118,6 +148,8 @@ class ClickScores:
         For each object the Dice after each click.
     left_out
         The images that could not be used.
+    places
+        For each object the number of its case, and its own in this case.
     """
 
     model: Model
@@ -128,6 +160,7 @@ class ClickScores:
     images: list[str] = field(default_factory=list)
     scores: list[list[float]] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)
 
     def run(self) -> Iterator[float]:
         """Score one object after the other; yields the fraction of the images that is done.
@@ -140,7 +173,7 @@ class ClickScores:
         first_error: BadInput | None = None
         for number, case in enumerate(self.cases):
             try:
-                for _ in self._score(case):
+                for _ in self._score(number, case):
                     yield number / len(self.cases)
             except BadInput as error:
                 first_error = first_error or error
@@ -148,19 +181,51 @@ class ClickScores:
         if first_error is not None and not self.scores:
             raise first_error
 
-    def _score(self, case: Case) -> Iterator[None]:
+    def _score(self, number: int, case: Case) -> Iterator[None]:
         """Score the objects of an image, one after the other."""
-        planes = self.model.card.preprocess.planes(case.read_scan())
+        for position, (_, mask, session) in enumerate(self._objects(case, case.read_scan())):
+            scores = click_scores(self._answer_of(session), mask, self.clicks)
+            self.images.append(case.name)
+            self.scores.append(scores)
+            self.places.append((number, position))
+            yield
+
+    def _objects(self, case: Case, scan: Scan) -> Iterator[tuple[int, Mask, PromptSession]]:
+        """The objects of an image: the number of the slice, the mask, and what answers on this slice."""
+        planes = self.model.card.preprocess.planes(scan)
         for index, mask in scored_planes(case):
             if mask.shape != planes[index].shape[:2]:
                 raise BadInput(case.name, "image and mask differ in size", "correct one of them")
             image = np.ascontiguousarray(planes[index].transpose(2, 0, 1))
             session = PromptSession(self.model, image, self.compute)
             for object_mask in objects_of(mask):
-                scores = click_scores(self._answer_of(session), object_mask, self.clicks)
-                self.images.append(case.name)
-                self.scores.append(scores)
-                yield
+                yield index, object_mask, session
+
+    def answer_again(self, number: int) -> AnsweredObject:
+        """An object that was scored, with its answers, which are computed again: all would fill the memory.
+
+        Parameters
+        ----------
+        number
+            Of the object, in the order of `scores`.
+
+        Raises
+        ------
+        BadInput
+            If its image can no longer be read.
+        """
+        case_number, position = self.places[number]
+        case = self.cases[case_number]
+        scan = case.read_scan()
+        index, mask, session = next(islice(self._objects(case, scan), position, None))
+        means: list[Array] = []
+
+        def answer(prompts: Prompts, previous: Array | None) -> Array:
+            means.append(session.answer(prompts, self.samples, previous).mean)
+            return means[-1]
+
+        click_scores(answer, mask, self.clicks)
+        return AnsweredObject(scan, index, mask, means[0] > _THRESHOLD, means[-1] > _THRESHOLD)
 
     def report(self, split: Split) -> ClickReport:
         """The means over objects, and each object.

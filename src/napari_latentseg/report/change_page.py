@@ -10,7 +10,7 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.report.change_pictures import FIRST_COLOR, SECOND_COLOR, draw_change, draw_dates
 from napari_latentseg.report.change_text import CHANGE_HEAD, change_rows, change_texts
-from napari_latentseg.report.templates import load_template, write_page
+from napari_latentseg.report.templates import write_page
 
 __all__ = ["write_change_page"]
 
@@ -30,27 +30,16 @@ def write_change_page(
     Parameters
     ----------
     path
-        A file name ending in `.html`; an existing file is replaced.
+        As for `write_page`.
     change
         Of the two results.
     first, second
         The results.
     first_image, second_image
         The images that were segmented; the mean probability is shown where one is not given.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    BadInput
-        If it cannot be written.
     """
     values = _values(change, first, second, (first_image, second_image))
-    write_page(path, load_template("change.html.j2").render(values))
-    return path
+    return write_page(path, "change.html.j2", values)
 
 
 def _values(
@@ -64,9 +53,9 @@ def _values(
             (f"{title} spacing", result.geometry.describe_spacing()),
         ]
     together = change.placed_mask.labels is not None
+    drawn = draw_change(change, first, images[0]) if together else draw_dates(first, second, images)
     background = "the image of the first date" if images[0] is not None else "the mean probability"
     return {
-        "purpose": "For research. Not a medical device.",
         "facts": facts,
         "head": CHANGE_HEAD,
         "rows": change_rows(change),
@@ -75,6 +64,6 @@ def _values(
         "basis": change.placed_mask.basis.rstrip("."),
         "background": background,
         "chips": (("first date", FIRST_COLOR), ("second date", SECOND_COLOR)),
-        "pictures": draw_change(change, first, images[0]) if together else draw_dates(first, second, images),
+        "pictures": [picture.values for picture in drawn],
         "conventions": list(change.conventions.items()),
     }

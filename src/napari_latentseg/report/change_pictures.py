@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,13 @@ from PIL import Image
 from napari_latentseg.change.date_change import DateChange
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
-from napari_latentseg.report.pictures import background_of, render_overview, side_by_side, with_outlines
+from napari_latentseg.report.pictures import (
+    Panels,
+    background_of,
+    render_overview,
+    side_by_side,
+    with_outlines,
+)
 from napari_latentseg.report.slice_parts import part_to_show, slice_part, slice_title
 
 __all__ = ["FIRST_COLOR", "SECOND_COLOR", "ChangePicture", "draw_change", "draw_dates"]
@@ -32,15 +37,18 @@ class ChangePicture:
     ----------
     title, text
         Which slice, and what is shown of it.
-    png, width, height
-        The picture as PNG in base64, and its size in pixels.
+    panels
+        The picture.
     """
 
     title: str
     text: str
-    png: str
-    width: int
-    height: int
+    panels: Panels
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the template needs of it."""
+        return {"title": self.title, "text": self.text, **self.panels.values}
 
 
 def draw_change(change: DateChange, first: Segmentation, image: Scan | None) -> list[ChangePicture]:
@@ -73,7 +81,7 @@ def draw_dates(
         overview = render_overview(result, image)
         where = slice_title(result.geometry, overview.index, np.asarray(result.mask).shape)
         text = f"{where}, without and with its outline; the images are not shown together"
-        pictures.append(_picture(title, text, overview.png, overview.size))
+        pictures.append(ChangePicture(title, text, overview.panels))
     return pictures
 
 
@@ -93,12 +101,8 @@ def _draw(
     labels = [info.label for info in change.classes]
     only_first = with_outlines(background, earlier[plane], [(label, FIRST_COLOR) for label in labels])
     both = with_outlines(only_first, later[plane], [(label, SECOND_COLOR) for label in labels])
-    png, picture_size = side_by_side([background, only_first, both])
+    panels = side_by_side([background, only_first, both])
     text = f"{int(np.count_nonzero(earlier[index] != later[index]))} voxels differ"
     if part.shape != is_marked.shape:
         text += "; a part of the slice"
-    return _picture(slice_title(first.geometry, index, earlier.shape), text, png, picture_size)
-
-
-def _picture(title: str, text: str, png: bytes, size: tuple[int, int]) -> ChangePicture:
-    return ChangePicture(title, text, base64.b64encode(png).decode("ascii"), *size)
+    return ChangePicture(slice_title(first.geometry, index, earlier.shape), text, panels)

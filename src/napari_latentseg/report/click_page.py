@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from napari_latentseg.evaluation.click_report import REACHED, ClickReport
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.report.click_pictures import ANSWER_COLOR, REFERENCE_COLOR, ObjectPicture
 from napari_latentseg.report.evaluation_text import Cell, interval_text
-from napari_latentseg.report.templates import load_template, write_page
+from napari_latentseg.report.templates import write_page
 from napari_latentseg.utils.counts import count_text
 
 __all__ = [
@@ -80,40 +82,32 @@ def click_warning(report: ClickReport) -> str:
     return f"{report.model.name} was trained on {count} of these {total}: the scores are too high."
 
 
-def write_click_page(path: Path, report: ClickReport, card: ModelCard) -> Path:
+def write_click_page(
+    path: Path, report: ClickReport, card: ModelCard, pictures: Sequence[ObjectPicture]
+) -> Path:
     """Write an evaluation by clicks as one HTML file, without scripts.
 
     Parameters
     ----------
     path
-        A file name ending in `.html`; an existing file is replaced.
+        As for `write_page`.
     report
         The evaluation. The page names its images by their names there.
     card
         Of the model.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    BadInput
-        If it cannot be written.
+    pictures
+        Of single objects, in the order in which they are shown.
     """
-    write_page(path, load_template("clicks.html.j2").render(_values(report, card)))
-    return path
+    return write_page(path, "clicks.html.j2", _values(report, card, pictures))
 
 
-def _values(report: ClickReport, card: ModelCard) -> dict[str, Any]:
+def _values(report: ClickReport, card: ModelCard, pictures: Sequence[ObjectPicture]) -> dict[str, Any]:
     clicks = len(report.dsc)
     last = np.array([scored.dsc[-1] for scored in report.objects])
     warning = click_warning(report)
     images = str(report.image_count) + (f", {len(report.left_out)} left out" if report.left_out else "")
     return {
         "title": card.title or report.model.name,
-        "purpose": "For research. Not a medical device.",
         "objects": count_text(report.object_count, "object"),
         "images": count_text(report.image_count, "image"),
         "warnings": [warning] if warning else [],
@@ -135,6 +129,8 @@ def _values(report: ClickReport, card: ModelCard) -> dict[str, Any]:
             (float(last.mean()), f"mean {last.mean():.3f}"),
             (float(np.median(last)), f"median {np.median(last):.3f}"),
         ],
+        "pictures": [picture.values for picture in pictures],
+        "chips": (("reference", REFERENCE_COLOR), ("answer", ANSWER_COLOR)),
         "object_head": object_headings(report),
         "object_rows": object_texts(report),
         "left_out": [image.reason for image in report.left_out],

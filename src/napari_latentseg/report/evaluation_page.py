@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from napari_latentseg.report.evaluation_text import (
     training_warning,
 )
 from napari_latentseg.report.explanation import curve_points
-from napari_latentseg.report.templates import load_template, write_page
+from napari_latentseg.report.templates import write_page
 from napari_latentseg.report.write_report import check_report
 from napari_latentseg.utils.atomic import check_writable_folder
 from napari_latentseg.utils.counts import count_text
@@ -60,27 +59,15 @@ def write_evaluation_page(
     Parameters
     ----------
     path
-        A file name ending in `.html`; an existing file is replaced.
+        As for `write_page`.
     report
         The evaluation. The page names its images by their names there.
     card
         Of the model.
     pictures
         Of single images, in the order in which they are shown.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    BadInput
-        If it cannot be written.
     """
-    text = load_template("evaluation.html.j2").render(_values(report, card, pictures))
-    write_page(path, text)
-    return path
+    return write_page(path, "evaluation.html.j2", _values(report, card, pictures))
 
 
 def _values(report: EvaluationReport, card: ModelCard, pictures: Sequence[CasePicture]) -> dict[str, Any]:
@@ -92,7 +79,6 @@ def _values(report: EvaluationReport, card: ModelCard, pictures: Sequence[CasePi
     ]
     return {
         "title": card.title or report.model.name,
-        "purpose": "For research. Not a medical device.",
         "image_count": report.image_count,
         "warnings": [warning] if warning else [],
         "facts": _facts(report),
@@ -155,15 +141,12 @@ def _uncertainty_text(pictures: Sequence[CasePicture]) -> str:
 
 
 def _picture_values(picture: CasePicture) -> dict[str, Any]:
-    width, height = picture.size
     return {
         "title": picture.title,
         "name": picture.name,
         "dsc": f"{picture.dsc:.4f}",
         "where": f"; {picture.slice_text}" if picture.slice_text else "",
-        "width": width,
-        "height": height,
-        "png": base64.b64encode(picture.png).decode("ascii"),
+        **picture.panels.values,
     }
 
 

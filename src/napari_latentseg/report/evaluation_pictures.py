@@ -14,7 +14,13 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.data.cases import UNKNOWN_CLASS
 from napari_latentseg.evaluation.report import ImageResult
-from napari_latentseg.report.pictures import background_of, side_by_side, with_heatmap, with_outlines
+from napari_latentseg.report.pictures import (
+    Panels,
+    background_of,
+    side_by_side,
+    with_heatmap,
+    with_outlines,
+)
 from napari_latentseg.report.slice_parts import slice_part
 
 __all__ = ["CasePicture", "draw_case"]
@@ -32,8 +38,8 @@ class CasePicture:
         Which image it is: the best, the median, the worst.
     name, dsc
         Of the image.
-    png, size
-        The pictures as PNG, with width and height in pixels.
+    panels
+        The pictures.
     slice_text
         Which slice of a volume is shown, such as ``"slice 12 of 35"``; empty for a single image.
     has_variance
@@ -43,8 +49,7 @@ class CasePicture:
     title: str
     name: str
     dsc: float
-    png: bytes
-    size: tuple[int, int]
+    panels: Panels
     slice_text: str
     has_variance: bool
 
@@ -85,13 +90,12 @@ def draw_case(
         with_outlines(background, np.asarray(result.mask[plane]), colours),
         with_heatmap(background, _uncertainty(result, plane, mean)),
     ]
-    png, picture_size = side_by_side(panels)
     places = [
         f"{_AXES.get(axis, axis)} {i + 1} of {n}"
         for axis, i, n in zip(result.axes, index, reference.shape, strict=False)  # not the plane's axes
     ]
     return CasePicture(
-        title, scores.name, scores.dsc, png, picture_size, ", ".join(places), result.variance is not None
+        title, scores.name, scores.dsc, side_by_side(panels), ", ".join(places), result.variance is not None
     )
 
 

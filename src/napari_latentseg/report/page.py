@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +15,13 @@ from napari_latentseg.measure.measurement import display_unit, format_value
 from napari_latentseg.measure.physical_space import PhysicalSpace
 from napari_latentseg.report.explanation import curve_points, curve_text, explanation
 from napari_latentseg.report.pictures import ImageStrip, Overview
-from napari_latentseg.report.templates import load_template
 from napari_latentseg.review import MEASURES, Finding, uncertainty_basis
 from napari_latentseg.utils.counts import count_text
 
 if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
 
-__all__ = ["render_page"]
+__all__ = ["page_values"]
 
 # so that the page fits on one sheet of A4; the CSV file has all rows
 _MAX_OBJECT_ROWS = 6
@@ -35,7 +33,7 @@ _REASON_TEXTS = {
 }
 
 
-def render_page(
+def page_values(
     result: Segmentation,
     measurements: Sequence[Measurement],
     strips: Sequence[tuple[Finding, ImageStrip]],
@@ -44,8 +42,8 @@ def render_page(
     overview: Overview | None = None,
     has_image: bool,
     note: str,
-) -> str:
-    """The page as HTML; the template escapes every value.
+) -> dict[str, Any]:
+    """What the page shows.
 
     Parameters
     ----------
@@ -61,24 +59,24 @@ def render_page(
     rows, left_out = _rows_to_show(measurements, len(result.classes))
     colors = {info.label: info.color for info in result.mask_classes}
     reliability = card.reliability if card is not None else None
-    return load_template("page.html.j2").render(
-        title=card.title if card is not None else result.record.model.name,
-        purpose=result.record.purpose,
-        facts=_run_facts(result, card),
-        note=note,
-        level=percent(INTERVAL_LEVEL),
-        rows=[_row(row, colors.get(row.label, "#000000")) for row in rows],
-        rows_left_out=left_out,
-        measure=MEASURES[strips[0][0].measure] if strips else None,
-        background="the image" if has_image else "the mean probability",
-        overview=_overview_picture(result, overview) if overview is not None else None,
-        pictures=[_picture(result, finding, strip) for finding, strip in strips],
-        reading=explanation(result, rows, card),
-        missing=_missing_text(result),
-        curve_text=curve_text(reliability) if reliability is not None else "",
-        points=curve_points(reliability) if reliability is not None else [],
-        record=result.record.model_dump_json(indent=1),
-    )
+    return {
+        "title": card.title if card is not None else result.record.model.name,
+        "purpose": result.record.purpose,
+        "facts": _run_facts(result, card),
+        "note": note,
+        "level": percent(INTERVAL_LEVEL),
+        "rows": [_row(row, colors.get(row.label, "#000000")) for row in rows],
+        "rows_left_out": left_out,
+        "measure": MEASURES[strips[0][0].measure] if strips else None,
+        "background": "the image" if has_image else "the mean probability",
+        "overview": _overview_picture(result, overview) if overview is not None else None,
+        "pictures": [_picture(result, finding, strip) for finding, strip in strips],
+        "reading": explanation(result, rows, card),
+        "missing": _missing_text(result),
+        "curve_text": curve_text(reliability) if reliability is not None else "",
+        "points": curve_points(reliability) if reliability is not None else [],
+        "record": result.record.model_dump_json(indent=1),
+    }
 
 
 def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, str]]:
@@ -170,16 +168,13 @@ def _size_text(row: Measurement) -> str:
 
 
 def _overview_picture(result: Segmentation, overview: Overview) -> dict[str, Any]:
-    width, height = overview.size
     text = "the mask is empty" if overview.is_empty else "the outline of the mask"
     if overview.index and not overview.is_empty:
         text += ", in the slice with the largest part of it"
     return {
         "title": _plane_text(result, overview.index),
         "text": text,
-        "width": width,
-        "height": height,
-        "png": base64.b64encode(overview.png).decode("ascii"),
+        **overview.panels.values,
     }
 
 
@@ -192,15 +187,7 @@ def _picture(result: Segmentation, finding: Finding, strip: ImageStrip) -> dict[
     ]
     if strip.is_cropped:
         lines.append(f"a part of the {'slice' if finding.index else 'image'}")
-    width, height = strip.size
-    png = base64.b64encode(strip.png).decode("ascii")
-    return {
-        "position": _location(result, finding),
-        "lines": lines,
-        "width": width,
-        "height": height,
-        "png": png,
-    }
+    return {"position": _location(result, finding), "lines": lines, **strip.panels.values}
 
 
 def _plane_text(result: Segmentation, index: tuple[int, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from napari_latentseg.core.doubt import MAX_DOUBT, doubt_of
 from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.io.geojson import find_outlines
+from napari_latentseg.report.slice_parts import slice_part
 from napari_latentseg.review import Finding
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ImageStrip",
     "Overview",
+    "Panels",
     "background_of",
     "render_overview",
     "render_strip",
@@ -33,12 +36,11 @@ __all__ = [
 
 # Sizes in pixels, chosen by hand so that three rows of pictures fit on one sheet of A4 and a lesion of a few
 # voxels can still be seen.
-_MAX_PANEL_HEIGHT, _MAX_PANEL_WIDTH = 340, 460  # of each of the three panels
+_LARGEST_PANEL = (460, 340)  # width and height of each of the three panels
 _GAP = 8
 _MAX_CROP_FRACTION = 0.7  # of the area of the plane; a larger crop is replaced by the whole plane
 _MIN_CROP_SIDE = 48  # voxels, so that the surroundings of a small region are visible
 _FULL_VIEW_SIDE = 160  # voxels; a plane up to this size is always shown whole
-_MAX_READ_SIDE = 1024  # voxels; a larger crop is subsampled
 # colours of matplotlib's "inferno", from black through red to yellow
 _HEATMAP_COLORS = np.array(
     [[0, 0, 0], [120, 28, 109], [229, 92, 48], [251, 180, 26], [252, 255, 164]], dtype=float
@@ -47,21 +49,40 @@ _Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class Panels:
+    """Pictures of one size side by side.
+
+    Attributes
+    ----------
+    png
+        As PNG.
+    size
+        Width and height in pixels.
+    """
+
+    png: bytes
+    size: tuple[int, int]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What a template needs of them."""
+        width, height = self.size
+        return {"width": width, "height": height, "png": base64.b64encode(self.png).decode("ascii")}
+
+
+@dataclass(frozen=True)
 class ImageStrip:
     """Three pictures side by side: image, outline, doubt (`Segmentation.doubt`, the brightest colour at 0.5).
 
     Attributes
     ----------
-    png
-        The pictures, as PNG.
-    size
-        Width and height in pixels.
+    panels
+        The pictures.
     is_cropped
         Whether a part of the plane is shown.
     """
 
-    png: bytes
-    size: tuple[int, int]
+    panels: Panels
     is_cropped: bool
 
 
@@ -71,18 +92,15 @@ class Overview:
 
     Attributes
     ----------
-    png
-        The two pictures, as PNG.
-    size
-        Width and height in pixels.
+    panels
+        The two pictures.
     index
         Index of the slice along the leading axes, from 0; empty for a 2D image.
     is_empty
         Whether the mask holds nothing in it, and then in no slice.
     """
 
-    png: bytes
-    size: tuple[int, int]
+    panels: Panels
     index: tuple[int, ...]
     is_empty: bool
 
@@ -105,12 +123,8 @@ def render_strip(
     """
     shape = segmentation.mask.shape[-2:]
     rows, columns = _crop_ranges(finding.box[-2:], (shape[0], shape[1]))
-    step = max(1, -(-max(rows[1] - rows[0], columns[1] - columns[0]) // _MAX_READ_SIDE))
-    plane_crop: tuple[Any, ...] = (*finding.index, slice(*rows, step), slice(*columns, step))
-    spacing = segmentation.geometry.spacing[-2:]
-    height, width = (-(-(b - a) // step) for a, b in (rows, columns))
-    scale = min(_MAX_PANEL_HEIGHT / (height * spacing[0]), _MAX_PANEL_WIDTH / (width * spacing[1]))
-    size = (max(1, round(width * spacing[1] * scale)), max(1, round(height * spacing[0] * scale)))
+    part = slice_part(finding.index, slice(*rows), slice(*columns), segmentation.geometry, _LARGEST_PANEL)
+    plane_crop, size = part.plane, part.size
     class_index = next(i for i, info in enumerate(segmentation.classes) if info.label == finding.label)
     mean = np.asarray(segmentation.mean[(class_index, *plane_crop)], dtype=np.float64)
     background = background_of(image, plane_crop, mean).resize(size, Image.Resampling.BICUBIC)
@@ -121,9 +135,7 @@ def render_strip(
         outlined,
         with_heatmap(background, doubt_of(mean) / MAX_DOUBT),
     ]
-    png, picture_size = side_by_side(panels)
-    is_cropped = (rows, columns) != ((0, shape[0]), (0, shape[1]))
-    return ImageStrip(png, picture_size, is_cropped)
+    return ImageStrip(side_by_side(panels), (rows, columns) != ((0, shape[0]), (0, shape[1])))
 
 
 def render_overview(segmentation: Segmentation, image: Scan | None) -> Overview:
@@ -138,11 +150,8 @@ def render_overview(segmentation: Segmentation, image: Scan | None) -> Overview:
     """
     *leading, rows, columns = segmentation.mask.shape
     index = _largest_slice(segmentation, tuple(leading))
-    step = max(1, -(-max(rows, columns) // _MAX_READ_SIDE))
-    plane: tuple[Any, ...] = (*index, slice(0, rows, step), slice(0, columns, step))
-    spacing = segmentation.geometry.spacing[-2:]
-    scale = min(_MAX_PANEL_HEIGHT / (rows * spacing[0]), _MAX_PANEL_WIDTH / (columns * spacing[1]))
-    size = (max(1, round(columns * spacing[1] * scale)), max(1, round(rows * spacing[0] * scale)))
+    part = slice_part(index, slice(0, rows), slice(0, columns), segmentation.geometry, _LARGEST_PANEL)
+    plane, size = part.plane, part.size
     if len(segmentation.mean):
         mean = np.asarray(segmentation.mean[(slice(None), *plane)], dtype=np.float64).max(axis=0)
     else:
@@ -150,8 +159,8 @@ def render_overview(segmentation: Segmentation, image: Scan | None) -> Overview:
     background = background_of(image, plane, mean).resize(size, Image.Resampling.BICUBIC)
     colors = [(c.label, c.color) for c in segmentation.mask_classes]
     labels = np.asarray(segmentation.mask[plane])
-    png, picture_size = side_by_side([background, with_outlines(background, labels, colors)])
-    return Overview(png, picture_size, index, not labels.any())
+    panels = side_by_side([background, with_outlines(background, labels, colors)])
+    return Overview(panels, index, not labels.any())
 
 
 def _largest_slice(segmentation: Segmentation, leading: tuple[int, ...]) -> tuple[int, ...]:
@@ -162,15 +171,15 @@ def _largest_slice(segmentation: Segmentation, leading: tuple[int, ...]) -> tupl
     return largest if areas[largest] else tuple(n // 2 for n in leading)
 
 
-def side_by_side(panels: Sequence[Picture]) -> tuple[bytes, tuple[int, int]]:
-    """Panels of one size as one PNG, and its size."""
+def side_by_side(panels: Sequence[Picture]) -> Panels:
+    """Panels of one size as one picture."""
     width, height = panels[0].size
     strip_image = Image.new("RGB", (len(panels) * (width + _GAP) - _GAP, height), "white")
     for number, panel in enumerate(panels):
         strip_image.paste(panel, (number * (width + _GAP), 0))
     stream = io.BytesIO()
     strip_image.save(stream, "PNG")  # optimize takes 5 to 10 times as long, to save a sixth
-    return stream.getvalue(), strip_image.size
+    return Panels(stream.getvalue(), strip_image.size)
 
 
 def _crop_ranges(box: Sequence[_Range], shape: tuple[int, int]) -> tuple[_Range, _Range]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.evaluation.reader_comparison import ReaderComparison
 from napari_latentseg.report.readers_pictures import CONSENSUS_COLOR, READER_COLORS, SlicePicture, draw_slices
 from napari_latentseg.report.readers_text import class_tables, model_texts, pair_head, reader_comparison_texts
-from napari_latentseg.report.templates import load_template, write_page
+from napari_latentseg.report.templates import write_page
 
 __all__ = ["write_readers_page"]
 
@@ -25,24 +24,13 @@ def write_readers_page(path: Path, comparison: ReaderComparison, image: Scan | N
     Parameters
     ----------
     path
-        A file name ending in `.html`; an existing file is replaced.
+        As for `write_page`.
     comparison
         Of the readers.
     image
         Index on index with the masks, for the pictures; None shows the share of the readers instead.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    BadInput
-        If it cannot be written.
     """
-    write_page(path, load_template("readers.html.j2").render(_values(comparison, image)))
-    return path
+    return write_page(path, "readers.html.j2", _values(comparison, image))
 
 
 def _values(comparison: ReaderComparison, image: Scan | None) -> dict[str, Any]:
@@ -59,7 +47,6 @@ def _values(comparison: ReaderComparison, image: Scan | None) -> dict[str, Any]:
         facts += [("Model", model.maps.title), ("Compared", model.maps.basis)]
     return {
         "reader_count": len(comparison.readers),
-        "purpose": "For research. Not a medical device.",
         "facts": facts,
         "chips": [
             *zip(comparison.readers, READER_COLORS, strict=False),
@@ -79,7 +66,6 @@ def _values(comparison: ReaderComparison, image: Scan | None) -> dict[str, Any]:
 
 
 def _picture_values(picture: SlicePicture) -> dict[str, Any]:
-    width, height = picture.size
     lines = [f"disagreement {picture.disagreement:.1f} voxels"]
     if picture.variance is not None:
         lines.append(f"variance of the model {picture.variance:.1f} voxels")
@@ -88,7 +74,5 @@ def _picture_values(picture: SlicePicture) -> dict[str, Any]:
     return {
         "title": picture.title,
         "text": "; ".join(lines),
-        "width": width,
-        "height": height,
-        "png": base64.b64encode(picture.png).decode("ascii"),
+        **picture.panels.values,
     }

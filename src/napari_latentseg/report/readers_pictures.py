@@ -13,7 +13,13 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import MAX_VARIANCE
 from napari_latentseg.evaluation.label_maps import own_mask_of
 from napari_latentseg.evaluation.reader_comparison import ReaderComparison
-from napari_latentseg.report.pictures import background_of, side_by_side, with_heatmap, with_outlines
+from napari_latentseg.report.pictures import (
+    Panels,
+    background_of,
+    side_by_side,
+    with_heatmap,
+    with_outlines,
+)
 from napari_latentseg.report.slice_parts import part_to_show, slice_part, slice_title
 
 __all__ = [
@@ -41,8 +47,8 @@ class SlicePicture:
     ----------
     title
         Which slice, counted from 1, such as ``"Slice 3 of 12"``.
-    png, size
-        The pictures as PNG, with width and height in pixels.
+    panels
+        The pictures.
     disagreement, variance
         Sums over the slice, in voxels, of the disagreement and of the model's variance; None without one.
     is_cropped
@@ -50,8 +56,7 @@ class SlicePicture:
     """
 
     title: str
-    png: bytes
-    size: tuple[int, int]
+    panels: Panels
     disagreement: float
     variance: float | None
     is_cropped: bool
@@ -100,12 +105,10 @@ def _draw(
     panels.append(with_heatmap(background, disagreement[plane].astype(np.float64) / MAX_VARIANCE))
     if variance is not None:
         panels.append(with_heatmap(background, variance[plane].astype(np.float64) / MAX_VARIANCE))
-    png, picture_size = side_by_side(panels)
     shape = comparison.label_maps[0].shape
     return SlicePicture(
         slice_title(comparison.geometry, index, shape),
-        png,
-        picture_size,
+        side_by_side(panels),
         float(disagreement[index].sum(dtype=np.float64)),
         None if variance is None else float(variance[index].sum(dtype=np.float64)),
         part.shape != is_marked.shape,

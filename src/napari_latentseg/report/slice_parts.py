@@ -12,7 +12,7 @@ from napari_latentseg.core.geometry import Geometry
 
 __all__ = ["SlicePart", "part_to_show", "slice_part", "slice_title"]
 
-_PANEL_SIDE = 300  # pixels, of the longer side: four fit beside each other on a screen
+_LARGEST_PANEL = (300, 300)  # width and height in pixels: four fit beside each other on a screen
 _MAX_READ_SIDE = 1024  # voxels; a larger slice is subsampled
 _FULL_VIEW_SIDE = 160  # voxels; a slice up to this size is always shown whole
 _MARGIN = 0.25  # of the side of the part that anyone marked, so that its surroundings can be seen
@@ -39,7 +39,13 @@ class SlicePart:
     size: tuple[int, int]
 
 
-def slice_part(index: tuple[int, ...], rows: slice, columns: slice, geometry: Geometry) -> SlicePart:
+def slice_part(
+    index: tuple[int, ...],
+    rows: slice,
+    columns: slice,
+    geometry: Geometry,
+    largest: tuple[int, int] = _LARGEST_PANEL,
+) -> SlicePart:
     """The part of a slice.
 
     Parameters
@@ -50,11 +56,13 @@ def slice_part(index: tuple[int, ...], rows: slice, columns: slice, geometry: Ge
         Of the part; both ends are given.
     geometry
         Of the scan.
+    largest
+        Width and height in pixels into which the picture fits.
     """
     height, width = rows.stop - rows.start, columns.stop - columns.start
     step = max(1, -(-max(height, width) // _MAX_READ_SIDE))
     vertical, horizontal = geometry.spacing[-2:]
-    scale = _PANEL_SIDE / max(height * vertical, width * horizontal)
+    scale = min(largest[0] / (width * horizontal), largest[1] / (height * vertical))
     return SlicePart(
         (*index, slice(rows.start, rows.stop, step), slice(columns.start, columns.stop, step)),
         (height, width),

@@ -9,27 +9,49 @@ from typing import TYPE_CHECKING, Any
 from napari_latentseg.utils.atomic import atomic_path, ensure_writable_folder
 
 if TYPE_CHECKING:
-    from jinja2 import Environment, Template
+    from collections.abc import Mapping
 
-__all__ = ["load_template", "write_page"]
+    from jinja2 import Environment
 
-
-def load_template(name: str) -> Template:
-    """A template of this folder, by its file name."""
-    return _environment().get_template(name)
+__all__ = ["PURPOSE", "render", "write_page"]
 
 
-def write_page(path: Path, text: str) -> None:
-    """Write a page as a file; one that is there is replaced as a whole.
+PURPOSE = "For research. Not a medical device."
+"""What every page says at its top."""
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """A page as text, see `write_page`."""
+    return _environment().get_template(template).render({"purpose": PURPOSE, **values})
+
+
+def write_page(path: Path, template: str, values: Mapping[str, Any]) -> Path:
+    """Write a page as one HTML file, pictures included, without scripts.
+
+    Parameters
+    ----------
+    path
+        A file name ending in `.html`; a file that is there is replaced as a whole.
+    template
+        Name of a file of this folder.
+    values
+        What it shows; it escapes them all. The purpose need not be among them.
+
+    Returns
+    -------
+    Path
+        The file.
 
     Raises
     ------
     BadInput
         If it cannot be written.
     """
+    text = render(template, values)
     ensure_writable_folder(path.absolute().parent)
     with atomic_path(path) as temporary:
         temporary.write_text(text, "utf-8")
+    return path
 
 
 @cache

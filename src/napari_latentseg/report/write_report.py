@@ -10,7 +10,7 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import Measurement, measure
-from napari_latentseg.report.page import render_page
+from napari_latentseg.report.page import page_values
 from napari_latentseg.report.pictures import render_overview, render_strip
 from napari_latentseg.report.templates import write_page
 from napari_latentseg.review import Finding, rank
@@ -123,11 +123,10 @@ def write_report(
     # strips of small images show all of the slice already, and a sheet of A4 has no room to show it twice
     needs_overview = not strips or any(strip.is_cropped for _, strip in strips)
     overview = render_overview(segmentation, image) if needs_overview else None
-    text = render_page(
+    values = page_values(
         segmentation, measurements, strips, card, overview=overview, has_image=image is not None, note=note
     )
-    write_page(path, text)
-    return path
+    return write_page(path, "page.html.j2", values)
 
 
 def make_report(
