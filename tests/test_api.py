@@ -79,6 +79,22 @@ def test_what_makes_no_sense_is_refused(
         api.segment(ultrasound_phantom().scan, tiny_model_folder, **asked)
 
 
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        ({"slices": (1, 3)}, "slices: end at 3, but the scan has 1"),
+        ({"box": (0, 0, 20, 9999)}, "box: rows 0-20"),
+    ],
+)
+def test_a_part_that_the_scan_has_not_is_refused_before_the_model_is_loaded(
+    tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, part: dict[str, object], why: str
+) -> None:
+    for loads in ("inference.compiled_start.start_compiled_run", "api.inference.load_chosen_model"):
+        monkeypatch.setattr(f"napari_latentseg.{loads}", lambda *args, **options: pytest.fail("was loaded"))
+    with pytest.raises(BadInput, match=why):
+        api.segment(ultrasound_phantom(shape=(96, 128)).scan, tiny_model_folder, **part)
+
+
 def test_a_file_that_is_missing_is_named(tiny_model_folder: Path) -> None:
     with pytest.raises(BadInput, match=r"nowhere\.png: no such file"):
         api.segment("nowhere.png", tiny_model_folder)

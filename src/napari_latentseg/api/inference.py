@@ -239,7 +239,8 @@ def start_run(
             "settings", f"{shown(settings)} is no InferenceSettings", "see InferenceSettings.for_model"
         )
     input_scan = open_image(scan, series=series, channel=channel, spacing=spacing, axes=axes)
-    reorient(input_scan, plane)  # raises where the scan has no such slices
+    oriented, _ = reorient(input_scan, plane)  # raises where the scan has no such slices
+    settings.check_part(oriented)
 
     from napari_latentseg.inference.compiled_start import start_compiled_run
     from napari_latentseg.models.store import LocatedModel

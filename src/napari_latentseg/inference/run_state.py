@@ -129,7 +129,7 @@ class RunState:
             planes = planes.crop(settings.box)
         classes = _select_classes(card.classes, settings.classes)
         limit = memory_limit(settings.memory_limit)
-        plane_indices = _plane_indices(settings, len(planes))
+        plane_indices = settings.plane_indices(len(planes))
         return cls(
             card=card,
             compute=compute,
@@ -208,20 +208,6 @@ def _working_size(preprocess: Preprocess, planes: Planes) -> tuple[int, int]:
         return whole
     rows, columns = planes.plane_shape
     return max(1, round(rows * whole[0] / height)), max(1, round(columns * whole[1] / width))
-
-
-def _plane_indices(settings: InferenceSettings, count: int) -> range:
-    """Indices of the planes to segment.
-
-    Raises
-    ------
-    BadInput
-        If the scan has fewer planes.
-    """
-    first, last = settings.slices or (0, count - 1)
-    if last >= count:
-        raise BadInput("slices", f"end at {last + 1}, but the scan has {count}", f"choose from 1 to {count}")
-    return range(first, last + 1)
 
 
 def _select_classes(classes: tuple[ClassInfo, ...], names: tuple[str, ...] | None) -> tuple[ClassInfo, ...]:

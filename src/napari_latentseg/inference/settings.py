@@ -10,7 +10,8 @@ from pydantic import Field, ValidationError, field_validator
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.postprocess import PostProcess
 from napari_latentseg.core.record import AUGMENTING_SOURCES, SAMPLING_SOURCES, SamplingSource
-from napari_latentseg.core.slices import CropBox
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.slices import CropBox, Planes
 from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
 from napari_latentseg.errors import BadInput, first_validation_error
 from napari_latentseg.models.card import ModelCard
@@ -119,6 +120,43 @@ class InferenceSettings(FrozenModel):
     def sample_threshold(self) -> float:
         """The threshold of samples, and of their mean before it is calibrated."""
         return self.temperature.raw_threshold(self.threshold)
+
+    def plane_indices(self, count: int) -> range:
+        """Indices of the slices to segment.
+
+        Parameters
+        ----------
+        count
+            How many slices the scan has.
+
+        Raises
+        ------
+        BadInput
+            If it has fewer than are chosen.
+        """
+        first, last = self.slices or (0, count - 1)
+        if last >= count:
+            why = f"end at {last + 1}, but the scan has {count}"
+            raise BadInput("slices", why, f"choose from 1 to {count}")
+        return range(first, last + 1)
+
+    def check_part(self, scan: Scan) -> None:
+        """Refuse slices or a crop box that a scan does not have; its values are not read.
+
+        Parameters
+        ----------
+        scan
+            As it is segmented, along its slices.
+
+        Raises
+        ------
+        BadInput
+            If it has fewer slices, or the box is not inside them.
+        """
+        planes = Planes(scan, 0.0, 1.0)  # for its shape alone, so the range of values does not matter
+        self.plane_indices(len(planes))
+        if self.box is not None:
+            planes.crop(self.box)
 
     @classmethod
     def for_model(cls, card: ModelCard, **values: Any) -> InferenceSettings:
