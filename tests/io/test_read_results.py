@@ -55,6 +55,17 @@ def test_every_format_comes_back(tmp_path: Path, format: str, names: tuple[str, 
     assert [one.index for one in rank(again)] == [one.index for one in rank(kept)]
 
 
+@pytest.mark.parametrize("unit", ["um", "nm", "cm"])
+@pytest.mark.parametrize("format", ["tiff", "nifti", "nrrd", "metaimage", "ome-zarr"])
+def test_sizes_and_their_intervals_stay_in_one_unit(tmp_path: Path, format: str, unit: str) -> None:
+    found = volume(unit=unit)
+    write_segmentation(found, tmp_path, "cell", format=format)  # some formats have millimetres alone
+    (before, *_), (after, *_) = measure(found), measure(read_segmentation(tmp_path))
+    assert (after.unit, after.length_unit) == (before.unit, before.length_unit)
+    for name in ("value", "mean", "low", "high", "long_axis"):
+        assert getattr(after, name) == pytest.approx(getattr(before, name), rel=1e-6)
+
+
 @pytest.mark.parametrize("format", ["tiff", "nifti", "nrrd", "metaimage", "ome-zarr"])
 def test_an_axis_of_length_one_is_not_lost(tmp_path: Path, format: str) -> None:
     found = volume(planes=1)
