@@ -66,6 +66,17 @@ def test_sizes_and_their_intervals_stay_in_one_unit(tmp_path: Path, format: str,
         assert getattr(after, name) == pytest.approx(getattr(before, name), rel=1e-6)
 
 
+def test_small_volumes_in_a_large_unit_keep_their_spread(tmp_path: Path) -> None:
+    shape = (8, 24, 20)
+    sizes = [balls(shape, SPACING, ((8.0, 6.0, 9.0), radius))[None] for radius in (4.5, 4.7, 5.0, 5.3)]
+    metres = Geometry.from_spacing("zyx", tuple(step / 1000 for step in SPACING), "m")
+    found = made(np.stack(sizes), metres).with_threshold(0.4)  # whose record was rounded to 1e-6
+    write_segmentation(found, tmp_path, "knee")
+    (before, *_), (after, *_) = measure(found), measure(read_segmentation(tmp_path))
+    assert before.std > 0
+    assert (after.mean, after.std) == pytest.approx((before.mean, before.std), rel=1e-9)
+
+
 @pytest.mark.parametrize("format", ["tiff", "nifti", "nrrd", "metaimage", "ome-zarr"])
 def test_an_axis_of_length_one_is_not_lost(tmp_path: Path, format: str) -> None:
     found = volume(planes=1)
