@@ -197,6 +197,17 @@ def test_one_plane_in_pixels():
     assert whole.intensity.mean == 7
 
 
+@pytest.mark.parametrize("units", [("mm", "pixel", "pixel"), ("pixel", "mm", "mm"), ("mm", "mm", "pixel")])
+def test_a_size_along_some_axes_alone_is_none(units):
+    geometry = Geometry.from_matrix(np.diag([2.0, 0.5, 0.5, 1.0]), units, ("z", "y", "x"))
+    probabilities = np.zeros((3, 1, 4, 9, 7), np.float32)
+    probabilities[..., 1:3, 2:5, 2:6] = 0.9
+    whole, only = measure(made(probabilities, geometry))
+    assert (whole.value, whole.unit, whole.length_unit) == (24, "pixel", "pixel")
+    assert whole.centroid == pytest.approx((1.5, 3.0, 3.5))
+    assert only.long_axis == pytest.approx(whole.long_axis)
+
+
 def test_a_result_on_disk_gives_the_same(monkeypatch):
     found = made(two_balls(), GEOMETRY)
     lazy = replace(found, mask=da.from_array(found.mask, chunks=(1, 16, 16)),

@@ -54,7 +54,7 @@ class PhysicalSpace:
         units = [geometry.units[i] for i in spatial_axes]
         unit = units[-1]
         zero = np.zeros(len(spatial_axes))
-        if volume_unit == "pixel" and unit != "pixel":  # no unit that all axes could be brought to
+        if volume_unit == "pixel" and set(units) != {"pixel"}:  # no unit that all axes could be brought to
             return cls(np.eye(len(spatial_axes)), zero, zero, "pixel", voxel_volume, volume_unit)
         factors = np.array([conversion(u, unit) for u in units], dtype=np.float64)
         rows = geometry.matrix[spatial_axes] * factors[:, None]
