@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -118,3 +119,19 @@ def test_links_that_lead_to_one_another_are_no_file(refused, mask_file: Path, tm
     assert "no such file" in refused("edit", loop, "--grow", 1, "-o", tmp_path / "edited.nii.gz")
     assert "is there already" in refused("edit", mask_file, "--grow", 1, "-o", loop)
     assert "is there already" in refused("compare", mask_file, mask_file, "--out", loop)
+
+
+def test_what_a_killed_program_left_half_written_is_removed_after_a_day(
+    cli, mask_file: Path, tmp_path: Path
+) -> None:
+    killed, needed, new = (tmp_path / f".part-{letter * 8}" for letter in "abc")
+    for folder in (killed, needed, new):
+        folder.mkdir()
+        (folder / "mask.nii.gz").write_bytes(b"half")
+    (needed / "commit.json").write_text("{}")  # of a result, which is finished when it is written again
+    for path in (*killed.iterdir(), killed, *needed.iterdir(), needed):
+        os.utime(path, (0, 0))
+    assert cli("edit", mask_file, "--grow", 1, "-o", tmp_path / "edited.nii.gz").code == 0
+    assert not killed.exists()
+    assert needed.exists()
+    assert new.exists()

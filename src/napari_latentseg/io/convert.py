@@ -15,6 +15,7 @@ from napari_latentseg.core.given_spacing import give_spacing
 from napari_latentseg.core.reorient import select_channel
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.commit_files import remove_abandoned
 from napari_latentseg.io.registry import format_for, read_scan_lazy
 from napari_latentseg.utils.atomic import ensure_writable_folder
 
@@ -103,6 +104,7 @@ def write_scan(scan: Scan, target: Path, *, overwrite: bool = True) -> tuple[str
     """
     target_format = format_for(target)
     folder = ensure_writable_folder(target.absolute().parent)
+    remove_abandoned(folder)
     array: Any = scan.array if target_format.NAME == "omezarr" else np.asarray(scan.array)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
         path = Path(temporary) / target.name
