@@ -45,6 +45,16 @@ def test_what_the_standard_forbids_but_can_be_read(tmp_path: Path, case: str):
     assert tuple(scan.geometry.matrix[:-1, -1]) == origin
 
 
+def test_lengths_in_several_units_become_one(tmp_path: Path):
+    axes = [
+        {"name": name, "type": "space", "unit": unit}
+        for name, unit in zip("zyx", ("micrometer", "nanometer", "nanometer"), strict=True)
+    ]
+    scan = read_scan(stored(tmp_path, {"multiscales": [image() | {"axes": axes}]}))
+    assert scan.geometry.units == ("nm",) * 3  # contours and distances are computed from the numbers
+    assert scan.geometry.spacing == (3000, 2, 1)
+
+
 def test_a_channel_without_a_window_still_has_its_name(tmp_path: Path):
     omero = {"channels": [{"label": "DAPI", "color": "0000FF"}, {"label": "odd", "color": "blue"}, 7]}
     with pytest.raises(ValidationError):

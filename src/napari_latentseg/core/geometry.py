@@ -249,6 +249,34 @@ class Geometry:
         unit_sizes = np.array([(MM_PER_UNIT | SECONDS).get(unit, 1.0) for unit in self.units])
         return bool((np.abs(distances) * unit_sizes[:, None] <= atol).all())
 
+    def in_one_unit(self, unit: str = "") -> Geometry:
+        """The same geometry with all lengths in one unit; as it is where an axis has no unit of length.
+
+        A file may give its slices in micrometres and its pixels in nanometres. Distances that were computed
+        from such numbers as they stand would be none.
+
+        Parameters
+        ----------
+        unit
+            Of length; that of the last axis where not given.
+
+        Examples
+        --------
+        >>> mixed = Geometry.from_matrix(np.diag([2.0, 500, 500, 1]), ("um", "nm", "nm"), ("z", "y", "x"))
+        >>> mixed.in_one_unit().spacing, mixed.in_one_unit().units
+        ((2000.0, 500.0, 500.0), ('nm', 'nm', 'nm'))
+        """
+        space = [i for i, label in enumerate(self.axis_labels) if label != "t"]
+        present = {self.units[i] for i in space}
+        target = unit or (self.units[space[-1]] if space else "")
+        if present <= {target} or not present | {target} <= MM_PER_UNIT.keys():
+            return self
+        matrix, units = self.matrix, list(self.units)
+        for i in space:
+            matrix[i] *= MM_PER_UNIT[units[i]] / MM_PER_UNIT[target]
+            units[i] = target
+        return Geometry.from_matrix(matrix, tuple(units), self.axis_labels, self.frame)
+
     @property
     def is_axis_aligned(self) -> bool:
         """Whether each axis of the array is parallel to its own world axis (no rotation, no shear)."""

@@ -147,7 +147,7 @@ def axis_layout(path: Path, metadata: Mapping[str, Any], shape: tuple[int, ...])
     matrix = np.diag([*scale[spatial], 1.0])
     matrix[:-1, -1] = translation[spatial]
     labels = tuple(names[i] for i in spatial)
-    geometry = Geometry.from_matrix(matrix, tuple(units), labels)
+    geometry = Geometry.from_matrix(matrix, tuple(units), labels).in_one_unit()
     return AxisLayout("".join(names[kept[i]] for i in order), geometry, dropped_axes, tuple(order))
 
 

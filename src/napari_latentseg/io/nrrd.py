@@ -225,7 +225,7 @@ def _geometry(
         units = [time_unit, *units]
         notes += time_notes
     frame = "LPS" if space in _SPACE_SIGNS else ""
-    return Geometry.from_matrix(matrix, tuple(units), tuple(labels), frame), tuple(notes)
+    return Geometry.from_matrix(matrix, tuple(units), tuple(labels), frame).in_one_unit(), tuple(notes)
 
 
 def _spatial_units(header: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,6 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.core.segmentation import Segmentation
-from napari_latentseg.core.units import MM_PER_UNIT
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.commit_files import interrupted_records, is_interrupted
 from napari_latentseg.io.earlier_results import read_record
@@ -98,7 +97,11 @@ def read_segmentation(path: Path | str, *, edited: bool = False) -> Segmentation
         else None,
         volumes=_sample_volumes(record),
         axes=axes,
-        geometry=_in_unit_of_volumes(_restore_geometry(template, axes, shape, record), record),
+        # sizes are set beside the volumes of the samples, and not every format keeps the unit of the scan:
+        # MetaImage has millimetres alone, NIfTI no centimetres
+        geometry=_restore_geometry(template, axes, shape, record).in_one_unit(
+            record.volume_unit.rstrip("23")
+        ),
         format=record.input.format,
         properties={},
         classes=record.classes,
@@ -317,23 +320,6 @@ def _restore_geometry(scan: Scan, axes: str, shape: tuple[int, ...], record: Run
     for i, unit in zip(kept, scan.geometry.units, strict=True):
         units[i] = unit
     return Geometry.from_matrix(matrix, tuple(units), tuple(axes), scan.geometry.frame)
-
-
-def _in_unit_of_volumes(geometry: Geometry, record: RunRecord) -> Geometry:
-    """The geometry in the unit of the volumes of the samples, with which sizes are set beside these.
-
-    Not every format keeps the unit of the scan: MetaImage has millimetres alone, NIfTI no centimetres.
-    """
-    unit = record.volume_unit.rstrip("23")
-    space = [i for i, label in enumerate(geometry.axis_labels) if label != "t"]
-    present = {geometry.units[i] for i in space}
-    if unit not in MM_PER_UNIT or not present <= MM_PER_UNIT.keys() or present == {unit}:
-        return geometry
-    matrix, units = geometry.matrix, list(geometry.units)
-    for i in space:
-        matrix[i] *= MM_PER_UNIT[units[i]] / MM_PER_UNIT[unit]
-        units[i] = unit
-    return Geometry.from_matrix(matrix, tuple(units), geometry.axis_labels, geometry.frame)
 
 
 def _stack_classes(scans: list[Scan], shape: tuple[int, ...]) -> Any:
