@@ -336,6 +336,7 @@ def folder(viewer: Any) -> Shots:
     segmenting.folder_button.click()
     dialog = viewer.window._qt_window.findChild(QWidget, "batch")
     yield "folder-empty", dialog
+    dialog.deidentify.setChecked(False)  # a case is opened by the name of its file below
     dialog.images.setText(str(images))
     dialog.out.setText(tempfile.mkdtemp(prefix="results-"))
     wait_until(dialog.start_button.isEnabled)

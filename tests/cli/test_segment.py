@@ -227,7 +227,7 @@ def test_an_output_folder_that_cannot_be_made_is_named(
     before = sorted(p.name for p in folder.iterdir())
     message = refused("segment", folder / "colour.jpg", "--model", tiny_model_folder, "--out", folder / out)
     assert str(folder / out) in message
-    assert "cannot be written" in message
+    assert "is a file; choose a folder" in message
     assert sorted(p.name for p in folder.iterdir()) == before
 
 
@@ -311,3 +311,13 @@ def test_as_a_program(folder: Path, tiny_model_folder: Path) -> None:
         str(Path("out", n)) for n in ("grey_mask.tif", "grey_mean.tif", "grey_variance.tif", "grey_run.json")
     ]
     assert sizes[0].startswith("target: ")
+
+
+def test_why_a_model_was_not_made_for_an_image_is_said_once(cli, folder: Path, tmp_path: Path) -> None:
+    ended = cli(
+        "segment", folder / "colour.jpg", "--model", "breast-ultrasound", "-n", 3, "--out", tmp_path / "o"
+    )
+    assert ended.code == 0
+    assert ended.out.count("in colour") == 1
+    assert "not calibrated: the model was not made for the image" in ended.out
+    assert "\nNot made for this image: " in ended.out

@@ -82,6 +82,18 @@ def test_a_broken_image_does_not_cost_the_others(
     assert len(list((tmp_path / "out").glob("*_run.json"))) == 3 - len(broken)
 
 
+def test_the_error_of_a_file_in_a_series_names_the_series(
+    cli: Callable[..., Any], folder: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    (folder / "series").mkdir()
+    (folder / "series" / "000004.dcm").write_bytes(b"\0" * 128 + b"DICM, and cut short")
+    ended = cli(
+        "segment", folder / "1.png", folder / "series", "-m", tiny_model_folder, "-n", 1, "-o", tmp_path / "o"
+    )
+    assert ended.code == 3
+    assert ended.errors[0].startswith("error: series: 000004.dcm: ")
+
+
 def test_results_of_the_same_name_are_refused_before_the_first(
     refused: Callable[..., str], folder: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from tests.helpers.canvas import press_key
 from tests.helpers.case_reader import CONTROL, Reader
+from tests.helpers.explained import unexplained
 from tests.helpers.gui_thread import GuiThreadGuard
 from tests.helpers.shared_viewer import process_events
 
@@ -59,6 +60,8 @@ def messages():
 
 
 def test_without_a_reader_nothing_is_opened(reader, segmented):
+    assert unexplained(reader.widget) == []
+    assert "list" in reader.widget.next_button.toolTip()
     reader.open_list(segmented)
     reader.qtbot.keyClick(reader.widget.table, Qt.Key.Key_Return)
     assert reader.widget.message.text() == "Reader: enter your name or initials above first."

@@ -113,6 +113,7 @@ def test_cancel_gives_up_while_the_images_are_registered(dates, qtbot, monkeypat
     qtbot.mouseClick(panel.compare_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: panel.progress.value() >= 40, timeout=30_000)
     assert panel.progress.isVisibleTo(panel)
+    assert "in progress" in panel.compare_button.toolTip()
     qtbot.mouseClick(panel.cancel_button, Qt.MouseButton.LeftButton)
     assert not panel.is_busy
     qtbot.waitUntil(lambda: True in asked, timeout=30_000)  # the thread is told, too

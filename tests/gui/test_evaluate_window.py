@@ -12,6 +12,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QDialog, QFileDialog
+from tests.helpers.explained import unexplained
 from tests.helpers.pointing import make_prompted_model
 
 from napari_latentseg.evaluation.click_report import read_click_report
@@ -249,6 +250,7 @@ def test_cancel_keeps_nothing_and_a_closed_window_comes_back(viewer, qtbot, dial
     dialog = viewer.window._qt_window.findChild(EvaluationDialog)
     assert dialog.fields.data.text() == str(tmp_path / "many")
     assert not dialog.fields.isEnabled()
+    assert unexplained(dialog) == []
     click(qtbot, dialog.cancel_button)
     assert not dialog.cancel_button.isEnabled()
     qtbot.waitUntil(lambda: not process.busy, timeout=PATIENCE)

@@ -14,6 +14,7 @@ import tifffile
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QDialogButtonBox
+from tests.helpers.explained import unexplained
 from tests.helpers.patients import command
 
 from napari_latentseg.errors import BadInput
@@ -224,6 +225,10 @@ def test_the_agreement_is_written_on_request_and_greyed_where_there_is_none(view
     dialog = opened(widget, qtbot, out)
     assert not dialog.agreement.isEnabled()
     assert "3 different samples" in dialog.agreement.toolTip()
+    assert unexplained(dialog) == []
+    tick(dialog.cases, qtbot)
+    assert dialog.cases_path.isEnabled()
+    assert "Tick" not in dialog.cases_path.toolTip() + dialog.case_objects.toolTip()
     dialog.close()
 
 

@@ -9,6 +9,7 @@ import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog
+from tests.helpers.explained import unexplained
 
 from napari_latentseg.batches.case_rows import read_case_rows
 from napari_latentseg.widgets.batch.dialog import BatchDialog
@@ -186,6 +187,11 @@ def test_a_deidentified_result_finds_its_image(viewer, qtbot, open_dialog, image
     rows = [row for row in dialog.process.rows.values() if row.state == "done"]
     assert [row.path for row in rows] == ["", ""]
     assert not any("case_" in text for cells in shown_cells(dialog).values() for text in cells[:1])
+    qtbot.waitUntil(lambda: "Image" in dialog.table.cases.headings, timeout=PATIENCE)
+    column = dialog.table.cases.headings.index("Image")
+    named = {cells[column]: cells[1] for cells in shown_cells(dialog).values()}
+    assert named == {"case_0.png": "done", "case_1.png": "failed", "case_2.png": "done"}
+    assert not any(b"case_" in path.read_bytes() for path in results.rglob("*") if path.is_file())
     double_click(qtbot, dialog, rows[0].case)
     qtbot.waitUntil(lambda: len(dialog.session.results) == 1, timeout=PATIENCE)
     assert dialog.session.image.name == rows[0].case
@@ -220,6 +226,7 @@ def test_a_stopped_batch_is_continued(viewer, qtbot, open_dialog, tmp_path, writ
         lambda: any(row.state == "done" for row in dialog.process.rows.values()), timeout=PATIENCE
     )
     assert " of 30 cases" in dialog.status.text()
+    assert unexplained(dialog) == []
     click(qtbot, dialog.cancel_button)
     assert not dialog.cancel_button.isEnabled()
     qtbot.waitUntil(lambda: not dialog.process.busy, timeout=PATIENCE)

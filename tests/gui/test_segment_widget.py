@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
+from tests.helpers.explained import unexplained
 from tests.helpers.segmenting import add_phantom, layers_by_role, run
 
 from napari_latentseg.inference.sampler import Sampler
@@ -286,6 +287,22 @@ def test_second_run_is_refused_while_one_goes_on(viewer, widget, qtbot, phantom)
     widget.segment()  # what a key binding would do: refused in words
     qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
     assert sum(role_of(layer) == "mask" for layer in viewer.layers) == 1
+
+
+def test_what_cannot_be_used_says_why(viewer, widget, qtbot, phantom):
+    assert unexplained(widget) == []
+    run(widget, qtbot, source="none")
+    assert unexplained(widget) == []
+    widget.form.advanced.expand(animate=False)
+    widget.run_button.click()
+    assert not widget.result_threshold.isEnabled()
+    assert "in progress" in widget.result_threshold.toolTip()
+    assert unexplained(widget) == []
+    qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
+    assert "mean probability" in widget.result_threshold.toolTip()
+    layers_by_role(viewer)["mask"].data_setitem((np.array([3]), np.array([3])), 1)  # a corrected mask
+    qtbot.waitUntil(lambda: not widget.result_threshold.slider.native.isEnabled(), timeout=30_000)
+    assert unexplained(widget) == []
 
 
 def test_export_writes_what_is_shown(viewer, widget, qtbot, phantom, tmp_path):

@@ -67,6 +67,7 @@ def test_a_run_that_was_cancelled_says_so_and_has_no_interval(viewer, segment, q
     done = result.segmentation.record.planes_done
     assert 0 < done < 40
     assert result.title.endswith(", cancelled")
+    assert segment.status.text() == f"Cancelled. {done} of 40 slices are kept, with 5 samples each."
     panel = segment.result_panel
     sizes = " ".join(label.text() for label in panel.legend.findChildren(QLabel))
     assert f" in {done} of 40 slices" in sizes

@@ -79,6 +79,14 @@ def ultrasound(**record: Any) -> Segmentation:
     return replace(segmentation, record=segmentation.record.replace(**record))
 
 
+def test_an_interval_ends_with_the_image():
+    """Of an image that the model was not made for, samples filled it or found nothing."""
+    samples = np.stack([np.full((1, 20, 30), p) for p in (0.9, 0.9, 0.1)])
+    result = made(samples, Geometry.from_spacing("yx", (0.5, 0.5), "mm"), "yx")
+    for (row,) in (class_sizes(result), measure(result, objects=False)):
+        assert (row.low, row.high) == (0, 20 * 30 * 0.25)
+
+
 def width(rows: Any) -> float:
     return float(rows[0].high - rows[0].low) / rows[0].value
 

@@ -229,7 +229,7 @@ def test_a_folder_that_is_there_is_left_alone(make: Callable[..., TrainingJob], 
     [
         ("m", {"name": "a name with blanks"}, "name: 'a name with blanks' is no model's"),
         ("…", {}, "name: '' is no model's"),
-        ("file.txt/m", {}, r"the output folder cannot be written"),
+        ("file.txt/m", {}, r"cannot be the output folder: file.txt above it is a file"),
         ("m", {"changes": {"settings": {"width": 17}}}, "gms settings, width: must be a multiple of 16"),
         ("m", {"changes": {"method": "magic"}}, "method: no method 'magic'"),
         ("m", {"folder": Path("nowhere")}, "nowhere: no such folder"),

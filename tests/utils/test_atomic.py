@@ -224,7 +224,8 @@ def test_a_usable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize("below", ["", "deeper"])
 def test_a_file_is_no_usable_folder(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match=r"the model folder cannot be written \(.*\); choose another folder"):
+    what = "file above it" if below else "it"
+    with pytest.raises(BadInput, match=f"cannot be the model folder: {what} is a file; choose a folder"):
         ensure_writable_folder(tmp_path / "file" / below, what="model folder")
 
 

@@ -202,7 +202,7 @@ def segment(
             if result.error is not None:
                 failures.append(result.error)
                 if position[1] > 1:
-                    print_error(str(result.error))
+                    print_error(_of_scan(result.scan, result.error))
             elif as_json:
                 records.append(_result_json(result, model_found.card))
             else:
@@ -215,6 +215,11 @@ def segment(
     if failures:
         print_error(f"{len(failures)} of {count_text(total, 'image')} without a result")
         raise typer.Exit(2 if len(failures) == total else EXIT_PARTIAL)
+
+
+def _of_scan(scan: Path, error: BadInput) -> str:
+    """An error with the image that it is about; that of a DICOM series names a file in it alone."""
+    return str(error) if scan.name in str(error) else f"{scan.name}: {error}"
 
 
 def _print_result(result: FileResult, card: ModelCard, *, quiet: bool) -> None:
@@ -249,7 +254,8 @@ def _size_lines(segmentation: Segmentation, card: ModelCard) -> list[str]:
     """The size of each class, what its interval rests on, and what was not segmented."""
     from napari_latentseg.measure import class_sizes, sizes_note
 
-    return [*(row.describe() for row in class_sizes(segmentation, card)), sizes_note(segmentation, card)]
+    note = sizes_note(segmentation, card, with_fit_reasons=False)  # `_remarks` has them, on the next line
+    return [*(row.describe() for row in class_sizes(segmentation, card)), note]
 
 
 def _remarks(segmentation: Segmentation) -> list[str]:

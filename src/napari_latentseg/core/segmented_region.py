@@ -12,6 +12,7 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.plane_axes import plane_axis_order
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.counts import count_text
 
 __all__ = ["SegmentedRegion", "segmented_voxels"]
 
@@ -111,6 +112,19 @@ class SegmentedRegion:
         if self.box is None:
             return slices
         return f"a box in {slices}" if slices else "a box"
+
+    def describe_kept(self, samples: int, samples_asked: int) -> str:
+        """What a cancelled run has kept, for people.
+
+        Parameters
+        ----------
+        samples, samples_asked
+            Number of samples of each slice, and how many were requested.
+        """
+        if self.has_requested_slices:
+            return f"{samples} of {count_text(samples_asked, 'sample')} are kept."
+        slices = f"{self.segmented_count} of {count_text(self.requested_count, 'slice')} are kept"
+        return f"{slices}, with {count_text(samples, 'sample')} each."
 
     def describe_missing(self) -> str:
         """``11 of 40 slices were not segmented``; empty if every slice was."""

@@ -155,6 +155,9 @@ class SizeStatistics:
         hints = self.segmentation.record.hints
         weights = None if hints is None else np.array(hints.weights)
         low, high, kind = size_interval(samples, estimate, basis, name, weights)
+        # a few samples that differ much give an interval that reaches beyond the image
+        whole = self.segmentation.predicted_voxel_count * self.segmentation.geometry.voxel_volume[0]
+        high = max(estimate, min(high, whole))
         _, mean, std = _statistics(samples, weights)
         return {
             "samples": len(samples),

@@ -88,6 +88,8 @@ def ensure_writable_folder(folder: Path, *, what: str = "output folder") -> Path
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise _file_in_the_way(folder, what) from error
     except OSError as error:
         raise BadInput(
             folder, f"the {what} cannot be written ({error.strerror})", "choose another folder"
@@ -107,6 +109,12 @@ def make_private_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
 
 
+def _file_in_the_way(folder: Path, what: str) -> BadInput:
+    file = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+    place = "it" if file == folder else f"{file.name} above it"
+    return BadInput(folder, f"cannot be the {what}: {place} is a file", "choose a folder")
+
+
 def check_writable_folder(folder: Path, *, what: str = "output folder") -> None:
     """Test whether a folder can be created and written, without creating it.
 
@@ -120,6 +128,8 @@ def check_writable_folder(folder: Path, *, what: str = "output folder") -> None:
     try:
         while not nearest.exists() and nearest != nearest.parent:
             nearest = nearest.parent
+        if not nearest.is_dir():
+            raise _file_in_the_way(folder, what)
         ensure_writable_folder(nearest, what=what)
     except BadInput as error:
         raise BadInput(folder, error.why, error.remedy) from error

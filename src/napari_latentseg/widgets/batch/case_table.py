@@ -18,6 +18,7 @@ __all__ = ["CaseTable"]
 
 _SORT_ROLE = Qt.ItemDataRole.UserRole
 _STATES = {"": "waiting"}
+_IMAGE = "Image"
 _LAST_COLUMNS = ("Most doubtful slice", "Seconds", "Reason")
 
 
@@ -29,10 +30,12 @@ class _CaseModel(QAbstractTableModel):
         self.rows: list[CaseRow] = []
         self._positions: dict[str, int] = {}
         self.classes: list[str] = []
+        self.image_names: dict[str, str] = {}
 
     @property
     def headings(self) -> tuple[str, ...]:
-        return ("Case", "State", *self.classes, *_LAST_COLUMNS)
+        image = (_IMAGE,) if self.image_names else ()
+        return ("Case", "State", *self.classes, *_LAST_COLUMNS[:-1], *image, _LAST_COLUMNS[-1])
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return 0 if parent is not None and parent.isValid() else len(self.rows)
@@ -47,7 +50,10 @@ class _CaseModel(QAbstractTableModel):
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
         row = self.rows[index.row()]
-        text, value = _cell(row, self.headings, self.classes, index.column())
+        if self.headings[index.column()] == _IMAGE:
+            text = value = self.image_names.get(row.case, "")
+        else:
+            text, value = _cell(row, self.headings, self.classes, index.column())
         if role == Qt.ItemDataRole.DisplayRole:
             return text
         if role == _SORT_ROLE:
@@ -55,6 +61,13 @@ class _CaseModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ToolTipRole:
             return plain_text(row.reason or text)
         return None
+
+    def set_image_names(self, names: dict[str, str]) -> None:
+        """Show the names of the images of cases that are named after a hash; no column without any."""
+        if names != self.image_names:
+            self.beginResetModel()
+            self.image_names = names
+            self.endResetModel()
 
     def set_rows(self, rows: Iterable[CaseRow]) -> None:
         """Replace all rows."""

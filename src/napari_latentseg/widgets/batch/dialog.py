@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
     QFileDialog,
-    QFormLayout,
     QHBoxLayout,
     QLineEdit,
     QProgressBar,
@@ -30,7 +29,7 @@ from napari_latentseg.io.result_names import RECORD_NAME
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.child_process import EXIT_BAD_INPUT
-from napari_latentseg.widgets._shared.controls import CopyDetailsButton, elastic_combo
+from napari_latentseg.widgets._shared.controls import CopyDetailsButton, elastic_combo, form_layout
 from napari_latentseg.widgets._shared.dialogs import show_dialog
 from napari_latentseg.widgets._shared.dock_widget import open_widget
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
@@ -40,6 +39,7 @@ from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.source_path import source_path
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.batch.case_table import CaseTable
+from napari_latentseg.widgets.batch.image_names import ImageNames
 from napari_latentseg.widgets.batch.open_result import open_case, open_mask
 from napari_latentseg.widgets.batch.process import batch_of
 from napari_latentseg.widgets.batch.request import LAYOUTS, BatchRequest, RunSettings
@@ -54,6 +54,7 @@ __all__ = ["BatchDialog", "segment_folder"]
 
 _CHECK_DELAY_MS = 150  # after the last key, so that a folder is not looked for at every letter
 _WIDTH, _HEIGHT = 760, 560  # pixels; a laptop of 1366 x 768 shows the viewer beside it
+_BUSY = "A batch is in progress; wait or cancel"
 _FILTERS = {"all cases": "", "failed": "failed", "done": "done"}
 
 
@@ -134,12 +135,14 @@ class BatchDialog(QDialog):
         for title, state in _FILTERS.items():
             self.state_filter.addItem(title, state)
         self.table = CaseTable()
+        self.image_names = ImageNames(self)
         self.open_button = QPushButton("Open in Review")
         self.close_button = QPushButton("Close")
         self.close_button.setToolTip("Close this window; what is running goes on")
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
+        self.fields = QWidget()
+        form = form_layout(self.fields)
         self.folder_button, self.list_button, self.out_button = (
             QPushButton(text) for text in ("Folder…", "List…", "Browse…")
         )
@@ -152,7 +155,7 @@ class BatchDialog(QDialog):
         form.addRow("", self.deidentify)
         form.addRow("", self.resume_box)
         layout = QVBoxLayout(self)
-        layout.addLayout(form)
+        layout.addWidget(self.fields)
         layout.addWidget(self.message)
         layout.addWidget(_row(self.progress_bar, self.start_button, self.cancel_button))
         layout.addWidget(self.status)
@@ -185,6 +188,7 @@ class BatchDialog(QDialog):
         self.process.child.ended.connect(self._on_ended)
         self.process.rows_changed.connect(self.table.cases.update_rows)
         self.process.rows_replaced.connect(self._show_rows)
+        self.image_names.found.connect(self.table.cases.set_image_names)
         self.session.models_changed.connect(self.reload_models)
 
     def reload_models(self) -> None:
@@ -277,6 +281,7 @@ class BatchDialog(QDialog):
 
     def _show_rows(self) -> None:
         """Show the rows of the process; those of an earlier batch are to be continued."""
+        self.table.cases.set_image_names({})
         self.table.cases.set_rows(self.process.rows.values())
         if not self.process.busy:
             self.resume_box.setChecked(bool(self.process.rows))
@@ -301,17 +306,13 @@ class BatchDialog(QDialog):
         busy, problem, process = self.process.busy, self._problem(), self.process
         card = self.cards.get(str(self.model.currentData()))
         self.settings_label.setText("" if card is None else self.settings.describe(card, SOURCE_LABELS))
-        for field in (
-            self.images, self.folder_button, self.list_button, self.out, self.out_button, self.model,
-            self.layout_box, self.deidentify,
-        ):  # fmt: skip
-            field.setEnabled(not busy)
+        self.fields.setEnabled(not busy)
+        self.fields.setToolTip(_BUSY if busy else "")
         has_rows = bool(self.process.rows)
         self.resume_box.setVisible(has_rows or self.resume_box.isChecked())
-        self.resume_box.setEnabled(not busy)
         self.start_button.setText("Continue" if has_rows and self.resume_box.isChecked() else "Segment")
         self.start_button.setEnabled(not busy and not problem)
-        self.start_button.setToolTip("A batch is in progress; wait or cancel" if busy else problem)
+        self.start_button.setToolTip(_BUSY if busy else problem)
         self.message.setText("" if busy or self._is_checking else problem)
         self.message.setVisible(bool(self.message.text()))
         self.cancel_button.setVisible(busy)
@@ -323,6 +324,8 @@ class BatchDialog(QDialog):
         self.status.setText(self._status_text())
         self.status.setVisible(bool(self.status.text()))
         self.details_button.set_details(process.details)
+        if not busy and not self._is_checking:
+            self.image_names.look_up(self._images(), process.rows.values())
         self._refresh_table()
 
     def _refresh_table(self) -> None:
@@ -374,6 +377,9 @@ class BatchDialog(QDialog):
         if (row := self.table.selected_case) is not None:
             self.open_case(row)
 
+    def _images(self) -> Path | None:
+        return self.request.images if self.images.text().strip() else None
+
     def open_case(self, row: CaseRow) -> Any:
         """Open a case with its result, and raise the Review widget.
 
@@ -410,7 +416,7 @@ class BatchDialog(QDialog):
             show_info(f"{row.case}: its layout keeps the mask alone, without what Review ranks.")
             end()
 
-        images = self.request.images if self.images.text().strip() else None
+        images = self._images()
         if row.result.endswith(RECORD_NAME):
             self._opening = open_case(self.viewer, row, images, show_review, fail)
         else:

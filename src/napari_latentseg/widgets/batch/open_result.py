@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 from napari_latentseg import api
-from napari_latentseg.batches.case import BatchCase
-from napari_latentseg.batches.case_rows import CaseRow, table_name
-from napari_latentseg.batches.find_cases import find_cases
+from napari_latentseg.batches.case_rows import CaseRow
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.core.reorient import reorient
@@ -37,6 +34,7 @@ from napari_latentseg.widgets._shared.run_result import RunResult
 from napari_latentseg.widgets._shared.runner import RunJob
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets.batch.image_names import cases_by_code, forget_cases
 from napari_latentseg.widgets.opening.layer_data import LayerData, layers_of_scan, survey_path
 from napari_latentseg.widgets.review.navigate import navigate_to
 
@@ -299,19 +297,13 @@ def _with_path(row: CaseRow, images: Path | None) -> CaseRow:
         return row
     if images is not None:
         for _ in range(2):
-            case = _cases_by_name(images).get(row.case)
+            case = cases_by_code(images).get(row.case)
             if case is not None:
                 series = "" if case.series is None else str(case.series)
                 return replace(row, path=str(case.path), series=series)
-            _cases_by_name.cache_clear()  # the folder may have changed since
+            forget_cases()  # the folder may have changed since
     why = "the table of a de-identified batch has no paths, and its image is not among the images given"
     raise BadInput(row.case, why, "give their folder under Images")
-
-
-@lru_cache(maxsize=1)
-def _cases_by_name(images: Path) -> dict[str, BatchCase]:
-    """The cases of a folder by the names that a de-identified batch gives them; reads all files."""
-    return {table_name(case.name): case for case in find_cases(images, deidentify=True).cases}
 
 
 def read_image(row: CaseRow) -> Scan:

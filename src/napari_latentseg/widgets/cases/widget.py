@@ -44,6 +44,8 @@ __all__ = ["CasesWidget"]
 
 _RATING_TEXTS = ("unusable", "large changes needed", "small changes needed", "no change needed")
 _NO_CASE = "Open a case first"
+_READING = "A case is being read; wait"
+_COMMENT = "Kept with the decision, and shown in the list"
 _RATING_WIDTH = 28  # pixels: four beside a comment
 
 
@@ -89,6 +91,7 @@ class CasesWidget(DockWidget):
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search…")
         self.search.setClearButtonEnabled(True)
+        self.search.setAccessibleName("Search")
         self.search.setToolTip("In the names of cases and readers, and in comments")
         self.state_box = QComboBox()
         for title, state in (("all cases", ""), ("undecided", "undecided"), *((s, s) for s in STATES)):
@@ -358,11 +361,23 @@ class CasesWidget(DockWidget):
             (self.second_button, "Approve the mask on screen, and ask another reader to read the case, too"),
             (self.close_button, "Close it without a decision: another reader may have it"),
         ):
-            button.setToolTip(_NO_CASE if opened is None else text)
+            button.setToolTip(_READING if busy else _NO_CASE if opened is None else text)
+        self.comment.setToolTip(_READING if busy else _NO_CASE if opened is None else _COMMENT)
         self.open_button.setEnabled(selected is not None and not busy)
-        self.open_button.setToolTip("Open the selected case (Enter)" if selected else "Choose a list first")
+        unselected = "Select a case first" if work.rows else "Choose a list first"
+        self.open_button.setToolTip(
+            _READING if busy else "Open the selected case (Enter)" if selected else unselected
+        )
         self.next_button.setEnabled(bool(shown) and not busy)
-        self.next_button.setToolTip("Open the first case shown that nobody has decided on or has open")
+        self.next_button.setToolTip(
+            _READING
+            if busy
+            else "Open the first case shown that nobody has decided on or has open"
+            if shown
+            else "No case is shown"
+            if work.rows
+            else "Choose a list first"
+        )
         no_consensus = why_no_consensus(work.rows)
         self.consensus_button.setEnabled(not no_consensus)
         self.consensus_button.setToolTip(

@@ -292,7 +292,11 @@ class ChangePanel(QWidget):
         is_possible = earlier is not None and current is not None and not self.is_busy
         self.compare_button.setEnabled(is_possible)
         self.compare_button.setToolTip(
-            "Show how much each class has changed" if is_possible else "Choose an earlier result first"
+            "Show how much each class has changed"
+            if is_possible
+            else "A comparison is in progress; wait or cancel"
+            if self.is_busy
+            else "Choose an earlier result first"
         )
         self.cancel_button.setEnabled(self.is_busy)
         self.progress.setVisible(self.is_busy)

@@ -187,6 +187,7 @@ class EvaluationDialog(QDialog):
     def _refresh(self, *_: Any) -> None:
         process, busy, problem = self.process, self.process.busy, self.fields.problem()
         self.fields.setEnabled(not busy)
+        self.fields.setToolTip("An evaluation is in progress; wait or cancel" if busy else "")
         self.start_button.setVisible(not busy)
         self.start_button.setEnabled(not problem)
         self.start_button.setToolTip(problem)

@@ -49,6 +49,8 @@ class ModelsWidget(DockWidget):
         super().__init__(napari_viewer)
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search…")
+        self.search.setAccessibleName("Search")
+        self.search.setToolTip("In the names of models")
         self.search.setClearButtonEnabled(True)
         self.tree = ModelTree()
         self.card = CardView()

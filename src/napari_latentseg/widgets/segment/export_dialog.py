@@ -54,6 +54,7 @@ _FORMATS = {
     "PNG": "png",
 }
 _CHECK_DELAY_MS = 150  # after the last key, so that a name is not compared with the folder at every letter
+_NO_CASE_TABLE = "Tick the table of cases first"
 _CHECKING = "The folder is being checked"
 
 
@@ -123,10 +124,11 @@ class ExportDialog(QDialog):
         self.cases_path.setPlaceholderText("cases.csv in the folder")
         self.cases_path.setAccessibleName("Table of cases")
         self.case_objects = QCheckBox("with a row for each object")
-        self.case_objects.setToolTip("The rows of whole classes have an empty column 'object'")
         for part in (self.cases_path, self.case_objects):
             part.setEnabled(False)
             self.cases.toggled.connect(part.setEnabled)
+        self.cases.toggled.connect(self._explain_case_table)
+        self._explain_case_table(False)
         self.deidentify = QCheckBox("de-identify (no patient, study or institution metadata)")
         self.deidentify.setChecked(preferences().deidentify)
         self.replace = QCheckBox("Replace what is there")
@@ -218,6 +220,12 @@ class ExportDialog(QDialog):
         if not self.folder.text().strip():
             return "Choose a folder first"
         return "" if self.name.text().strip() else "Give the case a code first"
+
+    def _explain_case_table(self, is_written: bool) -> None:
+        self.cases_path.setToolTip("A CSV file" if is_written else _NO_CASE_TABLE)
+        self.case_objects.setToolTip(
+            "The rows of whole classes have an empty column 'object'" if is_written else _NO_CASE_TABLE
+        )
 
     def _start_check(self) -> None:
         number = self._check_count

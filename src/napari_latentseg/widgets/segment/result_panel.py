@@ -183,6 +183,7 @@ class ResultPanel(QWidget):
     def set_busy(self, busy: bool) -> None:
         """Disable the panel during a run."""
         self.setEnabled(not busy)
+        self.setToolTip("A run is in progress; wait or cancel" if busy else "")
 
     def _on_class(self, position: int) -> None:
         if self._layers is not None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["ResultThreshold"]
 
 _STEP = 0.05  # of the keys
+_RUN_IN_PROGRESS = "A run is in progress; wait or cancel"
 _DIGITS = 6  # that a slider keeps: a step down and one up lead back to a threshold such as 0.461382
 
 
@@ -39,6 +40,7 @@ class ResultThreshold(QWidget):
         layout.addWidget(PlainLabel("Threshold"))
         layout.addWidget(self.slider.native, 1)
         self._is_following = False
+        self._tooltip = ""
         self.slider.changed.connect(self._on_moved)
 
     def show_result(self, result: RunResult) -> None:
@@ -47,15 +49,25 @@ class ResultThreshold(QWidget):
             return
         reason = result.threshold_locked_reason
         self.slider.native.setEnabled(not reason)
-        self.slider.tooltip = (
+        self._tooltip = (
             reason
             or "A voxel belongs to the mask of this result where its mean probability exceeds the threshold"
             f" ({key_text('threshold_down')} and {key_text('threshold_up')})"
         )
+        self._show_tooltip()
         self._is_following = True
         threshold = float(result.segmentation.record.threshold)
         self.slider.value = min(max(threshold, self.slider.min), self.slider.max)
         self._is_following = False
+
+    def set_busy(self, busy: bool) -> None:
+        """Disable the slider during a run."""
+        self.setEnabled(not busy)
+        self._show_tooltip()
+
+    def _show_tooltip(self) -> None:
+        # of the row: the number beside the slider is a widget of its own, which magicgui gives none
+        self.setToolTip(self._tooltip if self.isEnabled() else _RUN_IN_PROGRESS)
 
     def shift(self, steps: int) -> None:
         """Move the slider by steps of 0.05."""

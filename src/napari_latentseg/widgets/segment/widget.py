@@ -299,7 +299,7 @@ class SegmentWidget(DockWidget):
 
     def _set_busy(self, busy: bool) -> None:
         self.result_panel.set_busy(busy)
-        self.result_threshold.setEnabled(not busy)
+        self.result_threshold.set_busy(busy)
         self._refresh()
 
     def _on_progress(self, progress: RunProgress) -> None:
@@ -324,8 +324,8 @@ class SegmentWidget(DockWidget):
         if not result.is_in_viewer:
             text = "The layers of this run were removed; segment again to get them back."
         elif result.was_cancelled:
-            # the note below the sizes says which slices were not segmented
-            text = f"Cancelled. {record.samples} of {record.samples_asked} samples are kept."
+            kept = segmentation.segmented_region.describe_kept(record.samples, record.samples_asked)
+            text = f"Cancelled. {kept}"
         else:
             text = f"Finished in {max(1, round(result.seconds))} s."
         self._show_idle(self._of_case(result, text))
