@@ -129,7 +129,7 @@ def test_registration_without_simpleitk_or_images_is_refused_before_anything_is_
 
 def test_what_is_not_two_dates_of_one_patient_is_refused(dates):
     first = result_of(dates[0], ball(8.0))
-    with pytest.raises(BadInput, match="results: are both of the same image"):
+    with pytest.raises(BadInput, match="results: both are of the same image"):
         compare_dates(first, first)
     with pytest.raises(BadInput, match=r"classes that do not match \(lesion; cyst\)"):
         compare_dates(first, result_of(dates[1], ball(8.0), "cyst"))

@@ -99,3 +99,9 @@ def test_an_export_goes_to_a_folder_of_its_own(
     AnnotationStore.for_model("polyp").approve(scan, np.zeros((20, 24), np.uint8), classes=CLASSES)
     assert "those for hippocampus, polyp; choose" in refused("annotations", "export", tmp_path / "x")
     assert cli("annotations", "export", tmp_path / "x", "--store", "polyp").code == 0
+
+
+def test_an_empty_list_says_so(cli, own_home: Path) -> None:
+    for command in ("list", "verify"):
+        assert cli("annotations", command).out == "nothing is approved yet\n"
+    assert cli("models", "candidates").out == "no fine-tuned model waits to be adopted or discarded\n"

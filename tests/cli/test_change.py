@@ -46,7 +46,7 @@ def test_the_command_line(cli: Callable, refused: Callable, tmp_path: Path) -> N
 def test_bad_input_on_the_command_line_is_one_line(refused: Callable, tmp_path: Path) -> None:
     first, second = write_dates(tmp_path, two_dates(), (8.0, 11.0))
     assert "no such file or folder" in refused("change", first, tmp_path / "none")
-    assert "are both of the same image" in refused("change", first, first)
+    assert "both are of the same image" in refused("change", first, first)
     assert "needs the images of both dates" in refused("change", first, second, "--register")
     assert "change.xlsx" in refused("change", first, second, "-o", tmp_path / "change.xlsx")
     record = first / "p0_run.json"

@@ -120,7 +120,9 @@ def test_the_page_has_the_figures_of_the_json(
 
 def test_the_page_stands_by_itself(evaluated: Callable[..., Any], tmp_path: Path) -> None:
     page = tmp_path / "new folder" / "page.html"
-    assert evaluated("--report", page).code == 0
+    ended = evaluated("--report", page)
+    assert ended.code == 0
+    assert ended.out.splitlines()[-1] == str(page)
     parsed = Page(page)
     assert not {"script", "link", "iframe", "object"} & set(parsed.tags)
     assert parsed.tags.count("svg") == 3

@@ -92,7 +92,7 @@ def test_what_is_refused_is_one_line(dates, qtbot, tmp_path, monkeypatch):
     dates.panel.choose_saved(tmp_path / "same_run.json")
     compare(qtbot, dates.panel)
     assert [str(error) for error in told] == [
-        "results: are both of the same image; give results of two dates"
+        "results: both are of the same image; give results of two dates"
     ]
     assert not dates.panel.table.isVisibleTo(dates.panel)
 

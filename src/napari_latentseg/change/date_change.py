@@ -131,7 +131,7 @@ def check_comparable(first: Segmentation, second: Segmentation) -> None:
             "give two results of one model",
         )
     if first.record.input.sha256 == second.record.input.sha256:
-        raise BadInput("results", "are both of the same image", "give results of two dates")
+        raise BadInput("results", "both are of the same image", "give results of two dates")
 
 
 def change_between(

@@ -117,6 +117,8 @@ def verify(store: Store = None, as_json: JsonOutput = False) -> None:
                 print_line(f"{name}: {count_text(planes, 'slice')} {of_images} unchanged since approval")
     if as_json:
         print_json(reports)
+    elif not reports:
+        print_line("nothing is approved yet")
     if any(finding["serious"] for store_report in reports for finding in store_report["findings"]):
         raise typer.Exit(1)
 

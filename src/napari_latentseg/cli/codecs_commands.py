@@ -43,6 +43,9 @@ def _list(as_json: bool) -> None:
     if as_json:
         print_json([_codec_json(codec, models.get(codec.sha256, [])) for codec in kept_codecs])
         return
+    if not kept_codecs:
+        print_line("no codec is kept; `codecs add` keeps one")
+        return
     rows = [("NAME", "SHA-256", "KIND", "SIZE", "KEPT AS", "NEEDED BY")]
     for codec in kept_codecs:
         storage = codec.storage if codec.is_present else f"{codec.storage}, missing"

@@ -67,6 +67,7 @@ def edit(
     from napari_latentseg.io.earlier_results import check_not_of_result
     from napari_latentseg.io.registry import format_for, readable_suffixes
     from napari_latentseg.utils.atomic import check_output_file
+    from napari_latentseg.utils.counts import count_text
     from napari_latentseg.utils.paths import real_path
 
     if real_path(out) == real_path(mask):
@@ -83,7 +84,7 @@ def edit(
     notes = write_scan(edited, out, overwrite=overwrite)
     for note in notes:
         print_line(f"note: {note}", quiet=quiet)
-    print_line(f"{np.count_nonzero(edited.array)} voxels", quiet=quiet)
+    print_line(count_text(int(np.count_nonzero(edited.array)), "labelled voxel"), quiet=quiet)
     print_line(str(out), quiet=quiet)
 
 

@@ -230,6 +230,9 @@ def evaluate(
         print_table(report.rows(), quiet=is_silent)
     else:
         print_evaluation(report, subset, quiet=is_silent)
+    for written in (out, page, worst_images):
+        if written is not None:
+            print_line(str(written), quiet=is_silent)
     exit_partial([image.reason for image in report.left_out])
 
 

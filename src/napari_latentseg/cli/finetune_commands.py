@@ -23,6 +23,7 @@ from napari_latentseg.cli.options import (
     model_given,
     use_threads,
 )
+from napari_latentseg.utils.counts import count_text
 
 if TYPE_CHECKING:
     from napari_latentseg.training.events import FineTuneEvent
@@ -138,7 +139,7 @@ def _print_event(event: FineTuneEvent, quiet: bool) -> None:
     """Print an event that a person wants to see, as one line."""
     if event.event == "data":
         print_line(
-            f"{event.train} training cases, {event.apart} validation cases"
+            f"{count_text(event.train, 'training case')}, {count_text(event.apart, 'validation case')}"
             + (f"; {event.note}" if event.note else ""),
             quiet=quiet,
         )

@@ -181,6 +181,9 @@ def candidates(as_json: JsonOutput = False) -> None:
     if as_json:
         print_json({name: str(folder) for name, folder in candidate_folders.items()})
         return
+    if not candidate_folders:
+        print_line("no fine-tuned model waits to be adopted or discarded")
+        return
     rows = [("NAME", "FROM", "COMPARED WITH ITS BASE")]
     for name, folder in candidate_folders.items():
         rows.append((name, api.locate_model(folder).card.parent, comparison_line(folder)))
