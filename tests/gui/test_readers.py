@@ -177,6 +177,18 @@ def test_files_are_named_without_their_names_and_one_elsewhere_is_refused(
     assert len(dialog.fields.masks) == 4
 
 
+def test_the_mask_of_another_image_is_no_reader_of_this_one(viewer, qtbot):
+    """Photographs of one camera have one shape: the masks of all were ticked as readers of the last."""
+    for name in ("first", "second"):
+        viewer.add_image(np.zeros((30, 40), np.uint8), name=name)
+        viewer.add_labels(np.eye(30, 40, dtype=np.uint8), name=f"on {name}")
+    open_window(viewer)
+    dialog = viewer.window._qt_window.findChild(ReadersDialog)
+    assert dialog.session.image.name == "second"
+    assert [mask.reader for mask in dialog.fields.masks] == ["on second"]
+    dialog.close()
+
+
 def test_a_layer_that_lies_elsewhere_cannot_be_ticked(shown, readers, dialog):
     shown.viewer.add_labels(readers["Ben"], name="moved", scale=shown.image.scale, translate=(99, 0, 0))
     dialog.show_layers()

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QPushButton
@@ -26,6 +27,7 @@ from napari_latentseg.widgets.annotate.widget import AnnotateWidget
 from napari_latentseg.widgets.models.widget import ModelsWidget
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 from napari_latentseg.widgets.train.comparison import CaseThumbnails
+from napari_latentseg.widgets.train.data_source import layer_pairs
 from napari_latentseg.widgets.train.widget import TrainWidget
 
 MODEL = "tiny-taught"
@@ -308,6 +310,34 @@ def test_the_models_own_masks_do_not_teach_until_they_are_corrected(viewer, trai
         pairs.item(row).setCheckState(Qt.CheckState.Checked)
     assert not train.train_button.isEnabled()
     assert "“scan” has two checked masks" in train.hint.text()
+
+
+@pytest.mark.parametrize("images_first", [False, True])
+def test_a_drawn_mask_is_learnt_with_the_image_on_which_it_was_drawn(viewer, train, qtbot, images_first):
+    """Photographs of one camera have one shape: each mask was paired with the topmost of them."""
+    names = ("first", "second", "third")
+    if images_first:
+        images = [viewer.add_image(np.zeros((30, 40), np.uint8), name=name) for name in names]
+    for number, name in enumerate(names):
+        if images_first:
+            viewer.layers.selection = {images[number]}
+        else:
+            viewer.add_image(np.zeros((30, 40), np.uint8), name=name)
+        viewer.add_labels(np.ones((30, 40), np.uint8), name=f"on {name}")
+    click(qtbot, train.data_source.layers_option)
+    pairs = [train.data_source.pair_list.item(row).toolTip() for row in range(3)]
+    assert sorted(pairs) == sorted(f"on {name} on {name}" for name in names)
+
+
+def test_layers_that_were_there_before_belong_to_the_image_below_them():
+    viewer = ViewerModel()
+    for name in ("first", "second"):
+        viewer.add_image(np.zeros((30, 40), np.uint8), name=name)
+        viewer.add_labels(np.ones((30, 40), np.uint8), name=f"on {name}")
+    assert [(i.name, m.name) for i, m in layer_pairs(viewer)] == [
+        ("second", "on second"),
+        ("first", "on first"),
+    ]
 
 
 def test_long_names_of_layers_can_be_told_apart(viewer, train, qtbot):

@@ -101,6 +101,7 @@ class Cases(QObject):
         layers.selection.events.active.connect(self._on_active)
         for layer in layers:
             self._adopt(layer)
+        self._assign_interleaved_masks()
         active = layers.selection.active
         images = [layer for layer in layers if is_case_image(layer)]
         self.image = self.image_of(active) or (images[-1] if images else None)
@@ -137,6 +138,11 @@ class Cases(QObject):
         """Whether an image is the case, or another channel of it."""
         group = self._group_of(str(image.unique_id))
         return self.image is not None and group == self._group_of(str(self.image.unique_id))
+
+    def may_be_of_case(self, mask: Layer) -> bool:
+        """Whether a mask is of the case, of no image, or of another image and shown with this one."""
+        image = self.image_of(mask)
+        return mask.visible or image is None or self.is_of_case(image)
 
     @property
     def count(self) -> int:
@@ -238,14 +244,28 @@ class Cases(QObject):
                 self._group[image_id] = self._group_of(str(other.unique_id))
                 return
 
+    def _assign_interleaved_masks(self) -> None:
+        """Masks that were there before, each above its image and below the next, belong to theirs."""
+        groups: list[tuple[Image, list[Labels]]] = []
+        for layer in self.layers:
+            if is_case_image(layer):
+                groups.append((layer, []))
+            elif groups and _is_free_mask(layer) and _shape(layer) == _shape(groups[-1][0]):
+                groups[-1][1].append(layer)
+        if not any(masks for _, masks in groups[:-1]):
+            return
+        for image, masks in groups:
+            for mask in masks:
+                self._owners[str(mask.unique_id)] = str(image.unique_id)
+                place_on(mask, image)
+
     def _assign_masks(self) -> None:
         """Masks of the person that fit the image of the case belong to it from now on."""
         if self.image is None or not self.is_open(self.image):
             return
         shape = _shape(self.image)
         for layer in self.layers:
-            is_free_mask = isinstance(layer, Labels) and not role_of(layer)
-            if is_free_mask and str(layer.unique_id) not in self._owners and _shape(layer) == shape:
+            if _is_free_mask(layer) and str(layer.unique_id) not in self._owners and _shape(layer) == shape:
                 self._owners[str(layer.unique_id)] = str(self.image.unique_id)
                 place_on(layer, self.image)
 
@@ -388,6 +408,11 @@ def _is_overlay(image: Image, below: Image) -> bool:
         and _shape(image) == _shape(below)
         and bool(np.allclose(exact_matrix(image), exact_matrix(below)))
     )
+
+
+def _is_free_mask(layer: Layer) -> TypeGuard[Labels]:
+    """Whether a layer is a mask that no result, copy or file of ours says to be of an image."""
+    return isinstance(layer, Labels) and not role_of(layer)
 
 
 def _shape(layer: Image | Labels) -> tuple[int, ...]:

@@ -165,7 +165,8 @@ class ReadersDialog(QDialog):
             return
         results = [r for r in self.session.results_of(image) if r.segmentation is not None]
         self.fields.show_results([*results])
-        masks = masks_on(image, self.viewer.layers, self.fields.masks)
+        layers = [layer for layer in self.viewer.layers if self.session.cases.may_be_of_case(layer)]
+        masks = masks_on(image, layers, self.fields.masks)
         self.fields.show_masks(ComparedImage(image.name, image), [*masks, *files])
 
     def show_readings(

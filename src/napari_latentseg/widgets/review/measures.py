@@ -82,20 +82,15 @@ class MeasuresPanel(QWidget):
     def _mask_choices(self, *_: Any) -> list[tuple[str, Labels]]:
         result = self._result
         shown = result.shown_mask(copy=False).layer if result is not None and result.segmentation else None
+        cases = session_of(self.viewer).cases
         label_layers = [
             layer for layer in self.viewer.layers if isinstance(layer, Labels) and layer is not shown
         ]
         return [
             (layer.name, layer)
             for layer in label_layers
-            if role_of(layer) != "objects" and self._is_comparable(layer)
+            if role_of(layer) != "objects" and cases.may_be_of_case(layer)
         ]
-
-    def _is_comparable(self, layer: Labels) -> bool:
-        """Whether a mask is of this case, or was opened with another image and is shown with this one."""
-        cases = session_of(self.viewer).cases
-        image = cases.image_of(layer)
-        return layer.visible or image is None or cases.is_of_case(image)
 
     def reset_references(self, event: Any = None) -> None:
         """List the Labels layers of the viewer again."""

@@ -205,11 +205,14 @@ class DataSourceFields(QWidget):
 
 
 def layer_pairs(viewer: ViewerModel) -> list[tuple[Image, Labels]]:
-    """Each mask of a person with the image of the same shape and geometry; of several images the topmost.
+    """Each mask of a person with its image, which has the same shape and geometry.
 
+    Of several such images it is the one whose case the mask belongs to, else the nearest below it in the list
+    of layers, else the nearest above.
     A mask that a model made counts once it was painted in: of its own answers a model learns nothing.
     """
-    pairs = []
+    pairs, cases = [], session_of(viewer).cases
+    positions = {layer: position for position, layer in enumerate(viewer.layers)}
     images = [
         layer
         for layer in reversed(viewer.layers)
@@ -218,8 +221,10 @@ def layer_pairs(viewer: ViewerModel) -> list[tuple[Image, Labels]]:
     for mask in reversed(viewer.layers):
         if not isinstance(mask, Labels) or mask.multiscale or not _is_of_a_person(viewer, mask):
             continue
+        own, place = cases.image_of(mask), positions[mask]
         image_id = (mask.metadata.get(METADATA_KEY) or {}).get("image") if role_of(mask) else None
-        for image in images:
+        by_distance = sorted(images, key=lambda image: abs(positions[image] - place))
+        for image in sorted(by_distance, key=lambda image: (image is not own, positions[image] > place)):
             is_match = image_shape(image) == tuple(mask.data.shape)
             if image_id is not None:
                 is_match = is_match and str(image.unique_id) == image_id
