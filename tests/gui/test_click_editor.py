@@ -15,6 +15,8 @@ from tests.helpers.shown import show_ball_in
 
 from napari_latentseg.inference.prompt_session import PromptSession
 from napari_latentseg.models.store import data_home
+from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets.annotate.click_model import ClickModelField
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.annotate.widget import AnnotateWidget
 
@@ -35,14 +37,20 @@ def annotate(viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
     widget.edit_button.click()
     viewer.dims.set_current_step(0, SLICE)
     tools = widget.tools
-    tools.clicks.model = MODEL
     tools.tool.setCurrentIndex(tools.tool.findText("Change by clicks"))
     tools.tool.activated.emit(tools.tool.currentIndex())
+    choose_model(tools, MODEL)
     assert not tools.extent.isEnabled()
     tools.amount.setValue(20.0)
     qtbot.mouseClick(tools.apply_button, Qt.MouseButton.LeftButton)
     assert tools.apply_button.isChecked()
     return widget
+
+
+def choose_model(tools, name):
+    combo = tools.click_model.combo
+    combo.setCurrentIndex(combo.findData(name))
+    combo.activated.emit(combo.currentIndex())
 
 
 def click(widget, viewer, qtbot, index, modifier=Qt.KeyboardModifier.NoModifier):
@@ -98,3 +106,38 @@ def test_the_brush_is_back_when_the_tool_is_left(viewer, annotate, qtbot):
     before = copy.data.copy()
     annotate.tools.clicks.click((SLICE, 25, 60), inside=True)
     np.testing.assert_array_equal(copy.data, before)
+
+
+def test_the_model_is_that_of_segment_until_another_is_chosen(viewer, annotate):
+    tools = annotate.tools
+    session = session_of(viewer)
+    assert not tools.click_model.isHidden()
+    assert sorted(tools.click_model.combo.itemData(i) for i in range(tools.click_model.combo.count())) == (
+        ["any-structure", MODEL]
+    )
+    assert tools.clicks.model == MODEL
+    tools.tool.setCurrentIndex(0)
+    tools.tool.activated.emit(0)
+    assert tools.click_model.isHidden()
+    other = ClickModelField(viewer)
+    assert other.name == "any-structure"
+    session.choices["model"] = MODEL  # as Segment leaves it
+    other.refresh()
+    assert other.name == MODEL
+    session.choices["model"] = "retina-vessels"
+    other.refresh()
+    assert other.name == "any-structure"
+    other.deleteLater()
+
+
+def test_a_model_that_is_removed_answers_no_more(viewer, annotate, monkeypatch, tmp_path):
+    tools = annotate.tools
+    shutil.rmtree(tmp_path / "models" / MODEL)
+    session_of(viewer).models_changed.emit()
+    assert tools.clicks.model == "any-structure"
+    assert not tools.click_model.combo.isEnabled()
+    assert "only installed model" in tools.click_model.combo.toolTip()
+    monkeypatch.setattr("napari_latentseg.api.list_models", dict)
+    session_of(viewer).models_changed.emit()
+    assert not tools.apply_button.isEnabled()
+    assert "No installed model answers clicks" in tools.apply_button.toolTip()

@@ -54,7 +54,7 @@ class ClickEditor(QObject):
     Attributes
     ----------
     model
-        Name of the model that answers.
+        Name of the model that answers; empty before one is chosen.
     radius
         Of the neighbourhood of a click, in the unit of `edit_spacing`.
     """
@@ -67,7 +67,7 @@ class ClickEditor(QObject):
         super().__init__(parent)
         self._viewer = weakref.ref(getattr(viewer, "__wrapped__", viewer))
         self._session = session_of(viewer)
-        self.model = "any-structure"
+        self.model = ""
         self.radius = 1.0
         self._correction: Correction | None = None
         self._layer: Labels | None = None

@@ -23,6 +23,7 @@ from napari_latentseg.widgets._shared.controls import WrappedLabel, elastic_comb
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.threads import show_exception
 from napari_latentseg.widgets.annotate.click_editor import ClickEditor
+from napari_latentseg.widgets.annotate.click_model import ClickModelField
 from napari_latentseg.widgets.annotate.mask_tools import (
     EditRunner,
     Extent,
@@ -123,6 +124,7 @@ class ToolsPanel(QWidget):
         self._amounts: dict[str, float] = {}  # by tool and unit, as a person has chosen them
         self.runner = EditRunner(self)
         self.clicks = ClickEditor(viewer, self)
+        self.click_model = ClickModelField(viewer)
         self.tool = elastic_combo()
         self.amount = QDoubleSpinBox()
         self.extent = elastic_combo()
@@ -140,6 +142,7 @@ class ToolsPanel(QWidget):
         self.runner.progressed.connect(self._show_progress)
         self.runner.finished.connect(self._on_finished)
         self.runner.failed.connect(self._on_failed)
+        self.click_model.changed.connect(self.update_state)
         self.clicks.started.connect(lambda: self._say("Answering the click…"))
         self.clicks.finished.connect(self._on_clicked)
         self.clicks.failed.connect(self._on_click_failed)
@@ -166,6 +169,7 @@ class ToolsPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(first)
         layout.addWidget(self._rows)
+        layout.addWidget(self.click_model)
         layout.addWidget(self.message)
         self.message.hide()
 
@@ -223,6 +227,9 @@ class ToolsPanel(QWidget):
         self.clicks.stop()
         self.apply_button.setText("Click" if tool is _CLICKS else "Apply")
         self.apply_button.setCheckable(tool is _CLICKS)
+        self.click_model.setVisible(tool is _CLICKS)
+        if tool is _CLICKS:
+            self.click_model.refresh()  # Segment may have chosen another model
         self.amount.setVisible(bool(tool.amount))
         steps = edit_spacing(self._correction.scan.geometry)[0]
         finest = min(steps) * factor
@@ -248,6 +255,7 @@ class ToolsPanel(QWidget):
         if self._correction is None or self._correction.layer is None:
             return
         tool, unit = self.chosen, self._unit()[0]
+        self.clicks.model = self.click_model.name
         power = {2: "²", 3: "³"}[self._dimensions()] if tool.amount == "size" and unit != "px" else ""
         self.amount.setSuffix(f" {unit}{power}")
         self.amount.setToolTip(tool.tooltip.replace("mm", "pixels" if unit == "px" else unit))
@@ -268,6 +276,8 @@ class ToolsPanel(QWidget):
         assert correction.layer is not None
         if self.runner.is_running:
             return "A tool is at work"
+        if self.chosen is _CLICKS and not self.click_model.name:
+            return "No installed model answers clicks: install one in Models"
         if self._label_name() is None:
             return "Choose a class above: tools change one class"
         extent = self.extent.currentData()
