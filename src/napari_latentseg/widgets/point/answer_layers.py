@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +10,9 @@ from napari.utils.transforms import Affine
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.widgets._shared.label_style import label_style
-from napari_latentseg.widgets._shared.layers import METADATA_KEY, spatial_arguments
+from napari_latentseg.widgets._shared.layers import spatial_arguments
 from napari_latentseg.widgets._shared.map_style import map_style
-from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
+from napari_latentseg.widgets.point.image_layers import ImageLayers
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -42,9 +41,8 @@ class AnswerLayers:
     """
 
     def __init__(self, viewer: ViewerModel, image: Any) -> None:
-        self._viewer = weakref.ref(viewer)
         self._image = image
-        self.layers: dict[str, Layer] = {}
+        self._layers = ImageLayers(viewer, image)
         self.is_shown = False
         self._latest: tuple[SliceAnswer, tuple[int, ...], Outlines, Layer] | None = None
         self._color = ""
@@ -79,10 +77,8 @@ class AnswerLayers:
 
     def _update(self, role: str) -> None:
         """Show the latest answer in a map that is wanted; the others cost time at each click for nothing."""
-        layer = self._existing(role)
         if not self.wanted[role] or not self.is_shown or self._latest is None:
-            if layer is not None and layer.visible:
-                layer.visible = False
+            self._layers.hide_one(_role(role))
             return
         answer, index, outlines, below = self._latest
         if role == "outlines":
@@ -93,8 +89,8 @@ class AnswerLayers:
             place = _placed(self._image, (*index, *answer.part.origin), answer.part.step)
             whole = values.reshape(*_leading(index), *values.shape)
             self._show_map(role, whole, place, len(answer.samples), below)
-        elif layer is not None:
-            layer.visible = False
+        else:
+            self._layers.hide_one(_role(role))
 
     def _show_mask(self, mask: Any, place: dict[str, Any], color: str, below: Layer) -> None:
         style = label_style([ClassInfo(label=1, name="preview", color=color)])
@@ -108,7 +104,7 @@ class AnswerLayers:
             layer.visible = True
             return
         layer = Labels(mask, opacity=0.55, **style, **self._arguments("preview"), **place)
-        self._add("preview", layer, below)
+        self._layers.add(_role("preview"), layer, below)
         layer.editable = False
 
     def _show_map(self, role: str, values: Any, place: dict[str, Any], samples: int, below: Layer) -> None:
@@ -118,7 +114,7 @@ class AnswerLayers:
             _move(layer, place)
         else:
             layer = Image(values, rgb=False, **map_style(role, samples), **self._arguments(role), **place)
-            self._add(role, layer, self._existing("preview") or below)
+            self._layers.add(_role(role), layer, self._existing("preview") or below)
         layer.visible = True
 
     def _show_outlines(
@@ -139,7 +135,7 @@ class AnswerLayers:
                 edge_width=max(0.15, 0.15 * step), **self._arguments("outlines"),
                 **spatial_arguments(self._image),
             )  # fmt: skip
-            self._add("outlines", layer, below)
+            self._layers.add(_role("outlines"), layer, below)
         layer.visible = True
 
     def show_map(self, role: str, on: bool) -> None:
@@ -148,42 +144,26 @@ class AnswerLayers:
         self._update(role)
 
     def clear(self) -> None:
-        """Show no answer; the layers are kept hidden, see `PromptLayers`."""
+        """Show no answer; the layers are kept hidden, see `ImageLayers`."""
         self.is_shown = False
-        for role in self.layers:
-            layer = self._existing(role)
-            if layer is not None and layer.visible:
-                layer.visible = False
+        self._layers.hide()
 
     def remove(self) -> None:
         """Remove the layers."""
-        viewer = self._viewer()
-        for role in list(self.layers):
-            layer = self._existing(role)
-            if layer is not None and viewer is not None:
-                viewer.layers.remove(layer)
-        self.layers.clear()
+        for role in ("preview", *MAPS):
+            self._layers.remove(_role(role))
 
     def _arguments(self, role: str) -> dict[str, Any]:
         titles = {"preview": "answer", "outlines": "answer samples"}
-        return {
-            "name": f"{elide_middle(self._image.name, MAX_IMAGE_NAME)} {titles.get(role, f'answer {role}')}",
-            "metadata": {METADATA_KEY: {"role": f"answer {role}", "image": str(self._image.unique_id)}},
-        }
+        return self._layers.arguments(_role(role), titles.get(role, f"answer {role}"))
 
     def _existing(self, role: str) -> Layer | None:
-        layer, viewer = self.layers.get(role), self._viewer()
-        return layer if layer is not None and viewer is not None and layer in viewer.layers else None
+        return self._layers.get(_role(role))
 
-    def _add(self, role: str, layer: Layer, below: Layer) -> None:
-        viewer = self._viewer()
-        if viewer is None:
-            return
-        layers = viewer.layers
-        active = layers.selection.active
-        layers.insert(layers.index(below) if below in layers else len(layers), layer)
-        layers.selection.active = active
-        self.layers[role] = layer
+
+def _role(name: str) -> str:
+    """The role of a layer: ``"preview"`` of the mask, or one of `MAPS`."""
+    return f"answer {name}"
 
 
 def _leading(index: tuple[int, ...]) -> tuple[int, ...]:

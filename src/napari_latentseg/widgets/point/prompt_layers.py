@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,13 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.core.pointed_object import PointedObject
 from napari_latentseg.widgets._shared.keys import LAYER_ACTIONS, bind_layer_keys
-from napari_latentseg.widgets._shared.layers import METADATA_KEY, spatial_arguments
-from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
+from napari_latentseg.widgets._shared.layers import spatial_arguments
+from napari_latentseg.widgets.point.image_layers import ImageLayers
 from napari_latentseg.widgets.point.target import camera_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer
+    from napari.layers import Image
 
 __all__ = ["MODES", "PromptLayers"]
 
@@ -73,74 +72,59 @@ class PromptLayers(QObject):
 
     def __init__(self, viewer: ViewerModel, image: Image, parent: QObject) -> None:
         super().__init__(parent)
-        self._viewer = weakref.ref(viewer)
         self.image = image
+        self._layers = ImageLayers(viewer, image)
         self.mode = "inside"
         self._shown: tuple[PointedObject, tuple[int, ...]] | None = None
-        name = elide_middle(image.name, MAX_IMAGE_NAME)
-        # Not Shapes: with napari 0.9 and software rendering, a layer of lines and markers that is removed and
-        # added again may end the program. For the same reason these layers are hidden rather than removed.
+        # Not Shapes: a layer of lines and markers is the likeliest to end the program, see `ImageLayers`
         self.boxes = Vectors(
             np.zeros((0, 2, image.ndim)),
-            name=f"{name} boxes",
             vector_style="line",
             edge_color=INSIDE_COLOR,
-            metadata=self._metadata("boxes"),
+            **self._layers.arguments("boxes", "boxes"),
             **spatial_arguments(image),
         )
         self.points = Points(
             ndim=image.ndim,
-            name=f"{name} clicks",
             size=1,
             canvas_size_limits=(_POINT_PIXELS, _POINT_PIXELS),
             border_width=0,  # of a size in voxels, a border would hide the colour
-            metadata=self._metadata("clicks"),
+            **self._layers.arguments("clicks", "clicks"),
             **spatial_arguments(image),
         )
         self.points.mouse_drag_callbacks.append(self._on_mouse)
         bind_layer_keys(self.points, {name: partial(self.key_pressed.emit, name) for name in LAYER_ACTIONS})
-        for layer in (self.boxes, self.points):
-            viewer.add_layer(layer)
+        for role, layer in (("boxes", self.boxes), ("clicks", self.points)):
+            self._layers.add(role, layer)
             layer.editable = False  # napari's own tools would change what was answered
         self.set_mode("inside")
-
-    def _metadata(self, role: str) -> dict[str, Any]:
-        return {METADATA_KEY: {"role": role, "image": str(self.image.unique_id)}}
 
     @property
     def is_in_viewer(self) -> bool:
         """Whether neither of the layers was removed."""
-        viewer = self._viewer()
-        return viewer is not None and self.points in viewer.layers and self.boxes in viewer.layers
+        return self._layers.get("clicks") is not None and self._layers.get("boxes") is not None
 
     @property
     def is_selected(self) -> bool:
         """Whether clicks on the image count."""
-        viewer = self._viewer()
+        viewer = self._layers.viewer
         return viewer is not None and viewer.layers.selection.active is self.points
 
     def select(self) -> None:
         """Let clicks on the image count."""
-        viewer = self._viewer()
+        viewer = self._layers.viewer
         if viewer is not None and self.points in viewer.layers:
             self.points.visible = self.boxes.visible = True
             viewer.layers.selection.active = self.points
 
     def hide(self) -> None:
         """Hide both layers."""
-        for layer in (self.points, self.boxes):
-            if layer.visible:
-                layer.visible = False
+        self._layers.hide()
 
     def remove(self) -> None:
         """Remove both layers, one after the other is off the screen."""
-        self._remove(self.points)
-        QTimer.singleShot(_BETWEEN_REMOVALS_MS, lambda: self._remove(self.boxes))
-
-    def _remove(self, layer: Layer) -> None:
-        viewer = self._viewer()
-        if viewer is not None and layer in viewer.layers:
-            viewer.layers.remove(layer)
+        self._layers.remove("clicks")
+        QTimer.singleShot(_BETWEEN_REMOVALS_MS, lambda: self._layers.remove("boxes"))
 
     def set_mode(self, mode: str) -> None:
         """Choose what the mouse does, one of `MODES`."""
@@ -182,7 +166,7 @@ class PromptLayers(QObject):
             corners = [(y0, x0), (y0, x1), (y1, x1), (y1, x0)]
             directions = [(0, width), (height, 0), (0, -width), (-height, 0)]
             sides[4 * number : 4 * number + 4, :, -2:] = np.stack([corners, directions], axis=1)
-        viewer = self._viewer()
+        viewer = self._layers.viewer
         zoom = camera_of(viewer).zoom if viewer is not None else 1.0
         self.boxes.data = sides
         self.boxes.edge_width = max(2 / (zoom * float(np.mean(np.abs(self.boxes.scale[-2:])))), 1e-3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,9 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.widgets._shared.label_style import label_style
-from napari_latentseg.widgets._shared.layers import METADATA_KEY, spatial_arguments
+from napari_latentseg.widgets._shared.layers import spatial_arguments
 from napari_latentseg.widgets._shared.region import image_shape
-from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
+from napari_latentseg.widgets.point.image_layers import ImageLayers
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["ProposalLayer", "VolumeProposal"]
 
 Mask = NDArray[np.bool_]
+
+_ROLE = "answer volume"
 
 
 @dataclass
@@ -60,15 +61,15 @@ class ProposalLayer:
     """
 
     def __init__(self, viewer: ViewerModel, image: Image) -> None:
-        self._viewer = weakref.ref(viewer)
         self._image = image
-        self._layer: Labels | None = None
+        self._layers = ImageLayers(viewer, image)
 
     @property
     def layer(self) -> Labels | None:
         """The layer while it is in the viewer."""
-        viewer = self._viewer()
-        return self._layer if viewer is not None and self._layer in viewer.layers else None
+        layer = self._layers.get(_ROLE)
+        assert layer is None or isinstance(layer, Labels)
+        return layer
 
     def show(
         self, proposal: VolumeProposal, color: str, below: Layer, is_hidden: Callable[[int], bool]
@@ -86,22 +87,15 @@ class ProposalLayer:
         is_hidden
             Whether a slice shows something else: an answer that corrects it.
         """
-        layer, viewer = self.layer, self._viewer()
-        if viewer is None:
-            return
+        layer = self.layer
         style = label_style([ClassInfo(label=1, name="proposal", color=color)])
         if layer is None:
-            name = f"{elide_middle(self._image.name, MAX_IMAGE_NAME)} proposal"
-            entry = {"role": "answer volume", "image": str(self._image.unique_id)}
             layer = Labels(
-                np.zeros(image_shape(self._image), np.uint8), name=name, opacity=0.55,
-                metadata={METADATA_KEY: entry}, **style, **spatial_arguments(self._image),
+                np.zeros(image_shape(self._image), np.uint8), opacity=0.55, **style,
+                **self._layers.arguments(_ROLE, "proposal"), **spatial_arguments(self._image),
             )  # fmt: skip
-            active = viewer.layers.selection.active
-            viewer.layers.insert(viewer.layers.index(below), layer)
-            viewer.layers.selection.active = active
+            self._layers.add(_ROLE, layer, below)
             layer.editable = False
-            self._layer = layer
         else:
             layer.colormap = style["colormap"]
         data: Any = layer.data
@@ -116,7 +110,7 @@ class ProposalLayer:
 
     def show_plane(self, plane: int, mask: Mask | None) -> None:
         """Show another mask on a slice, or none."""
-        layer, viewer = self.layer, self._viewer()
+        layer, viewer = self.layer, self._layers.viewer
         if layer is None or viewer is None:
             return
         layer.data[plane] = 0 if mask is None else mask
@@ -124,12 +118,9 @@ class ProposalLayer:
             layer.refresh()
 
     def hide(self) -> None:
-        """Hide it, see `PromptLayers`."""
-        if self.layer is not None and self.layer.visible:
-            self.layer.visible = False
+        """Hide it."""
+        self._layers.hide()
 
     def remove(self) -> None:
         """Remove it."""
-        layer, viewer = self.layer, self._viewer()
-        if layer is not None and viewer is not None:
-            viewer.layers.remove(layer)
+        self._layers.remove(_ROLE)
