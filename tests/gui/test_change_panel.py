@@ -114,8 +114,10 @@ def test_cancel_gives_up_while_the_images_are_registered(dates, qtbot, monkeypat
     qtbot.waitUntil(lambda: panel.progress.value() >= 40, timeout=30_000)
     assert panel.progress.isVisibleTo(panel)
     assert "in progress" in panel.compare_button.toolTip()
+    assert panel.cancel_button.isVisibleTo(panel)
     qtbot.mouseClick(panel.cancel_button, Qt.MouseButton.LeftButton)
     assert not panel.is_busy
     qtbot.waitUntil(lambda: True in asked, timeout=30_000)  # the thread is told, too
     assert not panel.table.isVisibleTo(panel)
     assert panel.compare_button.isEnabled()
+    assert not panel.cancel_button.isVisibleTo(panel)

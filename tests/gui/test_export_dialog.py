@@ -58,6 +58,7 @@ def opened(widget, qtbot, folder: Path | None) -> ExportDialog:
     dialog = [d for d in widget.findChildren(ExportDialog) if d.isVisible()][-1]
     if folder is not None:
         dialog.folder.clear()
+        assert dialog.message.text() == "Choose a folder first."
         qtbot.keyClicks(dialog.folder, str(folder))
     return dialog
 

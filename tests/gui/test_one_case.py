@@ -412,7 +412,7 @@ def test_a_mask_that_is_corrected_in_a_copy_has_a_fixed_threshold(cases, segment
     assert slider.native.isEnabled()
     copy = corrections_of(cases.viewer).edit(result)
     qtbot.waitUntil(lambda: not slider.native.isEnabled(), timeout=20_000)
-    assert slider.tooltip.startswith("The mask is being corrected in a copy")
+    assert segment.result_threshold.toolTip().startswith("The mask is being corrected in a copy")
     cases.session.apply_threshold(0.9)
     qtbot.wait(300)
     assert result.segmentation.record.threshold == 0.5

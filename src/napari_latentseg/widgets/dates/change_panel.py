@@ -37,6 +37,7 @@ from napari_latentseg.widgets._shared.layers import (
 )
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text
 from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.text import keep_units
 from napari_latentseg.widgets._shared.threads import show_exception
 
 if TYPE_CHECKING:
@@ -221,12 +222,12 @@ class ChangePanel(QWidget):
             if row.interval_text:
                 amount += f" ({percent(INTERVAL_LEVEL)}: {row.interval_text})"
             for j, text in enumerate((row.name, sizes, amount, row.verdict)):
-                item = QTableWidgetItem(text)
+                item = QTableWidgetItem(keep_units(text))
                 item.setToolTip(plain_text(row.describe()))
                 self.table.setItem(i, j, item)
         basis = change.placed_mask.basis
         outlines = basis if basis.endswith(".") else f"The earlier outline is over the image: {basis}."
-        self.text.setText("\n".join([*change_texts(change), outlines]))
+        self.text.setText(keep_units("\n".join([*change_texts(change), outlines])))
         self.table.show()
         self.text.show()
         QTimer.singleShot(0, self._fit_table)  # once the columns have their widths
@@ -298,7 +299,7 @@ class ChangePanel(QWidget):
             if self.is_busy
             else "Choose an earlier result first"
         )
-        self.cancel_button.setEnabled(self.is_busy)
+        self.cancel_button.setVisible(self.is_busy)
         self.progress.setVisible(self.is_busy)
 
 

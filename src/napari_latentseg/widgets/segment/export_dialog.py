@@ -249,7 +249,7 @@ class ExportDialog(QDialog):
             save.setEnabled(not problem)
             save.setToolTip(problem)
         if missing or not is_checking:  # what was said stays while the next check runs, so that nothing jumps
-            self.message.setText("" if missing else check.problem or check.note)
+            self.message.setText(f"{missing}." if missing else check.problem or check.note)
             self.replace.setVisible(not missing and (check.can_replace or self.replace.isChecked()))
 
     def _show_surroundings(self, found: tuple[str, dict[str | None, str]]) -> None:
