@@ -119,6 +119,8 @@ def messages():
 def test_from_the_menu_over_the_table_to_review(viewer, qtbot, open_dialog, images, results):
     dialog = open_dialog()
     assert "Choose the images first" in dialog.message.text()
+    assert not any(card.takes_prompts for card in dialog.cards.values())
+    assert dialog.model.count() == len(dialog.cards) >= 3
     choose_folders(qtbot, dialog, images, results)
     run_to_the_end(qtbot, dialog)
     assert dialog.process.state == "done", dialog.process.error + dialog.process.details

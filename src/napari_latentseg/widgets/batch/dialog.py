@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
     QFileDialog,
+    QFormLayout,
     QHBoxLayout,
     QLineEdit,
     QProgressBar,
@@ -29,7 +30,7 @@ from napari_latentseg.io.result_names import RECORD_NAME
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.child_process import EXIT_BAD_INPUT
-from napari_latentseg.widgets._shared.controls import CopyDetailsButton, elastic_combo, form_layout
+from napari_latentseg.widgets._shared.controls import CopyDetailsButton, WrappedLabel, elastic_combo
 from napari_latentseg.widgets._shared.dialogs import show_dialog
 from napari_latentseg.widgets._shared.dock_widget import open_widget
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
@@ -105,8 +106,7 @@ class BatchDialog(QDialog):
         self.out.setAccessibleName("Results")
         self.model = elastic_combo()
         self.model.setToolTip("The trained model")
-        self.settings_label = PlainLabel()
-        self.settings_label.setWordWrap(True)
+        self.settings_label = WrappedLabel()
         self.settings_label.setToolTip(
             "Change them in the Segment widget, for the model that is chosen there"
         )
@@ -142,7 +142,8 @@ class BatchDialog(QDialog):
 
     def _lay_out(self) -> None:
         self.fields = QWidget()
-        form = form_layout(self.fields)
+        form = QFormLayout(self.fields)
+        form.setContentsMargins(0, 0, 0, 0)
         self.folder_button, self.list_button, self.out_button = (
             QPushButton(text) for text in ("Folder…", "List…", "Browse…")
         )
@@ -192,9 +193,9 @@ class BatchDialog(QDialog):
         self.session.models_changed.connect(self.reload_models)
 
     def reload_models(self) -> None:
-        """List the installed models; that of the Segment widget is selected at first."""
+        """List the models that segment by themselves; that of the Segment widget is selected at first."""
         chosen = self.model.currentData() or self.session.choices.get("model")
-        self.cards = api.list_models()
+        self.cards = {name: card for name, card in api.list_models().items() if not card.takes_prompts}
         self.model.clear()
         for name, card in self.cards.items():
             self.model.addItem(card.title, name)
