@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -139,3 +142,65 @@ def test_training_images_are_inverted_or_grey_in_the_share_that_is_set(
     given = batch()
     method.loss(Batch(green, given.masks, given.annotated), torch.Generator().manual_seed(0))
     assert shown[0].mean((0, 2, 3)).tolist() == pytest.approx(expected)
+
+
+def test_a_close_view_shows_the_detail_of_the_image(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stripes of one pixel, which an image of the working size would not keep."""
+    config = PromptedMappingConfig(width=16, prompt_channels=16, detail=2, corrections=0)
+    method = PromptedMapping(codec, config)
+    encode, shown = method.encode, []
+
+    def watched_encode(images: torch.Tensor) -> torch.Tensor:
+        shown.append(images)
+        return encode(images)
+
+    monkeypatch.setattr(method, "encode", watched_encode)
+    images, masks = torch.zeros(1, 3, 128, 128), torch.zeros(1, 1, 128, 128)
+    images[..., ::2] = 1
+    masks[..., 60:68, 60:68] = 1
+    for seed in range(4):
+        method.loss(Batch(images, masks), torch.Generator().manual_seed(seed))
+    assert {tuple(views.shape) for views in shown} == {(1, 3, 64, 64)}
+    assert max(float(views.std()) for views in shown) > 0.25
+
+
+def test_clicks_on_detailed_images_are_answered_at_working_size(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = PromptedMapping(codec, PromptedMappingConfig(width=16, prompt_channels=16, classes=2, detail=2))
+    encode, sizes = method.encode, []
+
+    def watched_encode(images: torch.Tensor) -> torch.Tensor:
+        sizes.append(tuple(images.shape[-2:]))
+        return encode(images)
+
+    monkeypatch.setattr(method, "encode", watched_encode)
+    data = batch()
+    with torch.no_grad():
+        answers = method.eval().answer_clicks(data.images, data.masks)
+    assert sizes == [(32, 32)]
+    assert answers.shape == data.masks.shape
+    assert answers[0, 1].any()
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, {1, 2, 3}), (1.0, {0}), (None, {0, 1, 2, 3})])
+def test_the_share_of_first_clicks_is_as_set(
+    codec: Codec, share: float | None, expected: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = PromptedMappingConfig(width=16, prompt_channels=16, classes=2, first_click_share=share)
+    method = PromptedMapping(codec, config)
+    clicks = Counter[int]()
+    correct = PromptMaps.correct
+
+    def counted(self: PromptMaps, *arguments: Any) -> None:
+        clicks[id(self)] += 1
+        correct(self, *arguments)
+
+    monkeypatch.setattr(PromptMaps, "correct", counted)
+    seen = set()
+    for seed in range(24):
+        clicks.clear()
+        with torch.no_grad():
+            method.eval().loss(batch(), torch.Generator().manual_seed(seed))
+        seen.add(max(clicks.values(), default=0))
+    assert seen == expected

@@ -53,6 +53,21 @@ def test_it_begins_with_the_weights_of_the_model(train: Train, first: Path, tmp_
     assert all(torch.allclose(began[name], ended[name], atol=1e-3) for name in parameters)
 
 
+def test_a_share_of_the_weights_that_it_began_with_is_kept(train: Train, first: Path, tmp_path: Path) -> None:
+    changes = {"begin_from": str(first), "learning_rate": 0.05}
+    train(tmp_path / "trained", changes)
+    train(tmp_path / "blended", changes | {"begin_share": 0.75})
+    began, trained, blended = (
+        load_model(folder).method.trainable_modules.state_dict()
+        for folder in (first, tmp_path / "trained", tmp_path / "blended")
+    )
+    floats = [name for name, value in began.items() if value.is_floating_point()]
+    assert any(not torch.allclose(began[name], trained[name], atol=0.05) for name in floats)
+    for name in floats:
+        expected = 0.75 * began[name] + 0.25 * trained[name]
+        assert torch.allclose(blended[name], expected, rtol=2e-3, atol=2e-3), name
+
+
 def test_the_folder_says_what_it_began_from_and_not_where_it_lay(
     train: Train, first: Path, tmp_path: Path
 ) -> None:

@@ -147,3 +147,14 @@ def test_a_window_that_leaves_nothing_of_an_image_is_refused_with_its_values(fol
         match=r"ct0\.nii\.gz: has values from -\d+ to \d+, .* window from 3000 to 4000 leaves nothing",
     ):
         read_dataset(folder, settings)
+
+
+def test_images_are_kept_in_the_detail_that_the_method_asks_for(folder: Path) -> None:
+    settings = config()
+    detailed = settings.replace(settings=settings.settings | {"detail": 2})
+    ours, twice = (all_slices(read_dataset(folder, each)) for each in (settings, detailed))
+    assert len(ours) == len(twice)
+    height, width = ours[0].to_float()[0].shape[-2:]
+    assert twice[0].to_float()[0].shape[-2:] == (2 * height, 2 * width)
+    batch = next(training_batches(twice, detailed, np.random.default_rng(0)))
+    assert batch.images.shape[-2:] == (2 * settings.preprocess.size,) * 2

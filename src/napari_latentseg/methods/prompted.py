@@ -53,6 +53,11 @@ class PromptedMappingConfig(MatchingConfig):
         Of the latent of the prompts.
     corrections
         Clicks after the first, at most, of a training step; their number is drawn.
+    first_click_share
+        Share of the training steps without any of them. None: as many as of each other number.
+    detail
+        Times the working size at which images are kept in training, so that close views show what is in the
+        image rather than an enlargement, as where the model is used.
     readings
         How many answers there may be where the prompts leave room: each has a learnt code, and of those that
         are drawn for an image the best alone is taught (multiple choice learning, Guzman-Rivera et al., NIPS
@@ -70,6 +75,8 @@ class PromptedMappingConfig(MatchingConfig):
     backbone: Backbone = "efficientnet-lite0"
     prompt_channels: int = Field(32, ge=16, multiple_of=16)
     corrections: int = Field(3, ge=0, le=20)
+    first_click_share: float | None = Field(None, ge=0, le=1)
+    detail: int = Field(1, ge=1, le=4)
     readings: int = Field(1, ge=1, le=16)
     invert: float = Field(0.0, ge=0, le=1)
     grey: float = Field(0.0, ge=0, le=1)
@@ -200,7 +207,7 @@ class PromptedMapping(Method):
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """An imagined person points at an object and corrects; the last answer is taught."""
         seeds = torch.randint(_LARGEST_SEED, (len(batch.images),), generator=generator)
-        corrections = int(torch.randint(self.config.corrections + 1, (), generator=generator))
+        corrections = self._draw_corrections(generator)
         rngs = [np.random.default_rng(int(seed)) for seed in seeds]
         images, masks = self._views(batch, rngs)
         targets = masks[:, 0].cpu().numpy() > 0.5
@@ -221,6 +228,9 @@ class PromptedMapping(Method):
 
         A class that is not there is not pointed at, and its answer is empty.
         """
+        size = masks.shape[-2:]
+        if self.config.detail > 1:
+            images, masks = (F.avg_pool2d(values, self.config.detail) for values in (images, masks))
         conditioning = self.encode(images)
         answers = torch.zeros_like(masks)
         height, width = masks.shape[-2:]
@@ -230,7 +240,16 @@ class PromptedMapping(Method):
             maps = torch.from_numpy(prompt.maps)[None].to(images)
             reading = torch.zeros(1, dtype=torch.long, device=images.device)
             answers[i, k] = self.draw(conditioning[i, None], maps, reading)[0, 0].to(answers)
-        return answers
+        return answers if self.config.detail == 1 else F.interpolate(answers, size, mode="bilinear")
+
+    def _draw_corrections(self, generator: torch.Generator | None) -> int:
+        """How many clicks follow the first in a training step."""
+        most, share = self.config.corrections, self.config.first_click_share
+        if share is None or not most:
+            return int(torch.randint(most + 1, (), generator=generator))
+        if float(torch.rand((), generator=generator)) < share:
+            return 0
+        return int(torch.randint(1, most + 1, (), generator=generator))
 
     def _views(self, batch: Batch, rngs: list[np.random.Generator]) -> tuple[Tensor, Tensor]:
         """For each image the part that is shown, at working size, and the mask of what is meant."""
@@ -242,7 +261,7 @@ class PromptedMapping(Method):
             mask = choose_object(class_masks, rng, self.config.single_share)
             view = view_around(mask, rng)
             with torch.autocast(batch.images.device.type, enabled=False):
-                grid = _sampling_grid(view, mask.shape[0]).to(batch.images.device)
+                grid = _sampling_grid(view, mask.shape[0], self.config.detail).to(batch.images.device)
                 image = self._recoloured(batch.images[i, None].float(), rng)
                 images.append(F.grid_sample(image, grid, padding_mode="border", align_corners=False))
                 shown = torch.from_numpy(mask)[None, None].to(batch.masks)
@@ -295,10 +314,10 @@ class PromptedMapping(Method):
         return torch.where(errors[0] <= errors[1], candidates[0], candidates[1])
 
 
-def _sampling_grid(view: ObjectView, size: int) -> Tensor:
-    """Where `grid_sample` reads a square image for a view of the same size."""
+def _sampling_grid(view: ObjectView, size: int, detail: int) -> Tensor:
+    """Where `grid_sample` reads a square image for a view that is `detail` times smaller."""
     scale = view.side / size
     # in its coordinates -1 and 1 are the edges of the image
     centre_x, centre_y = ((2 * start + view.side) / size - 1 for start in (view.left, view.top))
     theta = torch.tensor([[[scale, 0, centre_x], [0, scale, centre_y]]], dtype=torch.float32)
-    return F.affine_grid(theta, [1, 1, size, size], align_corners=False)
+    return F.affine_grid(theta, [1, 1, size // detail, size // detail], align_corners=False)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Method
@@ -58,6 +60,27 @@ class InitialModel:
                 f"does not fit the settings: {error.why}",
                 "use those of its card",
             ) from error
+
+    def blend_into(self, method: Method, share: float) -> None:
+        """Replace the weights of a method by their weighted mean with those of the model's first member.
+
+        Parameters
+        ----------
+        method
+            Trained, having begun with the weights of the model.
+        share
+            Of the model's weights, in [0, 1); 0 leaves those of the method.
+        """
+        if not share:
+            return
+        trained = {name: v.clone() for name, v in method.trainable_modules.state_dict().items()}
+        self.load_into(method)
+        with torch.no_grad():
+            for name, value in method.trainable_modules.state_dict().items():
+                if value.is_floating_point():
+                    value.lerp_(trained[name], 1 - share)
+                else:  # counts of batches
+                    value.copy_(trained[name])
 
     def check_validation(self, validation: Iterable[str]) -> None:
         """Refuse validation images that the model has learnt from, since their figures would flatter.

@@ -122,6 +122,7 @@ class SliceReader:
             _FORMAT,
             config.preprocess.model_dump(mode="json"),
             config.slice_spacing,
+            config.detail,
             config.split.likeness_bits is not None,
             dataset.config.every,
             [c.model_dump(mode="json") for c in label_map.classes],
@@ -135,7 +136,8 @@ class SliceReader:
         planes = self.config.preprocess.planes(scan)
         shape = (len(planes), *planes.plane_shape)
         masks = [_read_class_numbers(source, dataset, shape) for source in (case, *case.reader_cases)]
-        size = self.config.preprocess.working_size(*planes.plane_shape, planes.spacing)
+        height, width = self.config.preprocess.working_size(*planes.plane_shape, planes.spacing)
+        size = height * self.config.detail, width * self.config.detail
         step = dataset.config.every * _slices_per_step(scan, self.config.slice_spacing)
         # a slice that is not annotated, or not as a whole, is left out
         annotated = [

@@ -14,6 +14,7 @@ from napari_latentseg.data.augmentation_config import AugmentationConfig
 from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.errors import BadInput, choose_from, first_validation_error
 from napari_latentseg.models.card import MemberParts
+from napari_latentseg.training.card_config import CardConfig
 from napari_latentseg.training.dataset_config import (
     ClassConfig,
     DatasetConfig,
@@ -23,7 +24,6 @@ from napari_latentseg.training.dataset_config import (
 from napari_latentseg.utils.json_text import load_json
 
 __all__ = [
-    "CardConfig",
     "SplitConfig",
     "StageConfig",
     "TrainingConfig",
@@ -86,26 +86,6 @@ class SplitConfig(FrozenModel):
         if self.select_on == "test" and not self.lists:
             raise ValueError("selecting on the test list needs a list: --split FILE")
         return self
-
-
-class CardConfig(FrozenModel):
-    """Entries of the model card that do not follow from the training."""
-
-    title: str = ""
-    modality: str = ""
-    class_name: str = Field("target", min_length=1)
-    color: str = Field("#ffb000", pattern=r"^#[0-9a-fA-F]{6}$")
-    default_samples: int = Field(5, ge=1)
-    threshold: float = Field(0.5, gt=0, lt=1)
-    data_name: str = "your images"
-    data_licence: str = "not stated"
-    data_reference: str = ""
-    licence: str = "that of its training data"
-    intended_use: str = "Research. Not a medical device."
-    limits: str = ""
-    # Whether images are cut out of scans pixel by pixel: then the number of pixels tells their scale, as it
-    # does not for photographs, and images of another size are warned of.
-    images_are_crops: bool = False
 
 
 class StageConfig(FrozenModel):
@@ -207,6 +187,9 @@ class TrainingConfig(FrozenModel):
     begin_from
         The name or the folder of a model of the same method, settings and codec whose weights the training
         begins with, in place of random and published ones. Empty to begin anew.
+    begin_share
+        Share of these weights in those that are kept, beside the trained ones, so that less is forgotten
+        (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
     perceptual
         Files of the network of the perceptual term, which guided latent diffusion has where
         `settings.perceptual_weight` is not 0: torchvision's VGG16, and the weights of lpips.
@@ -273,6 +256,7 @@ class TrainingConfig(FrozenModel):
     published_weights: str = ""
     pretrained_unet: str = ""
     begin_from: str = ""
+    begin_share: float = Field(0.0, ge=0, lt=1)
     perceptual: tuple[str, ...] = ()
     published_rate: float = Field(1.0, gt=0, le=1)
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
@@ -283,6 +267,16 @@ class TrainingConfig(FrozenModel):
     member_training: StageConfig = StageConfig()
     stages: dict[str, StageConfig] = Field(default_factory=dict)
     card: CardConfig = CardConfig()
+
+    @property
+    def detail(self) -> int:
+        """Times the working size at which images are kept; more than 1 for methods that look at parts."""
+        return int(self.settings.get("detail", 1))
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images of a batch, in pixels."""
+        return self.preprocess.size * self.detail
 
     def for_stage(self, name: str) -> TrainingConfig:
         """The settings of one stage."""

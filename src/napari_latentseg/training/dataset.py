@@ -279,12 +279,10 @@ def training_batches(
                 augmentation_rng = np.random.default_rng([config.seed, int(i), int(variant)])
             if row in own_rows:
                 samples.append(
-                    _augmented(
-                        slices[i], config.augment, augmentation_rng, config.preprocess.size, readers[row]
-                    )
+                    _augmented(slices[i], config.augment, augmentation_rng, config.image_size, readers[row])
                 )
             elif augmentation_rng is rng:
-                draw_in_vain(slices[i].image, config.augment, rng, size=config.preprocess.size)
+                draw_in_vain(slices[i].image, config.augment, rng, size=config.image_size)
         batch = _batch(samples, [slices[indices[row]].annotated for row in own_rows])
         if share.count > 1:
             whole = torch.tensor([slices[i].annotated for i in indices])
@@ -333,7 +331,7 @@ def unaugmented_batches(slices: list[TrainingSlice], config: TrainingConfig) -> 
     )
     for start in range(0, len(slices), config.batch_size):
         batch_slices = slices[start : start + config.batch_size]
-        samples = [_augmented(s, no_augmentation, rng, config.preprocess.size) for s in batch_slices]
+        samples = [_augmented(s, no_augmentation, rng, config.image_size) for s in batch_slices]
         yield _batch(samples, [s.annotated for s in batch_slices])
 
 

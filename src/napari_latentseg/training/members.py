@@ -132,6 +132,8 @@ class MemberTraining:
                 yield event
             self.stopped = trainer.stopped
             if trainer.has_learnt:
+                if first_member is None and self.initial_model is not None:
+                    self.initial_model.blend_into(trainer.method, config.begin_share)
                 round_to_stored_precision(trainer.method.trainable_modules)
                 self.trained_methods.append(trainer.method)
                 self.best_epochs.append(trainer.best_epoch)

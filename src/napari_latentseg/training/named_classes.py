@@ -9,7 +9,8 @@ from typing import Any
 from napari_latentseg.annotations.annotated_folder import read_annotated_folder
 from napari_latentseg.data.label_names import LabelNames
 from napari_latentseg.errors import BadInput
-from napari_latentseg.training.config import CardConfig, TrainingConfig
+from napari_latentseg.training.card_config import CardConfig
+from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset_config import DatasetConfig
 from napari_latentseg.training.datasets import AnnotatedDataset
 
