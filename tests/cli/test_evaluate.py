@@ -64,7 +64,9 @@ def test_objects_are_matched(evaluated: Callable[..., Any], tmp_path: Path) -> N
 def test_a_reconstruction_is_a_table(evaluated: Callable[..., Any], tmp_path: Path) -> None:
     ended = evaluated("--reconstruction", "--out", tmp_path / "r.json")
     assert ended.code == 0, ended
-    assert [line.split()[0] for line in ended.out.splitlines()] == ["count", "images", "masks"]
+    *table, written = ended.out.splitlines()
+    assert [line.split()[0] for line in table] == ["count", "images", "masks"]
+    assert written == str(tmp_path / "r.json")
     assert json.loads((tmp_path / "r.json").read_text("utf-8"))["slice_count"] == 3
 
 

@@ -45,7 +45,7 @@ def test_teach_adopt_revert_export(
     assert main(["models", "install", str(base[0])]) == 0
     assert main(["finetune", "tiny-base", "--data", data, "--minutes", "0.05", "--name", "tiny-new"]) == 0
     told = capsys.readouterr().out
-    assert "2 training cases, 1 validation cases" in told
+    assert "2 training cases, 1 validation case;" in told
     assert "models adopt" in told
     assert main(["models", "candidates"]) == 0
     assert "tiny-new" in capsys.readouterr().out

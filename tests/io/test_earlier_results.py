@@ -188,7 +188,7 @@ def test_a_target_is_refused_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="name: is too long"):
         check_target(result, tmp_path, "ä" * 125, result.classes)
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match="cannot be written"):
+    with pytest.raises(BadInput, match="cannot be the output folder: it is a file"):
         check_target(result, tmp_path / "file", "T1", result.classes)
     write_segmentation(result, tmp_path, "T1")
     asked = []

@@ -117,7 +117,7 @@ def test_a_folder_in_the_way_leaves_what_is_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", ["file.txt", "file.txt/deeper", "x" * 300])
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, folder: str) -> None:
     (tmp_path / "file.txt").write_text("")
-    with pytest.raises(BadInput, match="cannot be written"):
+    with pytest.raises(BadInput, match=r"cannot be (written|the output folder)"):
         write_segmentation(segmentation(), tmp_path / folder)
     assert names(tmp_path) == ["file.txt"]
 

@@ -273,7 +273,9 @@ class Geometry:
             return self
         matrix, units = self.matrix, list(self.units)
         for i in space:
-            matrix[i] *= MM_PER_UNIT[units[i]] / MM_PER_UNIT[target]
+            factor = conversion(units[i], target)
+            assert factor is not None
+            matrix[i] *= factor
             units[i] = target
         return Geometry.from_matrix(matrix, tuple(units), self.axis_labels, self.frame)
 
@@ -312,7 +314,7 @@ class Geometry:
             return 1.0, "pixel"
         row_factors = np.ones(self.ndim)
         if len(units) > 1:
-            row_factors[spatial_axes] = [MM_PER_UNIT[self.units[i]] / MM_PER_UNIT[unit] for i in spatial_axes]
+            row_factors[spatial_axes] = [conversion(self.units[i], unit) for i in spatial_axes]
         linear = (self.matrix[: self.ndim, : self.ndim] * row_factors[:, None])[:, spatial_axes]
         axis_lengths = np.linalg.norm(
             linear, axis=0

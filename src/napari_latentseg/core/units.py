@@ -127,10 +127,13 @@ def conversion(unit: str, to: str) -> float | None:
     --------
     >>> conversion("cm", "mm"), conversion("s", "mm"), conversion("pixel", "mm")
     (10.0, None, None)
+    >>> conversion("um", "nm")
+    1000.0
     """
     if unit == to:
         return 1.0
     for table in (MM_PER_UNIT, SECONDS):
         if unit in table and to in table:
-            return table[unit] / table[to]
+            smallest = min(table.values())  # as whole numbers of it: 1e-3 / 1e-6 is a little more than 1000
+            return round(table[unit] / smallest) / round(table[to] / smallest)
     return None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
-from napari_latentseg.core.units import MM_PER_UNIT
+from napari_latentseg.core.units import MM_PER_UNIT, conversion
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import as_writable, silence_logger, write_errors
 from napari_latentseg.io._nibabel import StoredArray, nibabel_errors, open_unpacked
@@ -277,8 +277,9 @@ def _to_nifti_units(path: Path, axes: str, geometry: Geometry) -> Geometry:
     last_unit = geometry.units[-1]
     unit = last_unit if last_unit in _SPACE_UNITS.values() else "um" if last_unit == "nm" else "mm"
     for i in space:
-        if geometry.units[i] != unit:
-            matrix[i] *= MM_PER_UNIT[geometry.units[i]] / MM_PER_UNIT[unit]
+        factor = conversion(geometry.units[i], unit)
+        assert factor is not None
+        matrix[i] *= factor
     units = [unit] * n
     if axes.startswith("t"):
         time = geometry.units[0]
