@@ -62,8 +62,7 @@ def evaluate_clicks(
         The model's codec, where it is not kept on this machine: a folder or file, or the name of a kept one.
     report
         An HTML file for a page with the scores, their distribution, pictures of the worst, the median and the
-        best object, and a row for each. A file that is there is
-        replaced.
+        best object, and a row for each. A file that is there is replaced.
     on_note
         Called with a sentence on what was passed over in the folder.
     progress

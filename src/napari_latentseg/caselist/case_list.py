@@ -27,11 +27,7 @@ from napari_latentseg.caselist.decisions import (
 from napari_latentseg.caselist.history import CaseHistory, add_lines, file_state
 from napari_latentseg.caselist.holds import Holds
 from napari_latentseg.caselist.listed_case import ListedCase, worth_order
-from napari_latentseg.caselist.readings import (
-    check_same_place,
-    reading_path,
-    write_reading,
-)
+from napari_latentseg.caselist.readings import check_same_place, reading_path, write_reading
 from napari_latentseg.caselist.sources import find_listed_cases
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput

@@ -10,12 +10,7 @@ import numpy as np
 from PIL import Image
 
 from napari_latentseg.evaluation.click_report import ClickReport
-from napari_latentseg.report.pictures import (
-    Panels,
-    background_of,
-    side_by_side,
-    with_outlines,
-)
+from napari_latentseg.report.pictures import Panels, background_of, side_by_side, with_outlines
 from napari_latentseg.report.slice_parts import part_to_show, slice_part, slice_title
 
 if TYPE_CHECKING:
