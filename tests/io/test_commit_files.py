@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from dataclasses import replace as replaced
 from pathlib import Path
 
 import pytest
+from tests.helpers.patients import Killed, broken_move
 from tests.helpers.segmentation import segmentation
 
 from napari_latentseg.core.segmentation import Segmentation
@@ -140,6 +143,51 @@ def test_a_kill_at_any_step_leaves_one_of_the_two(tmp_path: Path) -> None:
         suffixes = {path.name.partition(".")[2] for path in folder.glob("T1_*")}
         assert suffixes == {"mha" if step % 2 else "tif", "json"}
     assert without_record > 3
+
+
+def killed_at(folder: Path, step: int, *, overwrite: bool) -> None:
+    with broken_move(folder, step, Killed()), contextlib.suppress(Killed):
+        write_segmentation(result("2"), folder, "T1", format="nrrd", overwrite=overwrite)
+
+
+@pytest.mark.parametrize("step", range(1, 5))
+@pytest.mark.parametrize("name", ["T1_mean.tif", "T1_mean.nrrd"])
+@pytest.mark.parametrize("was_overwriting", [False, True])
+def test_a_file_changed_after_a_kill_stays(
+    tmp_path: Path, step: int, name: str, was_overwriting: bool
+) -> None:
+    """In another format the earlier file is to be removed; a file of the new name is to be replaced."""
+    write_segmentation(result("1"), tmp_path, "T1", format="tiff")
+    killed_at(tmp_path, step, overwrite=was_overwriting)
+    (tmp_path / name).write_bytes(b"of a person")
+    new = result("3")
+    sha256 = new.record.input.sha256
+    stays = rf"{re.escape(name)}: was changed after .* overwrite it \(--overwrite\)"
+    for write in (
+        lambda: check_target(new, tmp_path, "T1", new.classes, input_sha256=lambda: sha256),
+        lambda: write_segmentation(new, tmp_path, "T1", format="nrrd"),
+        lambda: write_segmentation(new, tmp_path, "T1", format="tiff"),
+    ):
+        with pytest.raises(BadInput, match=stays):
+            write()
+        assert (tmp_path / name).read_bytes() == b"of a person"
+    write_segmentation(new, tmp_path, "T1", format="nrrd", overwrite=True)
+    assert read_segmentation(tmp_path).record.model.version == "3"
+    assert {path.name for path in tmp_path.glob("T1_*.tif")} == set()
+
+
+def test_a_file_put_where_there_was_none_stays_after_a_kill(tmp_path: Path) -> None:
+    killed_at(tmp_path, 2, overwrite=False)
+    (tmp_path / "T1_variance.nrrd").write_bytes(b"of a person")
+    with pytest.raises(BadInput, match=r"T1_variance\.nrrd: was changed after"):
+        write_segmentation(result("3"), tmp_path, "T1", format="nrrd")
+    assert (tmp_path / "T1_variance.nrrd").read_bytes() == b"of a person"
+
+
+def test_a_link_to_nothing_is_in_the_way_of_nobody_who_overwrites(tmp_path: Path) -> None:
+    (tmp_path / "T1_mean.nrrd").symlink_to(tmp_path / "gone")
+    write_segmentation(result("1"), tmp_path, "T1", format="nrrd", overwrite=True)
+    assert read_segmentation(tmp_path).record.model.version == "1"
 
 
 def test_what_a_killed_process_left_long_ago_is_removed(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ class OneFolder(RuleBasedStateMachine):
         """Stems that a person touched, or whose write was killed."""
         self.is_overwriting: set[str] = set()
         """Stems of which a write with `overwrite` was killed: the next write to them completes it."""
+        self.kept: set[str] = set()
+        """What a person made of a file after a write with `overwrite` was killed: its completion keeps it."""
         self.credit(PERSON)
 
     def teardown(self) -> None:
@@ -104,12 +106,12 @@ class OneFolder(RuleBasedStateMachine):
             self.made_by.setdefault(sha256, maker)
 
     @contextlib.contextmanager
-    def acting(self, name: str, replaceable: str = "") -> Iterator[None]:
+    def acting(self, name: str, replaceable: str = "", overwrite: bool = False) -> Iterator[None]:
         """Something is done with the image of a patient; the files of all others must stay as they are.
 
         But those whose names begin with `replaceable`, where that is not empty.
         """
-        before = self.contents()
+        before, kept = self.contents(), set() if overwrite else self.kept
         try:
             yield
         finally:
@@ -117,7 +119,8 @@ class OneFolder(RuleBasedStateMachine):
             after = self.contents()
             for file, sha256 in before.items():
                 maker = self.made_by[sha256]
-                if maker == name or file.startswith((replaceable or ".", ".")):
+                is_free = file.startswith((replaceable or ".", ".")) and sha256 not in kept
+                if maker == name or is_free:
                     continue
                 assert file in after, f"{file} of {maker} is gone"
                 assert self.made_by[after[file]] == maker, f"{file} of {maker} was replaced by {name}"
@@ -145,7 +148,7 @@ class OneFolder(RuleBasedStateMachine):
         )
         is_in_the_way = taken or owner not in (None, name) or self.has_stray(stem)
         refusal = ""
-        with self.acting(name, self.replaceable(stem, overwrite)):
+        with self.acting(name, self.replaceable(stem, overwrite), overwrite):
             try:
                 number = self.write_once(name=name, stem=stem, overwrite=overwrite, cases=cases, **options)
             except BadInput as error:
@@ -165,7 +168,7 @@ class OneFolder(RuleBasedStateMachine):
         """The disk is full at some step; what was there stays."""
         before, was_sure = self.contents(), stem not in self.unsure
         with (
-            self.acting(name, self.replaceable(stem, overwrite)),
+            self.acting(name, self.replaceable(stem, overwrite), overwrite),
             broken_move(self.folder, step, OSError(28, "No space left on device")) as broken,
         ):
             try:
@@ -184,7 +187,7 @@ class OneFolder(RuleBasedStateMachine):
     def kill(self, name: str, stem: str, overwrite: bool, step: int, **options: Any) -> None:
         """The process ends at some step."""
         with (
-            self.acting(name, self.replaceable(stem, overwrite)),
+            self.acting(name, self.replaceable(stem, overwrite), overwrite),
             broken_move(self.folder, step, Killed()) as broken,
         ):
             try:
@@ -222,7 +225,10 @@ class OneFolder(RuleBasedStateMachine):
         owner = self.owner(stem)
         record = self.folder / f"{stem}_run.json"
         flag = ["--overwrite"] if overwrite else []
-        with self.acting(owner or PERSON, file if overwrite else ""), contextlib.suppress(BadInput):
+        with (
+            self.acting(owner or PERSON, file if overwrite else "", overwrite),
+            contextlib.suppress(BadInput),
+        ):
             command(name, record, *options, self.folder / file, *flag)
             counts[name] += 1
 
@@ -280,6 +286,8 @@ class OneFolder(RuleBasedStateMachine):
             path.write_bytes(path.read_bytes() + b"\n")
             # no file names the hash of a record: it still says whose result it is, and a new one replaces it
             self.credit(maker if path.name.endswith("run.json") else PERSON)
+            if path.name.split("_", 1)[0] in self.is_overwriting:
+                self.kept.add(path_sha256(path))
             counts["changed"] += 1
 
     def picked(self, number: int) -> Path | None:

@@ -11,7 +11,14 @@ from tests.helpers.made import classes_of, made
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
-from napari_latentseg.measure import Measurement, measure, measurement_table, write_csv
+from napari_latentseg.errors import BadInput
+from napari_latentseg.measure import (
+    Measurement,
+    check_csv_replaceable,
+    measure,
+    measurement_table,
+    write_csv,
+)
 from napari_latentseg.measure.measurement import Intensity
 
 
@@ -68,6 +75,46 @@ def test_a_negative_place_stays_a_number(tmp_path: Path):
 
 def test_nothing_is_an_empty_table():
     assert measurement_table([]).empty
+
+
+def edited(path: Path, before: bytes, after: bytes) -> None:
+    content = path.read_bytes()
+    assert before in content
+    path.write_bytes(content.replace(before, after))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"15.0", b"16.0"),  # a size
+        (b"\r\n", b",seen by A\r\n"),  # a column
+        (b"image", b"Image"),  # a heading
+        (b",table\r\n", b"\r\n"),  # as an earlier version wrote it
+    ],
+)
+def test_a_table_that_a_person_changed_is_not_replaced(tmp_path: Path, before: bytes, after: bytes):
+    path = tmp_path / "sizes.csv"
+    write_csv(path, measure(segmentation("cyst", "stone")), input_sha256="a" * 64)
+    check_csv_replaceable(path, "a" * 64)
+    with pytest.raises(BadInput, match="no table of this image"):
+        check_csv_replaceable(path, "b" * 64)
+    edited(path, before, after)
+    with pytest.raises(BadInput, match=r"is there already, and (was changed|is no table of this image)"):
+        check_csv_replaceable(path, "a" * 64)
+
+
+def test_another_line_ending_is_no_change(tmp_path: Path):
+    path = tmp_path / "sizes.csv"
+    write_csv(path, measure(segmentation("=cyst, left")), input_sha256="a" * 64)
+    edited(path, b"\r\n", b"\n")
+    check_csv_replaceable(path, "a" * 64)
+
+
+@pytest.mark.parametrize("content", [b"", b"\r\n", b"image\r\n", b"image,table\r\nx\r\n", b"\xff\x00\n\n"])
+def test_what_is_no_table_is_not_replaced(tmp_path: Path, content: bytes):
+    (tmp_path / "sizes.csv").write_bytes(content)
+    with pytest.raises(BadInput, match=r"no table of this image|cannot be read as a table"):
+        check_csv_replaceable(tmp_path / "sizes.csv", "a" * 64)
 
 
 def test_the_whole_file_to_the_byte(tmp_path: Path):

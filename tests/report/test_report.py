@@ -22,7 +22,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.reliability import Reliability
 from napari_latentseg.measure import measure
 from napari_latentseg.models.card import ModelCard, read_card
-from napari_latentseg.report import make_report, write_report
+from napari_latentseg.report import check_report_replaceable, make_report, write_report
 from napari_latentseg.review import rank
 
 SHAPE, SPACING = (6, 40, 60), (3.0, 1.0, 0.5)
@@ -245,6 +245,26 @@ def test_a_failure_leaves_the_earlier_report(tmp_path: Path, monkeypatch: pytest
         make_report(found(), None, None, path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
+
+
+def test_a_report_that_a_person_changed_is_not_replaced(tmp_path: Path):
+    path, result = tmp_path / "r.html", found("lesion")
+    sha256 = result.record.input.sha256
+    check_report_replaceable(path, sha256)
+    make_report(result, None, None, path, note="first line\rsecond")
+    check_report_replaceable(path, sha256)
+    content = path.read_bytes()
+    for changed in (
+        content.replace(b"second", b"2nd"),
+        content + b"\n",
+        content[:-60],
+        content + b"<p>Dr A</p>",
+    ):
+        path.write_bytes(changed)
+        with pytest.raises(BadInput, match="was changed after it was written"):
+            check_report_replaceable(path, sha256)
+    path.write_bytes(content.replace(b"\n", b"\r\n"))
+    check_report_replaceable(path, sha256)
 
 
 def test_it_is_small_enough_to_send(tmp_path: Path):

@@ -3,8 +3,9 @@
 A file system can rename one file at once, but not several. So the complete files lie in a temporary folder
 with a list of what is to be done (the journal) before the first of them is moved. A process that fails puts
 back what was there; one that is killed leaves the journal, and the next one that writes the same result
-finishes its work. The earlier record is taken away first and the new one comes last, so that other programs,
-which know no journal, never find a record beside files that are not its own.
+finishes its work, but for a file that somebody changed in between, which is refused. The earlier record is
+taken away first and the new one comes last, so that other programs, which know no journal, never find a
+record beside files that are not its own.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.utils.json_text import load_json
 from napari_latentseg.utils.leftovers import remove_leftovers
 
 __all__ = [
+    "REPLACE_REMEDY",
     "commit_files",
     "finish_interrupted",
     "interrupted_records",
@@ -35,6 +39,9 @@ _TEMPORARY_PREFIX = ".part-"
 _JOURNAL = "commit.json"
 # the folders of what is replaced and of what is removed, until all is in place
 _EARLIER, _REMOVED = "earlier", "removed"
+
+REPLACE_REMEDY = "choose another case code or folder, or overwrite it (--overwrite)"
+"""What to do where something of an earlier result is in the way."""
 
 
 class _Step(NamedTuple):
@@ -59,7 +66,44 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def commit_files(temporary: Path, folder: Path, new: Sequence[str], removed: Sequence[str]) -> None:
+class _Journal(NamedTuple):
+    """What a process that was killed had begun.
+
+    `earlier` has the hash of each file that was there before; None in a journal of an earlier version.
+    """
+
+    temporary: Path
+    new: list[str]
+    removed: list[str]
+    earlier: dict[str, str] | None
+
+    def changed(self, folder: Path) -> str | None:
+        """A file still to be replaced or removed that is not what was there when the write began."""
+        if self.earlier is None:
+            return None
+        waiting = [name for name in self.new if os.path.lexists(self.temporary / name)]
+        for name in (*waiting, *self.removed):
+            path = folder / name
+            if os.path.lexists(path) and _hash_or_empty(path) != self.earlier.get(name):
+                return name
+        return None
+
+
+def _hash_or_empty(path: Path) -> str:
+    """Its hash; empty where it cannot be read, as a link to nothing, which may be replaced all the same."""
+    try:
+        return path_sha256(path)
+    except OSError:
+        return ""
+
+
+def commit_files(
+    temporary: Path,
+    folder: Path,
+    new: Sequence[str],
+    removed: Sequence[str],
+    hashes: Mapping[str, str] | None = None,
+) -> None:
     """Move complete files into a folder and remove others; on an error, everything is as before.
 
     Parameters
@@ -73,6 +117,8 @@ def commit_files(temporary: Path, folder: Path, new: Sequence[str], removed: Seq
         says what belongs together; an earlier one of that name is taken away before anything else.
     removed
         Names of files or folders that are removed once the new files are there, before the record is moved.
+    hashes
+        `path_sha256` of what is there, by name, where it is known already; the others are read.
 
     Raises
     ------
@@ -81,7 +127,13 @@ def commit_files(temporary: Path, folder: Path, new: Sequence[str], removed: Seq
     """
     journal = temporary / _JOURNAL
     part = journal.with_suffix(".part")
-    part.write_text(json.dumps({"new": list(new), "removed": list(removed)}), "utf-8")
+    known = hashes or {}
+    earlier = {
+        name: known.get(name) or _hash_or_empty(folder / name)
+        for name in dict.fromkeys((*new, *removed))
+        if os.path.lexists(folder / name)
+    }
+    part.write_text(json.dumps({"new": list(new), "removed": list(removed), "earlier": earlier}), "utf-8")
     for kept in (_EARLIER, _REMOVED):
         (temporary / kept).mkdir()
     part.replace(journal)
@@ -133,7 +185,7 @@ def _undo(temporary: Path, folder: Path, steps: Sequence[_Step]) -> bool:
     return is_complete
 
 
-def finish_interrupted(folder: Path, record_name: str) -> None:
+def finish_interrupted(folder: Path, record_name: str, *, overwrite: bool = False) -> None:
     """Finish what a killed process had begun to put in place.
 
     Parameters
@@ -142,13 +194,21 @@ def finish_interrupted(folder: Path, record_name: str) -> None:
         A folder of results, of which this process holds the lock.
     record_name
         The record of the result in question.
+    overwrite
+        Replace and remove also what somebody changed since that process was killed.
 
     Raises
     ------
+    BadInput
+        If somebody changed a file that is to be replaced or removed; everything is as before then.
     OSError
         If a file cannot be moved.
     """
-    for temporary, new, removed in _journals(folder, record_name):
+    for interrupted in _journals(folder, record_name):
+        if not overwrite and (name := interrupted.changed(folder)):
+            why = "was changed after a write of this result was interrupted, so it stays as it is"
+            raise BadInput(folder / name, why, REPLACE_REMEDY)
+        temporary, new, removed, _ = interrupted
         if os.path.lexists(temporary / record_name):
             _take_away(folder / record_name, temporary)
         for name in new[:-1]:
@@ -200,19 +260,21 @@ def is_interrupted(folder: Path, record_name: str) -> bool:
 
 def interrupted_records(folder: Path) -> list[str]:
     """Names of the records of all results that a killed process was putting in place; some may be missing."""
-    return sorted({new[-1] for _, new, _ in _journals(folder) if new})
+    return sorted({journal.new[-1] for journal in _journals(folder) if journal.new})
 
 
-def _journals(folder: Path, record_name: str | None = None) -> list[tuple[Path, list[str], list[str]]]:
+def _journals(folder: Path, record_name: str | None = None) -> list[_Journal]:
     """Temporary folders whose files are complete, with what is to be done; oldest first."""
     journals = []
     for journal in folder.glob(f"{_TEMPORARY_PREFIX}*/{_JOURNAL}"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             content = load_json(journal.read_text("utf-8"))
             new, removed = list(content["new"]), list(content["removed"])
+            earlier = dict(content["earlier"]) if "earlier" in content else None
             if record_name in (None, *new[-1:]) and all(_is_plain(name) for name in (*new, *removed)):
-                journals.append((journal.stat().st_mtime, journal.parent, new, removed))
-    return [(temporary, new, removed) for _, temporary, new, removed in sorted(journals)]
+                found = _Journal(journal.parent, new, removed, earlier)
+                journals.append((journal.stat().st_mtime, found))
+    return [found for _, found in sorted(journals, key=lambda pair: (pair[0], pair[1].temporary))]
 
 
 def _is_plain(name: object) -> bool:

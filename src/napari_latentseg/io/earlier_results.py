@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.errors import BadInput, first_validation_error
+from napari_latentseg.io.commit_files import REPLACE_REMEDY
 from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.io.result_names import RECORD_NAME, RESULT_SUFFIXES, array_names
 
@@ -24,7 +25,6 @@ __all__ = [
     "read_record",
 ]
 
-_REMEDY = "choose another case code or folder, or overwrite it (--overwrite)"
 _ARRAY_SUFFIXES = (*RESULT_SUFFIXES.values(), ".dcm")
 _OTHER_NAMES = ("contours.geojson", "measurements.csv", "report.html")
 
@@ -41,12 +41,15 @@ class EarlierResult:
         Names of its files that are there, without the record.
     changed
         Those of them that somebody has changed since they were written.
+    hashes
+        `path_sha256` of those of them that were read.
     """
 
     record_path: Path
     record: RunRecord | None
     files: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_earlier_result(folder: Path, prefix: str, *, compare: bool = True) -> EarlierResult:
@@ -75,8 +78,9 @@ def find_earlier_result(folder: Path, prefix: str, *, compare: bool = True) -> E
     # a name that leads to another folder is not one that was written here
     hashes = {f"{prefix}{name}": sha256 for name, sha256 in record.files.items() if Path(name).name == name}
     names = [name for name in hashes if os.path.lexists(folder / name)]
-    changed = [name for name in names if compare and path_sha256(folder / name) != hashes[name]]
-    return EarlierResult(record_path, record, tuple(names), tuple(changed))
+    found = {name: path_sha256(folder / name) for name in names} if compare else {}
+    changed = [name for name in found if found[name] != hashes[name]]
+    return EarlierResult(record_path, record, tuple(names), tuple(changed), found)
 
 
 def names_in_records(folder: Path, entries: Iterable[Path]) -> set[str]:
@@ -116,14 +120,16 @@ def check_replaceable(
     if earlier.record is not None and earlier.record.input.sha256 != input_sha256():
         is_part = is_box or earlier.record.box is not None
         other = "another image, or of another part of this one" if is_part else "another image"
-        raise BadInput(record_path, f"is of a result of {other}", _REMEDY)
+        raise BadInput(record_path, f"is of a result of {other}", REPLACE_REMEDY)
     for name in earlier.changed:
-        raise BadInput(folder / name, "was changed after the run that wrote it", _REMEDY)
+        raise BadInput(folder / name, "was changed after the run that wrote it", REPLACE_REMEDY)
     for name in new_names:
         if name == record_path.name and earlier.record is not None:
             continue
         if name not in earlier.files and os.path.lexists(folder / name):
-            raise BadInput(folder / name, "is there already, and no run record says what it is of", _REMEDY)
+            raise BadInput(
+                folder / name, "is there already, and no run record says what it is of", REPLACE_REMEDY
+            )
 
 
 def files_to_remove(earlier: EarlierResult, new_names: Iterable[str]) -> list[str]:

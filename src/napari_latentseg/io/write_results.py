@@ -116,7 +116,7 @@ def _finish_earlier_write(folder: Path, record_name: str) -> None:
     Raises
     ------
     BadInput
-        If a file cannot be moved.
+        If a file cannot be moved, or somebody changed one since.
     """
     if is_interrupted(folder, record_name):
         try:
@@ -225,7 +225,7 @@ def write_segmentation(
             record_path.write_text(record.model_dump_json(indent=2) + "\n", "utf-8")
             names = [*(path.name for path in written), record_path.name]
             with path_lock(folder / _LOCK_NAME, folder):
-                finish_interrupted(folder, record_path.name)
+                finish_interrupted(folder, record_path.name, overwrite=overwrite)
                 remove_abandoned(folder)
                 _check_no_folder_in_the_way(temporary, folder, names)
                 earlier = find_earlier_result(folder, prefix)
@@ -233,7 +233,8 @@ def write_segmentation(
                     check_replaceable(
                         earlier, lambda: record.input.sha256, names, is_box=record.box is not None
                     )
-                commit_files(temporary, folder, names, files_to_remove(earlier, names))
+                removed = files_to_remove(earlier, names)
+                commit_files(temporary, folder, names, removed, earlier.hashes)
     except (BadInput, OSError) as error:
         for parent in new_folders:
             with suppress(OSError):

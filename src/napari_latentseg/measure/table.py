@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
+import json
 import math
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["check_csv_replaceable", "measurement_table", "write_csv"]
 
 _IMAGE_COLUMN = "image"
+_CHECK_COLUMN = "table"
+"""The last column: a hash of all others, which tells a table that somebody changed."""
+_REMEDY = "choose another name, or overwrite it (--overwrite)"
 
 
 def _centroid(axis: int) -> Callable[[Measurement], float | None]:
@@ -113,7 +119,7 @@ def measurement_table(measurements: Sequence[Measurement]) -> pd.DataFrame:
 
 
 def check_csv_replaceable(path: Path, input_sha256: str) -> None:
-    """Refuse to replace a file that is no table of the same image.
+    """Refuse to replace a file that is no table of the same image, or that somebody changed.
 
     Parameters
     ----------
@@ -131,15 +137,21 @@ def check_csv_replaceable(path: Path, input_sha256: str) -> None:
         return
     try:
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            images = {row.get(_IMAGE_COLUMN) for row in csv.DictReader(file)}
+            headings, *rows = [*csv.reader(file)] or [[]]
     except (OSError, csv.Error) as error:
         raise BadInput(path, "cannot be read as a table", "choose another name") from error
+    images = {dict(zip(headings, row, strict=False)).get(_IMAGE_COLUMN) for row in rows}
     if images != {image_key(input_sha256)}:
-        raise BadInput(
-            path,
-            "is there already, and is no table of this image",
-            "choose another name, or overwrite it (--overwrite)",
-        )
+        raise BadInput(path, "is there already, and is no table of this image", _REMEDY)
+    check = _check([headings[:-1], *(row[:-1] for row in rows)])
+    if headings[-1] != _CHECK_COLUMN or any(row[-1] != check for row in rows):
+        why = "is there already, and was changed after it was written, or is of an earlier version"
+        raise BadInput(path, why, _REMEDY)
+
+
+def _check(lines: Sequence[Sequence[str]]) -> str:
+    """The hash of the cells of a table, headings too; another line ending or quoting does not change it."""
+    return image_key(hashlib.sha256(json.dumps(lines).encode()).hexdigest())
 
 
 def write_csv(path: Path, measurements: Sequence[Measurement], *, input_sha256: str = "") -> None:
@@ -152,7 +164,9 @@ def write_csv(path: Path, measurements: Sequence[Measurement], *, input_sha256: 
     measurements
         Rows of one segmentation.
     input_sha256
-        The hash of the image, for a last column that says which image it is; no such column where empty.
+        The hash of the image, for a table that is no file of a result: two last columns say which image it
+        is, and a hash of all the other cells, by which `check_csv_replaceable` knows a table that somebody
+        changed. No such columns where empty.
     """
     writer = measurement_table(measurements).drop(columns="index", errors="ignore")
     for heading in ("class", "interval", "interval note", "segmented"):  # the columns of text
@@ -160,6 +174,7 @@ def write_csv(path: Path, measurements: Sequence[Measurement], *, input_sha256: 
             writer[heading] = [escape_formulas(text) for text in writer[heading]]
     if input_sha256:
         writer[_IMAGE_COLUMN] = image_key(input_sha256)
+        writer[_CHECK_COLUMN] = _check(list(csv.reader(io.StringIO(writer.to_csv(index=False)))))
     # opened here, since pandas would compress by the file extension; RFC 4180 ends lines with CR LF
     with Path(path).open("w", encoding="utf-8", newline="") as file:
         writer.to_csv(file, index=False, lineterminator="\r\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-__all__ = ["PURPOSE", "render", "write_page"]
+__all__ = ["PURPOSE", "is_changed_page", "render", "write_page"]
 
 
 PURPOSE = "For research. Not a medical device."
@@ -48,10 +49,25 @@ def write_page(path: Path, template: str, values: Mapping[str, Any]) -> Path:
         If it cannot be written.
     """
     text = render(template, values)
+    text += f"\n<!-- {_hash(text)} -->\n"
     ensure_writable_folder(path.absolute().parent)
     with atomic_path(path) as temporary:
         temporary.write_text(text, "utf-8")
     return path
+
+
+def is_changed_page(text: str) -> bool:
+    """Whether the text of a page is not what `write_page` wrote, or an earlier version wrote it.
+
+    Its last line is a hash of all others. Another line ending is no change.
+    """
+    page, _, check = text.removesuffix("\n").rpartition("\n")
+    return check != f"<!-- {_hash(page)} -->"
+
+
+def _hash(text: str) -> str:
+    lines = "\n".join(text.splitlines())
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
 @cache

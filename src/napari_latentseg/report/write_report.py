@@ -12,7 +12,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import Measurement, measure
 from napari_latentseg.report.page import page_values
 from napari_latentseg.report.pictures import render_overview, render_strip
-from napari_latentseg.report.templates import write_page
+from napari_latentseg.report.templates import is_changed_page, write_page
 from napari_latentseg.review import Finding, rank
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def check_report(path: Path) -> None:
 
 
 def check_report_replaceable(path: Path, input_sha256: str) -> None:
-    """Refuse to replace a file that is no report of the same image, which is in the record of its run.
+    """Refuse to replace a file that is no report of the same image, or that somebody changed.
+
+    The image is in the record of its run, which the report shows.
 
     Parameters
     ----------
@@ -59,15 +61,18 @@ def check_report_replaceable(path: Path, input_sha256: str) -> None:
         If there is such a file, or it cannot be read.
     """
     try:
-        if not path.exists() or input_sha256 in path.read_text("utf-8", errors="replace"):
+        if not path.exists():
             return
+        text = path.read_text("utf-8", errors="replace")
     except OSError as error:
         raise BadInput(path, f"cannot be read ({error.strerror})", "choose another name") from error
-    raise BadInput(
-        path,
-        "is there already, and is no report of this image",
-        "choose another name, or overwrite it (--overwrite)",
-    )
+    why = ""
+    if input_sha256 not in text:
+        why = "is there already, and is no report of this image"
+    elif is_changed_page(text):
+        why = "is there already, and was changed after it was written, or is of an earlier version"
+    if why:
+        raise BadInput(path, why, "choose another name, or overwrite it (--overwrite)")
 
 
 def write_report(
