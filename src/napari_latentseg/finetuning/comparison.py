@@ -184,49 +184,27 @@ def compare_models(
     notes
         What is to be said beside what is found here.
     """
-    method, compute = tuner.method, tuner.compute
-    scores: dict[bool, list[CaseScores]] = {False: [], True: []}
-    case_count = len(split.validation_cases)
-    for is_new in (False, True):
-        tuner.load_best_weights() if is_new else tuner.load_base_weights()
-        for position, number in enumerate(split.validation_cases):
-            scored_card = new_card if is_new else card
-            for score_or_progress in score_case(cases[number - 1], scored_card, method, compute):
-                if isinstance(score_or_progress, CaseScores):
-                    scores[is_new].append(score_or_progress)
-                else:
-                    done = (case_count * is_new + position + score_or_progress) / (2 * case_count)
-                    yield Judging(done=round(done, 3))
+    scores = yield from _validation_scores(tuner, cases, split, card, new_card)
     replay_scores, own = None, None
     if replay is not None:
-        patches = replay.test if len(replay.test) else replay.validation
-        description = (
-            f"{len(patches)} patches of validation images of its first training"
-            if len(replay.test)
-            else f"{len(patches)} patches of its own training images, which flatters the base"
-        )
-        tuner.load_base_weights()
-        before = mean_patch_scores(patches, tuner.spec, card, method, compute)
-        tuner.load_best_weights()
-        after = mean_patch_scores(patches, tuner.spec, new_card, method, compute)
-        replay_scores = (before, after)
-        own = ReplayComparison(
-            what=description, items=len(patches), before=before.rounded(), after=after.rounded()
-        )
+        replay_scores, own = _replay_scores(tuner, replay, card, new_card)
     tuner.load_best_weights()
     validation_scores, held_out = None, None
     if split.validation_cases:
-        validation_scores = (mean_scores(scores[False]), mean_scores(scores[True]))
+        before, after = scores
+        validation_scores = (mean_scores(before), mean_scores(after))
         held_out = ValidationComparison(
-            cases=case_count,
+            cases=len(split.validation_cases),
             before=validation_scores[0].rounded(),
             after=validation_scores[1].rounded(),
-            unit=scores[True][0].unit,
+            unit=after[0].unit,
         )
         notes = [*notes, "the weights were selected on the validation cases, which flatters the new model"]
-    if not method.is_deterministic:
+    if not tuner.method.is_deterministic:
         notes = [*notes, f"scored by the mean of {SCORING_SAMPLES} samples"]
-    word, line = verdict(validation_scores, replay_scores, case_count, all_known=split.all_known)
+    word, line = verdict(
+        validation_scores, replay_scores, len(split.validation_cases), all_known=split.all_known
+    )
     return Comparison(
         line=line,
         verdict=word,
@@ -235,16 +213,61 @@ def compare_models(
         share=tuner.alpha,
         held_out=held_out,
         own=own,
-        cases=tuple(
-            CaseComparison(
-                case=number,
-                before=before.rounded(),
-                after=after.rounded(),
-                change=round(after.dsc - before.dsc, 4),
-            )
-            for number, before, after in zip(split.validation_cases, scores[False], scores[True], strict=True)
-        ),
+        cases=_case_comparisons(split, scores),
         notes=tuple(notes),
+    )
+
+
+def _validation_scores(
+    tuner: Tuner, cases: Sequence[Case], split: CaseSplit, card: ModelCard, new_card: ModelCard
+) -> Generator[FineTuneEvent, None, tuple[list[CaseScores], list[CaseScores]]]:
+    """The scores of each validation case, of the base and of the new model."""
+    scores: tuple[list[CaseScores], list[CaseScores]] = ([], [])
+    run_count = 2 * len(split.validation_cases)
+    for is_new, scored_card in enumerate((card, new_card)):
+        tuner.load_best_weights() if is_new else tuner.load_base_weights()
+        for number in split.validation_cases:
+            finished = len(scores[0]) + len(scores[1])
+            for score_or_progress in score_case(cases[number - 1], scored_card, tuner.method, tuner.compute):
+                if isinstance(score_or_progress, CaseScores):
+                    scores[is_new].append(score_or_progress)
+                else:
+                    yield Judging(done=round((finished + score_or_progress) / run_count, 3))
+    return scores
+
+
+def _replay_scores(
+    tuner: Tuner, replay: Replay, card: ModelCard, new_card: ModelCard
+) -> tuple[tuple[MeanScores, MeanScores], ReplayComparison]:
+    """The scores of the base and of the new model on what the base was trained on, or kept apart from it."""
+    is_kept_apart = len(replay.test) > 0
+    patches = replay.test if is_kept_apart else replay.validation
+    description = (
+        f"{len(patches)} patches of validation images of its first training"
+        if is_kept_apart
+        else f"{len(patches)} patches of its own training images, which flatters the base"
+    )
+    tuner.load_base_weights()
+    before = mean_patch_scores(patches, tuner.spec, card, tuner.method, tuner.compute)
+    tuner.load_best_weights()
+    after = mean_patch_scores(patches, tuner.spec, new_card, tuner.method, tuner.compute)
+    comparison = ReplayComparison(
+        what=description, items=len(patches), before=before.rounded(), after=after.rounded()
+    )
+    return (before, after), comparison
+
+
+def _case_comparisons(
+    split: CaseSplit, scores: tuple[list[CaseScores], list[CaseScores]]
+) -> tuple[CaseComparison, ...]:
+    return tuple(
+        CaseComparison(
+            case=number,
+            before=before.rounded(),
+            after=after.rounded(),
+            change=round(after.dsc - before.dsc, 4),
+        )
+        for number, before, after in zip(split.validation_cases, *scores, strict=True)
     )
 
 

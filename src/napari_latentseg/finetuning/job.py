@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from napari_latentseg.finetuning.new_structure import (
     structure_prompt,
 )
 from napari_latentseg.finetuning.progress import epoch_event, progress_reports
+from napari_latentseg.finetuning.resume import fine_tuning_identity, read_stopped
 from napari_latentseg.finetuning.threshold_choice import choose_threshold
 from napari_latentseg.finetuning.thumbnails import thumbnails
 from napari_latentseg.finetuning.unknown_classes import unknown_classes_note
@@ -44,7 +45,6 @@ from napari_latentseg.methods.gms import GMS
 from napari_latentseg.methods.prompted import PromptedMapping
 from napari_latentseg.models.card import NAME_PATTERN, ModelCard
 from napari_latentseg.models.comparison import VersionName
-from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.models.lineage import lineage_split
 from napari_latentseg.models.store import find_model, load_model, model_folders
 from napari_latentseg.models.versions import candidate_folder, free_name, next_version
@@ -61,11 +61,28 @@ from napari_latentseg.training.events import (
     Preview,
 )
 from napari_latentseg.training.output_dir import check_output_dir, checkpoint_folder, read_state
-from napari_latentseg.training.replay import read_replay
+from napari_latentseg.training.replay import Replay, read_replay
 from napari_latentseg.training.snapshot import Snapshot
 from napari_latentseg.utils.device import resolve_compute
 
 __all__ = ["FineTuneJob"]
+
+
+@dataclass
+class _Material:
+    """What a fine-tuning learns from, and in which part of the model.
+
+    Attributes
+    ----------
+    notes
+        On the data and the model, for the user; in the order in which they are shown.
+    """
+
+    spec: FineTuneSpec
+    slices: list[Slice]
+    split: CaseSplit
+    replay: Replay | None
+    notes: list[str]
 
 
 class FineTuneJob:
@@ -226,31 +243,37 @@ class FineTuneJob:
         return free_name(model_name_of_structure(self.model.card.classes[0].name), tried, suffix="")
 
     def _run(self) -> Iterator[FineTuneEvent]:
-        start_time = self._start_time
         torch.manual_seed(self.seed)
-        method = self.method
-        method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+        device = self.compute.torch_device()
+        self.method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        material = self._prepare()
+        yield self._data_event(material)
+        loop, epochs = yield from self._train(material)
+        yield from self._judge_and_write(material, loop, epochs)
+
+    def _prepare(self) -> _Material:
+        """Read the images, divide them and, for a new structure, make the model ready for it."""
         notes: list[str] = []
         if self._prompted is not None:
             notes.append(self._choose_scale(self._prompted))
         card = self.model.card
-        if self.config.whole_mapper and isinstance(method, GMS):
-            spec = method.whole_mapper_spec()
+        if self.config.whole_mapper and isinstance(self.method, GMS):
+            spec = self.method.whole_mapper_spec()
         else:
-            spec = method.fine_tune_spec()
+            spec = self.method.fine_tune_spec()
         slices = self._read_slices()
         known = lineage_split(self.model.folder, card)
-        parts = [known.part_of(case) for case in self.cases]
         split = split_cases(
-            [case.split_key for case in self.cases], slices, self.seed, card.preprocess, parts,
+            [case.split_key for case in self.cases],
+            slices,
+            self.seed,
+            card.preprocess,
+            [known.part_of(case) for case in self.cases],
             keeps_all=self.config.unjudged_share == 1,
-        )  # fmt: skip
+        )
         if self._prompted is not None:
-            add_prompt(
-                self.model,
-                self._prompted,
-                structure_prompt(self._prompted, split.train, card.preprocess.size),
-            )
+            prompt = structure_prompt(self._prompted, split.train, card.preprocess.size)
+            add_prompt(self.model, self._prompted, prompt)
         replay = read_replay(self.model.folder, card, spec, self.compute)
         if split.note:
             notes.append(split.note)
@@ -259,23 +282,33 @@ class FineTuneJob:
         if replay is None and self._prompted is None:
             notes.append("the model has no replay of its own training, so it may forget")
         notes += copy_notes(self.cases, has_reader=self._has_reader)
-        yield FineTuneData(
+        return _Material(spec, slices, split, replay, notes)
+
+    def _data_event(self, material: _Material) -> FineTuneData:
+        split, replay = material.split, material.replay
+        return FineTuneData(
             cases=len(self.cases),
-            planes=len(slices),
+            planes=len(material.slices),
             train=len({s.case for s in split.train}),
             apart=len(split.validation_cases),
             replay=0 if replay is None else len(replay.train),
-            note="; ".join([*notes, *self._notes, *second_mask_notes(self.cases)]),
+            note="; ".join([*material.notes, *self._notes, *second_mask_notes(self.cases)]),
             left_out=tuple(map(str, self._left_out)),
         )
-        identity = self._identity(slices)
-        snapshot = self._restore(identity) if self.resume else None
+
+    def _train(
+        self, material: _Material
+    ) -> Generator[FineTuneEvent, None, tuple[Tuner, list[FineTuneEpoch]]]:
+        """Encode and train, from the checkpoint where there is one to resume; with the epochs so far."""
+        start_time, split, replay = self._start_time, material.split, material.replay
+        identity = fine_tuning_identity(self.model.card, self.name, self.seed, self.cases, material.slices)
+        snapshot = read_stopped(self.checkpoint, identity) if self.resume else None
         completed_rounds = None if snapshot is None else int(snapshot.metadata["rounds"])
-        encoding = self._encoding(spec, split, start_time)
+        encoding = self._encoding(material.spec, split, start_time)
         train_patches, validation_patches, rounds = yield from encoding.run(completed_rounds)
         loop = Tuner(
-            method,
-            spec,
+            self.method,
+            material.spec,
             train_patches,
             validation_patches,
             replay.train if replay else None,
@@ -283,41 +316,50 @@ class FineTuneJob:
             self.compute,
             self.config,
             self.seed,
-            card.raw_threshold,
+            self.model.card.raw_threshold,
             self.steps,
             max(1.0, 60 * self.minutes - (time.perf_counter() - start_time)),
             self.should_stop,
         )
-        events: list[FineTuneEpoch] = []
+        epochs: list[FineTuneEpoch] = []
         if snapshot is not None:
-            events = [FineTuneEpoch.model_validate(event) for event in snapshot.metadata["events"]]
+            epochs = [FineTuneEpoch.model_validate(event) for event in snapshot.metadata["events"]]
             loop.restore(Snapshot(snapshot.tensors, snapshot.metadata["at"]))
         loop.on_step = progress_reports(loop, self.on_progress, start_time, self.minutes)
         for validation in loop.run():
             event = epoch_event(validation, loop, len(train_patches), start_time, self.minutes)
             if validation.step:
-                events.append(event)
+                epochs.append(event)
             yield event
-            yield Preview(step=loop.step, cases=thumbnails(loop, split.validation or split.train, card))
+            shown = thumbnails(loop, split.validation or split.train, self.model.card)
+            yield Preview(step=loop.step, cases=shown)
             if validation.step and (loop.stopped or self.checkpoint.is_due()):
-                self.checkpoint.common = Snapshot({}, self._checkpoint_metadata(identity, rounds, events))
+                self.checkpoint.common = Snapshot({}, self._checkpoint_metadata(identity, rounds, epochs))
                 self.checkpoint.write(loop.snapshot())
         if not loop.has_learnt:
             raise Cancelled
+        return loop, epochs
+
+    def _judge_and_write(
+        self, material: _Material, loop: Tuner, epochs: list[FineTuneEpoch]
+    ) -> Iterator[FineTuneEvent]:
+        """Choose how much of what was learnt is kept, compare with the base, write the candidate."""
+        card, notes = self.model.card, material.notes
         alpha = loop.select_interpolation()
         threshold = choose_threshold(loop)
         yield Chosen(share=alpha, threshold=threshold)
         new_card = _with_raw_threshold(card, threshold)
         if new_card.threshold != card.threshold:
             notes.append(f"its threshold is {new_card.threshold:.2f} in place of {card.threshold:.2f}")
-        training_seconds = round(time.perf_counter() - start_time, 1)
+        training_seconds = round(time.perf_counter() - self._start_time, 1)
         new = VersionName(name=self.name, version=self.new_version)
         comparison = yield from compare_models(
-            loop, self.cases, split, replay, card=card, new_card=new_card, new=new, notes=notes
-        )
+            loop, self.cases, material.split, material.replay,
+            card=card, new_card=new_card, new=new, notes=notes,
+        )  # fmt: skip
         yield Judged(verdict=comparison.verdict, line=comparison.line, comparison=comparison)
         candidate = self._candidate(new_card.threshold)
-        saved_card = write_candidate(candidate, loop, split, comparison, events, training_seconds)
+        saved_card = write_candidate(candidate, loop, material.split, comparison, epochs, training_seconds)
         yield FineTuneSaved(
             folder=str(self.out),
             name=self.name,
@@ -373,35 +415,6 @@ class FineTuneJob:
         if not any(s.has_foreground for s in slices):
             raise BadInput("data", "every mask is empty", "mark the target in at least one image")
         return slices
-
-    def _identity(self, slices: list[Slice]) -> dict[str, Any]:
-        """What must be the same when the fine-tuning is resumed."""
-        digest = hashlib.sha256()
-        for s in slices:
-            key = self.cases[s.case - 1].split_key
-            digest.update(repr((s.case, key, tuple(s.mask.shape), s.annotated)).encode())
-            digest.update(s.image.numpy().tobytes() + s.mask.numpy().tobytes())
-        return {
-            "base": self.model.card.files[WEIGHTS_FILE],
-            "name": self.name,
-            "seed": self.seed,
-            "data": digest.hexdigest(),
-        }
-
-    def _restore(self, identity: dict[str, Any]) -> Snapshot:
-        snapshot = self.checkpoint.read()
-        saved_identity = snapshot.metadata.get("identity", {})
-        mismatch_messages = {
-            "base": "is another model than the one of the fine-tuning that was stopped",
-            "name": "is another than that of the fine-tuning that was stopped",
-            "seed": "is another than that of the fine-tuning that was stopped",
-            "data": "are other images or masks than those of the fine-tuning that was stopped",
-        }
-        for key, why in mismatch_messages.items():
-            if saved_identity.get(key) != identity[key]:
-                raise BadInput(key, why, "give the same, or begin again without --resume")
-        self.checkpoint.training_id = snapshot.metadata["training"]
-        return Snapshot(snapshot.tensors, snapshot.metadata)
 
     def _encoding(self, spec: FineTuneSpec, split: CaseSplit, start_time: float) -> Encoding:
         return Encoding(

@@ -114,84 +114,18 @@ def write_candidate(
     BadInput
         If it cannot be written.
     """
-    base, folder = candidate.model.card, candidate.model.folder
     numbered = list(enumerate(candidate.cases, start=1))
     taught = [case for number, case in numbered if number not in split.validation_cases]
     validation = [case for number, case in numbered if number in split.validation_cases]
-    train_count = len({s.case for s in split.train})
-    own = TrainingData(
-        name="your annotated images",
-        licence="not stated",
-        images=train_count,
-        validation_images=len(split.validation_cases),
-        split=f"{percent(VALIDATION_FRACTION)} by case, seed {candidate.seed}"
-        if split.validation_cases
-        else "",
-    )
-    card = base.replace(
-        name=candidate.name,
-        version=candidate.version,
-        threshold=candidate.threshold,
-        parent=f"{base.name} {base.version}",
-        lineage=(
-            *base.lineage,
-            Ancestor(name=base.name, version=base.version, sha256=base.files[WEIGHTS_FILE]),
-        ),
-        training_data=(*base.training_data, own),
-        licence=combined_licence(base.licence, [one.licence for one in base.training_data]),
-        metrics=_metrics(candidate, comparison),
-        # they were measured with the base's weights; its temperature is still the best guess
-        reliability=None,
-        temperature_fit=None,
-        volume_interval=None,
-        contour_band=None,
-        expected_dice=None,
-        bfloat16=None,
-        sample_agreement=(),
-        member_dsc=(),
-        fit=_fit(candidate, taught, validation),
-    )
-    model_split = read_split(folder).extended(
-        train=taught,
-        validation=validation,
-    )
-    # one row for each time that the weights were validated, where the log of a training has one an epoch
-    rows = [
-        TrainEpoch(
-            stage="",
-            epoch=i,
-            epochs=len(events),
-            losses=event.losses,
-            learning_rate=candidate.config.learning_rate,
-            dsc=event.dsc,
-            best=event.best,
-            seconds=event.seconds,
-        )
-        for i, event in enumerate(events, start=1)
-    ]
-    stopped = {"stopped": True, "training": candidate.checkpoint.training_id} if tuner.stopped else {}
-    run = stopped | {
-        "steps": tuner.step,
-        "pieces": len(tuner.train_patches),
-        "seconds": round(seconds),
-        "device": candidate.compute.device,
-        "precision": candidate.compute.precision,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__.split("+")[0],
-        "python": platform.python_version(),
-    }
-    about = {
-        "base": card.parent,
-        "plan": asdict(candidate.config),
-        "share": tuner.alpha,
-        "seed": candidate.seed,
-    }
+    card = _card(candidate, split, comparison, _fit(candidate, taught, validation))
+    base, folder = candidate.model.card, candidate.model.folder
+    rows = _log_rows(events, candidate.config.learning_rate)
     extras = {
-        TRAINING_FILE: _json(about | {"minutes": candidate.minutes, "run": run}),
+        TRAINING_FILE: _json(_training_record(candidate, tuner, card.parent, seconds)),
         COMPARISON_FILE: _json(comparison.model_dump(mode="json")),
         "training_log.csv": training_log(rows),
         "training_curve.png": training_curve(rows),
-        SPLIT_FILE: _json(model_split.to_json()),
+        SPLIT_FILE: _json(read_split(folder).extended(train=taught, validation=validation).to_json()),
     }
     if REPLAY_FILE in base.files:  # the encoding part of the model has not changed, so replay is still valid
         extras[REPLAY_FILE] = (folder / REPLAY_FILE).read_bytes()
@@ -205,6 +139,81 @@ def write_candidate(
     if not tuner.stopped:
         candidate.checkpoint.remove()
     return written
+
+
+def _card(
+    candidate: Candidate, split: CaseSplit, comparison: Comparison, fit: FitReference | None
+) -> ModelCard:
+    """The base's card with what is new; without the figures that were measured with the base's weights."""
+    base, has_validation = candidate.model.card, bool(split.validation_cases)
+    own = TrainingData(
+        name="your annotated images",
+        licence="not stated",
+        images=len({s.case for s in split.train}),
+        validation_images=len(split.validation_cases),
+        split=f"{percent(VALIDATION_FRACTION)} by case, seed {candidate.seed}" if has_validation else "",
+    )
+    parent = Ancestor(name=base.name, version=base.version, sha256=base.files[WEIGHTS_FILE])
+    return base.replace(
+        name=candidate.name,
+        version=candidate.version,
+        threshold=candidate.threshold,
+        parent=f"{base.name} {base.version}",
+        lineage=(*base.lineage, parent),
+        training_data=(*base.training_data, own),
+        licence=combined_licence(base.licence, [one.licence for one in base.training_data]),
+        metrics=_metrics(candidate, comparison),
+        # the temperature is not left out: that of the base is still the best guess
+        reliability=None,
+        temperature_fit=None,
+        volume_interval=None,
+        contour_band=None,
+        expected_dice=None,
+        bfloat16=None,
+        sample_agreement=(),
+        member_dsc=(),
+        fit=fit,
+    )
+
+
+def _log_rows(events: Sequence[FineTuneEpoch], learning_rate: float) -> list[TrainEpoch]:
+    """One row for each time that the weights were validated, where a training's log has one an epoch."""
+    return [
+        TrainEpoch(
+            stage="",
+            epoch=i,
+            epochs=len(events),
+            losses=event.losses,
+            learning_rate=learning_rate,
+            dsc=event.dsc,
+            best=event.best,
+            seconds=event.seconds,
+        )
+        for i, event in enumerate(events, start=1)
+    ]
+
+
+def _training_record(candidate: Candidate, tuner: Tuner, base: str, seconds: float) -> dict[str, Any]:
+    """The settings of the fine-tuning, and how it ran."""
+    stopped = {"stopped": True, "training": candidate.checkpoint.training_id} if tuner.stopped else {}
+    return {
+        "base": base,
+        "plan": asdict(candidate.config),
+        "share": tuner.alpha,
+        "seed": candidate.seed,
+        "minutes": candidate.minutes,
+        "run": stopped
+        | {
+            "steps": tuner.step,
+            "pieces": len(tuner.train_patches),
+            "seconds": round(seconds),
+            "device": candidate.compute.device,
+            "precision": candidate.compute.precision,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__.split("+")[0],
+            "python": platform.python_version(),
+        },
+    }
 
 
 def _fit(candidate: Candidate, taught: Sequence[Case], validation: Sequence[Case]) -> FitReference | None:
