@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from napari_latentseg import api
-from napari_latentseg.cli import train_commands
+from napari_latentseg.cli import train_lines
 from napari_latentseg.errors import Cancelled
 from napari_latentseg.models.card import read_card
 from napari_latentseg.training import progress
@@ -64,14 +64,14 @@ def test_a_log_has_a_line_a_minute_inside_an_epoch(
     """A minute and a second have passed at once here; where there is a terminal, the bar says it."""
     monkeypatch.setattr(progress, "REPORT_INTERVAL_S", 0.0)
     arguments = ("train", "--data", data, "--config", config, "--device", "cpu", "--batch-size", 2)
-    monkeypatch.setattr(train_commands, "_LINE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(train_lines, "_LINE_INTERVAL_S", 0.0)
     lines = cli(*arguments, "--out", out).out.splitlines()
     expected = r"epoch 1 of 2, step 1 of \d, loss \d\.\d+, [\d.e+]+ images/s, about \d+ s left"
     assert any(re.fullmatch(expected, line) for line in lines), lines
-    monkeypatch.setattr(train_commands, "_LINE_INTERVAL_S", 60.0)
+    monkeypatch.setattr(train_lines, "_LINE_INTERVAL_S", 60.0)
     assert "images/s" not in cli(*arguments, "--out", out.with_name("other")).out
-    monkeypatch.setattr(train_commands, "_LINE_INTERVAL_S", 0.0)
-    monkeypatch.setattr(train_commands, "is_on_terminal", lambda: True)
+    monkeypatch.setattr(train_lines, "_LINE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(train_lines, "is_on_terminal", lambda: True)
     assert "images/s" not in cli(*arguments, "--out", out.with_name("third")).out
 
 

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from napari_latentseg.cli.console import (
-    exit_partial,
-    is_on_terminal,
-    json_text,
-    print_line,
-    progress_bar,
-)
+from napari_latentseg.cli.console import exit_partial, print_line, progress_bar
 from napari_latentseg.cli.interrupt import stop_on_interrupt
 from napari_latentseg.cli.options import (
     AnnotatedFolders,
@@ -28,13 +20,9 @@ from napari_latentseg.cli.options import (
     Threads,
     use_threads,
 )
-
-if TYPE_CHECKING:
-    from napari_latentseg.training.events import TrainEpoch, TrainEvent, TrainMemory, TrainProgress
+from napari_latentseg.cli.train_lines import TrainReport, print_trained
 
 __all__ = ["register"]
-
-_LINE_INTERVAL_S = 60.0  # where no bar moves: a log tells how far it is, and stays readable
 
 
 def register(app: typer.Typer) -> None:
@@ -172,43 +160,13 @@ def train(
         )  # fmt: skip
     if readers is not None:
         changes |= {"readers": "random", "reader_masks": parse_readers(readers)}
-    stopped_early = False
-    left_out: tuple[str, ...] = ()
-    last_line = time.monotonic()
+    given = {field: value for field, value in changes.items() if value is not None}
     try:
         with (
             stop_on_interrupt() as stop_requested,
             progress_bar("training", quiet=quiet or events) as progress,
         ):
-
-            def report_progress(done: float, text: str) -> None:
-                nonlocal last_line
-                progress(done, text)
-                now = time.monotonic()
-                if not is_on_terminal() and now - last_line >= _LINE_INTERVAL_S:
-                    last_line = now
-                    print_line(text, quiet=quiet)
-
-            def report(event: TrainEvent) -> None:
-                nonlocal stopped_early, left_out
-                if event.event == "data":
-                    left_out = event.left_out
-                if events:
-                    sys.stdout.write(json_text(event.as_dict()) + "\n")
-                    sys.stdout.flush()
-                else:
-                    _print_event(event, quiet)
-                    if event.event == "epoch":
-                        progress(event.epoch / event.epochs)
-                    elif event.event == "judging":
-                        source = f"{event.samples} from {event.source}"
-                        report_progress(event.done, f"judging, {source}: {event.done:.0%} done")
-                    elif event.event == "progress":
-                        report_progress(event.fraction, f"{_place(event)}{event.text}")
-                if event.event == "saved":
-                    stopped_early = event.stopped
-
-            given = {k: v for k, v in changes.items() if v is not None}
+            report = TrainReport(progress, as_json=events, quiet=quiet)
             if members_of is not None:
                 card = api.train_members(
                     members_of, data, out, members=3 if members is None else members, name=name,
@@ -227,28 +185,13 @@ def train(
                 )  # fmt: skip
     except Cancelled:
         if checkpoint_folder(out).is_dir():
-            print_line(
-                "stopped before there was a model; the same command with --resume continues", quiet=quiet
-            )
+            text = "stopped before there was a model; the same command with --resume continues"
+            print_line(text, quiet=quiet)
         raise
-    if events:
-        exit_partial(left_out)
-        return
-    if not is_main_process():
-        return
-    # one record for each data set and sampling source: print those of the first source
-    for metric in card.metrics[: max(1, len(card.training_data))]:
-        score = f"DSC {metric.values['dsc']:.4f} on {metric.images} validation images"
-        data_set_text = f" of {metric.data.partition(':')[0]}" if len(card.training_data) > 1 else ""
-        print_line(f"{out}: {card.method_title}, {score}{data_set_text}", quiet=quiet)
-    for agreement in card.sample_agreement:
-        if agreement.has_collapsed:
-            print_line(agreement.describe(), quiet=quiet)
-    if card.unjudged:
-        print_line(f"{out}: {card.method_title}; not judged: {card.unjudged}", quiet=quiet)
-    if stopped_early:
-        print_line("stopped before the end; the same command with --resume continues", quiet=quiet)
-    exit_partial(left_out)
+    if not events and is_main_process():
+        print_trained(card, out, stopped_early=report.stopped_early, quiet=quiet)
+    if events or is_main_process():
+        exit_partial(report.left_out)
 
 
 def _check_left_to_model(options: dict[str, object]) -> None:
@@ -265,27 +208,6 @@ def _check_left_to_model(options: dict[str, object]) -> None:
         if value is not None:
             remedy = "give --member-epochs" if name == "--epochs" else "leave it out"
             raise BadInput(name, "is that of the model with --members-of", remedy)
-
-
-def _print_event(event: TrainEvent, quiet: bool) -> None:
-    """Print an event that a person wants to see, as one line."""
-    if event.event == "data" and event.note:
-        print_line(event.note, quiet=quiet)
-    elif event.event == "memory":
-        print_line(f"{_place(event)}{event.text}", quiet=quiet)
-    elif event.event == "epoch" and event.dsc is not None:
-        # in the stage of an autoencoder this is the Dice of its reconstruction, not of a segmentation
-        line = f"{_place(event)}epoch {event.epoch}: DSC {event.dsc:.4f}"
-        print_line(f"{line} on the validation images", quiet=quiet)
-    elif event.event == "saved":
-        for note in event.notes:
-            print_line(note, quiet=quiet)
-
-
-def _place(event: TrainMemory | TrainProgress | TrainEpoch) -> str:
-    """Member and stage of an event, before its text; empty where there is one of each."""
-    member = "" if event.member is None else f"member {event.member}, "
-    return f"{member}{event.stage}, " if event.stage else member
 
 
 def _default_config(method: str) -> str:

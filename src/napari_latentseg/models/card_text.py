@@ -14,6 +14,7 @@ from napari_latentseg.evaluation.fit import FitReference
 from napari_latentseg.evaluation.reliability import Reliability
 from napari_latentseg.evaluation.temperature_fit import TemperatureFit
 from napari_latentseg.models.card import MetricRecord, ModelCard
+from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.models.training_log import TrainingLog
 from napari_latentseg.utils.counts import count_text
 
@@ -30,52 +31,71 @@ def card_lines(card: ModelCard, log: TrainingLog | None = None) -> list[tuple[st
     log
         Of its training, from `read_training_log`; None where there is none.
     """
+    lines = [*_purpose_lines(card), *_training_lines(card, log)]
+    for metric in card.metrics:
+        lines += _metric_lines(metric)
+    if card.unjudged:
+        lines.append(("Not judged", card.unjudged))
+    if card.metrics:
+        lines += [(f"  {name}", text) for name, text in card.metrics[0].conventions.items()]
+    lines += [*_uncertainty_lines(card), *_sampling_lines(card)]
+    lines.append(("Licence", card.licence or "not stated"))
+    if WEIGHTS_FILE in card.files:
+        lines.append(("SHA-256", card.files[WEIGHTS_FILE]))
+    return lines
+
+
+def _purpose_lines(card: ModelCard) -> list[tuple[str, str]]:
+    """What it is for, and how it works."""
+    codec = card.codec
     lines = [
         ("Modality", card.modality or "not stated"),
         ("Classes", ", ".join(c.name for c in card.classes)),
         ("Intended use", card.intended_use),
+        ("Limits", card.limits),
+        ("Method", card.method_title),
+        ("Codec", f"{codec.name}, {codec.channels} latent channels" if codec else "its own, trained with it"),
+        ("Works on", card.preprocess.describe()),
+        ("Base model", card.parent),
     ]
-    if card.limits:
-        lines.append(("Limits", card.limits))
-    lines.append(("Method", card.method_title))
-    codec = card.codec
-    lines.append(
-        ("Codec", f"{codec.name}, {codec.channels} latent channels" if codec else "its own, trained with it")
-    )
-    lines.append(("Works on", card.preprocess.describe()))
-    if card.parent:
-        lines.append(("Base model", card.parent))
+    can_be_absent = ("Limits", "Base model")
+    return [(heading, text) for heading, text in lines if text or heading not in can_be_absent]
+
+
+def _training_lines(card: ModelCard, log: TrainingLog | None) -> list[tuple[str, str]]:
+    lines = []
     for data in card.training_data:
         how = f" ({data.split})" if data.split else ""
-        text = (
-            f"{data.name}: {count_text(data.images, 'image')}, {data.validation_images} for validation{how};"
-            f" {data.licence}"
-        )
-        lines.append(("Trained on", text))
+        counts = f"{count_text(data.images, 'image')}, {data.validation_images} for validation"
+        lines.append(("Trained on", f"{data.name}: {counts}{how}; {data.licence}"))
     if log is not None:
         lines.append(("Training", log.describe()))
-    for metric in card.metrics:
-        figures = ", ".join(
-            _metric_text(name, value, metric.unit, metric.intervals.get(name))
-            for name, value in metric.values.items()
-        )
-        how = (
-            ("one pass" if metric.source == "none" else f"one sample from {metric.source}")
-            if metric.samples == 1
-            else f"mean of {metric.samples} samples from {metric.source}"
-        )
-        base_figures = ", ".join(
-            _metric_text(name, value, metric.unit) for name, value in metric.base_values.items()
-        )
-        base_text = f"; its base on the same: {base_figures}" if base_figures else ""
-        lines.append(("Measured", f"{figures} ({how}) {_measured_text(metric)}{base_text}"))
-        if metric.classes:
-            lines.append(("  by class", "; ".join(_class_text(*item) for item in metric.classes.items())))
-    if card.unjudged:
-        lines.append(("Not judged", card.unjudged))
-    if card.metrics:
-        for name, text in card.metrics[0].conventions.items():
-            lines.append((f"  {name}", text))
+    return lines
+
+
+def _metric_lines(metric: MetricRecord) -> list[tuple[str, str]]:
+    """What was measured, with how many samples and on what, and that of each class."""
+    if metric.samples > 1:
+        how = f"mean of {metric.samples} samples from {metric.source}"
+    else:
+        how = "one pass" if metric.source == "none" else f"one sample from {metric.source}"
+    figures = ", ".join(
+        _metric_text(name, value, metric.unit, metric.intervals.get(name))
+        for name, value in metric.values.items()
+    )
+    base_figures = ", ".join(
+        _metric_text(name, value, metric.unit) for name, value in metric.base_values.items()
+    )
+    base_text = f"; its base on the same: {base_figures}" if base_figures else ""
+    lines = [("Measured", f"{figures} ({how}) {_measured_text(metric)}{base_text}")]
+    if metric.classes:
+        lines.append(("  by class", "; ".join(_class_text(*item) for item in metric.classes.items())))
+    return lines
+
+
+def _uncertainty_lines(card: ModelCard) -> list[tuple[str, str]]:
+    """What its probabilities, intervals and contours are worth, and which images it was made for."""
+    lines = []
     if card.reliability:
         lines.append(("Calibration", _reliability_text(card.reliability)))
     if card.temperature:
@@ -92,10 +112,14 @@ def card_lines(card: ModelCard, log: TrainingLog | None = None) -> list[tuple[st
         lines.append(("bfloat16", card.bfloat16.describe()))
     if card.fit:
         lines.append(("Made for", _fit_text(card.fit)))
-    source_descriptions = SAMPLING_SOURCES | {
-        "members": f"{SAMPLING_SOURCES['members']}, {card.members} in all"
-    }
-    lines.append(("Samples from", "; ".join(f"{s}: {source_descriptions[s]}" for s in card.sources)))
+    return lines
+
+
+def _sampling_lines(card: ModelCard) -> list[tuple[str, str]]:
+    """Where its samples come from, and how its members do alone."""
+    members_text = f"{SAMPLING_SOURCES['members']}, {card.members} in all"
+    descriptions = SAMPLING_SOURCES | {"members": members_text}
+    lines = [("Samples from", "; ".join(f"{s}: {descriptions[s]}" for s in card.sources))]
     if card.sample_agreement:
         lines.append(("Agreement", "; ".join(one.describe() for one in card.sample_agreement)))
     if card.member_dsc:
@@ -103,9 +127,6 @@ def card_lines(card: ModelCard, log: TrainingLog | None = None) -> list[tuple[st
         shared = "; they share one conditioner" if card.member_parts == "predictor" else ""
         text = f"DSC {dice} on the validation slices{shared}; other sources use the first"
         lines.append(("Members", text))
-    lines.append(("Licence", card.licence or "not stated"))
-    if "weights.safetensors" in card.files:
-        lines.append(("SHA-256", card.files["weights.safetensors"]))
     return lines
 
 
