@@ -19,10 +19,10 @@ from napari_latentseg.data.split import groups_by_hash, groups_by_likeness, hold
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods.base import Batch
 from napari_latentseg.models.split import Split
-from napari_latentseg.training.case_slices import MAX_BYTES_IN_MEMORY, SliceReader
+from napari_latentseg.training.case_slices import MAX_BYTES_IN_MEMORY, CaseSlices, SliceReader
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset_config import SliceSamplingConfig
-from napari_latentseg.training.datasets import find_datasets
+from napari_latentseg.training.datasets import AnnotatedDataset, find_datasets
 from napari_latentseg.training.plane_store import PlaneStore
 from napari_latentseg.training.stored_slices import ClassTable, StoredSlice, TrainingSlice
 from napari_latentseg.utils.batch_share import WHOLE, Share
@@ -126,6 +126,43 @@ def read_dataset(
         raise
 
 
+@dataclass
+class _ReadSlices:
+    """What was read of all data sets; the lists have one entry a slice.
+
+    Attributes
+    ----------
+    groups
+        Slices of one group are all on one side of the split.
+    parts
+        ``"train"`` or ``"validation"`` where the data set comes with lists.
+    left_out
+        Why a case could not be read, by its name.
+    masks_of_image
+        The digest of each mask of an image, by the digest of the image.
+    digest
+        Of all values, in their order.
+    """
+
+    slices: list[TrainingSlice] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    parts: list[str | None] = field(default_factory=list)
+    likeness_hashes: list[NDArray[np.bool_]] = field(default_factory=list)
+    left_out: dict[str, BadInput] = field(default_factory=dict)
+    masks_of_image: dict[str, list[str]] = field(default_factory=dict)
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def add(self, case: CaseSlices, image_sha256: str, group: str, part: str | None) -> None:
+        """Add the slices of a case."""
+        count = len(case.slices)
+        self.slices += case.slices
+        self.groups += [group] * count
+        self.parts += [part] * count
+        self.likeness_hashes += case.likeness_hashes
+        if count:
+            self.masks_of_image.setdefault(image_sha256, []).append(case.masks_sha256)
+
+
 def _read(
     folders: Path | Sequence[Path],
     config: TrainingConfig,
@@ -134,61 +171,65 @@ def _read(
 ) -> Dataset:
     datasets = find_datasets([folders] if isinstance(folders, Path) else folders, config)
     total, done = sum(len(dataset.cases) for dataset in datasets), 0
-    slices: list[TrainingSlice] = []
-    groups: list[str] = []
-    parts: list[str | None] = []
-    likeness_hashes: list[NDArray[np.bool_]] = []
-    left_out: dict[str, BadInput] = {}
-    masks_of_image: dict[str, list[str]] = {}
-    digest = hashlib.sha256()
+    found = _ReadSlices()
     for dataset in datasets:
-        first_index = len(slices)
+        first_index = len(found.slices)
         table = ClassTable(dataset.label_map)
         dataset_parts: list[str] | list[None] = dataset.parts or [None] * len(dataset.cases)
         for case, group, part in zip(dataset.cases, dataset.groups, dataset_parts, strict=True):
             try:
                 case_slices = reader.read(case, dataset, table)
             except UnreadableFile as error:
-                left_out[case.name] = error
+                found.left_out[case.name] = error
             else:
-                slices += case_slices.slices
-                groups += [group] * len(case_slices.slices)
-                parts += [part] * len(case_slices.slices)
-                likeness_hashes += case_slices.likeness_hashes
-                digest.update(f"{dataset.name}/{case_slices.values_sha256}/{table.annotated}\n".encode())
-                if case_slices.slices:
-                    masks_of_image.setdefault(case.content_sha256, []).append(case_slices.masks_sha256)
+                found.add(case_slices, case.content_sha256, group, part)
+                values = f"{dataset.name}/{case_slices.values_sha256}/{table.annotated}\n"
+                found.digest.update(values.encode())
             done += 1
             if not progress(done, total):
                 raise Cancelled
-        if left_out and first_index == len(slices):
-            raise next(iter(left_out.values()))
-        if not any(s.has_annotated_foreground for s in slices[first_index:]):
-            masks = dataset.cases[0].mask_file
-            subject = dataset.name if masks is None else masks.parent
-            raise BadInput(subject, "every mask is empty", "mark the target in at least one image")
-    notes = [note for dataset in datasets for note in dataset.notes]
-    if any(part is not None for part in parts):  # lists are followed to the letter, also where copies cross
-        is_validation = [part == "validation" for part in parts]
-        notes += _copies_across(slices, is_validation)
+        _check_has_foreground(dataset, found.slices[first_index:], found.left_out)
+    is_validation, notes = _is_validation(found, config)
+    slices = found.slices
+    return Dataset(
+        [s for s, held_out in zip(slices, is_validation, strict=True) if not held_out],
+        [s for s, held_out in zip(slices, is_validation, strict=True) if held_out],
+        sum(len(masks) - 1 for masks in found.masks_of_image.values()),
+        sum(len(set(masks)) - 1 for masks in found.masks_of_image.values()),
+        {name: str(error) for name, error in found.left_out.items()},
+        (*(note for dataset in datasets for note in dataset.notes), *notes),
+        found.digest.hexdigest(),
+        reader.store,
+    )
+
+
+def _check_has_foreground(
+    dataset: AnnotatedDataset, slices: Sequence[TrainingSlice], left_out: Mapping[str, BadInput]
+) -> None:
+    """Refuse a data set of which nothing could be read, or whose masks are all empty."""
+    if left_out and not slices:
+        raise next(iter(left_out.values()))
+    if not any(s.has_annotated_foreground for s in slices):
+        masks = dataset.cases[0].mask_file
+        subject = dataset.name if masks is None else masks.parent
+        raise BadInput(subject, "every mask is empty", "mark the target in at least one image")
+
+
+def _is_validation(found: _ReadSlices, config: TrainingConfig) -> tuple[list[bool], list[str]]:
+    """Whether each slice is for validation, and what is to be said of the split."""
+    slices, groups, notes = found.slices, found.groups, []
+    if any(part is not None for part in found.parts):  # lists are followed to the letter, copies or not
+        is_validation = [part == "validation" for part in found.parts]
+        notes = _copies_across(slices, is_validation)
     else:
         groups = groups_by_hash(groups, [s.content_sha256 for s in slices])
         if config.split.likeness_bits is not None:
-            groups = groups_by_likeness(likeness_hashes, groups, config.split.likeness_bits)
+            groups = groups_by_likeness(found.likeness_hashes, groups, config.split.likeness_bits)
         validation_groups = _validation_groups(slices, groups, config)
         is_validation = [group in validation_groups for group in groups]
     if all(is_validation) or not any(is_validation):
         raise BadInput("data", "holds images of one part alone", "give the folder that the lists are of")
-    return Dataset(
-        [s for s, held_out in zip(slices, is_validation, strict=True) if not held_out],
-        [s for s, held_out in zip(slices, is_validation, strict=True) if held_out],
-        sum(len(masks) - 1 for masks in masks_of_image.values()),
-        sum(len(set(masks)) - 1 for masks in masks_of_image.values()),
-        {name: str(error) for name, error in left_out.items()},
-        tuple(notes),
-        digest.hexdigest(),
-        reader.store,
-    )
+    return is_validation, notes
 
 
 def _copies_across(slices: Sequence[TrainingSlice], is_validation: Sequence[bool]) -> list[str]:
