@@ -204,6 +204,49 @@ def test_parameter_counts(codec) -> None:
     assert sum(counts.values()) == 2_600_668
 
 
+# --- with a pyramid --------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def test_the_pyramid_begins_at_the_wavelets_and_moves_the_mean_alone(wave, batch: Batch) -> None:
+    method = wave("compact", conditioner="pyramid").eval()
+    channels = method.codec.channels
+    own = method.encoder(batch.images)
+    assert torch.equal(method.encode(batch.images), own)
+    torch.nn.init.normal_(method.pyramid.out.weight)
+    moved = method.encode(batch.images)
+    torch.testing.assert_close(moved[:, :channels], own[:, :channels] + method.pyramid(batch.images))
+    assert torch.equal(moved[:, channels:], own[:, channels:])
+
+
+def test_the_alignment_leaves_the_pyramid_alone(wave, batch: Batch) -> None:
+    method = wave("compact", conditioner="pyramid").train()
+    torch.nn.init.normal_(method.pyramid.out.weight)
+    terms = method.loss(batch)
+    terms["align"].backward(retain_graph=True)
+    assert reached(method) == {"encoder"}
+    terms["latent"].backward()
+    assert reached(method) == {"encoder", "mapper", "pyramid"}
+
+
+@torch.no_grad()
+def test_the_loss_is_of_what_is_predicted_with_a_pyramid(wave, batch: Batch) -> None:
+    method = wave("compact", conditioner="pyramid", levels=("out",), dice_weight=0).eval()
+    torch.nn.init.normal_(method.pyramid.out.weight)
+    mean = method.encode(batch.images)[:, : method.codec.channels]
+    target = method.codec.encode_mask(batch.masks)
+    expected = float(((method.mapper(mean)["out"] - target) ** 2).mean())
+    assert float(method.loss(batch)["latent"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_pyramid_brings_its_weights_and_its_multiple(wave) -> None:
+    method = wave("compact", conditioner="pyramid", backbone="efficientnet-lite0-shallow")
+    assert method.pretrained_modules == {"efficientnet-lite0-shallow": method.pyramid.backbone}
+    assert (method.size_multiple, wave("compact").size_multiple) == (32, 8)
+    assert set(method.trainable_modules) == {"encoder", "mapper", "pyramid"}
+    assert wave("compact").pretrained_modules == {}
+
+
 # --- samples -------------------------------------------------------------------------------------------
 
 
@@ -278,6 +321,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object], str]] = {
     "smooth": ("tiny", {"align": "smooth_l1"}, "smooth distance in the alignment"),
     "mean": ("tiny", {"sample_in_training": False}, "no sampling in training"),
     "TAEF1": ("tiny, 16 channels", {}, "16-channel codec in place of TAESD"),
+    "pyramid": ("tiny", {"conditioner": "pyramid"}, "image encoder over an ImageNet network"),
     "several": (
         "compact",
         {"latent_weight": 0.25, "cross_entropy_weight": 1},
@@ -301,7 +345,8 @@ def test_it_is_known_by_its_name() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"conditioner": "frozen"}, "wave-gms settings, conditioner: is not known; use one of width, levels"),
+        ({"condition": "frozen"}, "wave-gms settings, condition: is not known; use one of width, levels"),
+        ({"conditioner": "frozen"}, "wave-gms settings, conditioner: "),
         ({"width": 24}, "wave-gms settings, width: must be a multiple of 16"),
         ({"levels": ["level1"]}, "wave-gms settings, levels: .*'out'"),
         ({"align_weight": -1}, "wave-gms settings, align_weight: "),

@@ -20,6 +20,7 @@ from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Stage
 from napari_latentseg.methods.deviations import codec_deviation, join_deviations
 from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
 from napari_latentseg.methods.noise import Noise, random_noise
+from napari_latentseg.networks.efficientnet import Backbone, PyramidConditioner
 from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.wavelet import WaveEncoder
 from napari_latentseg.utils.batch_share import when_batch_is_complete
@@ -41,6 +42,12 @@ class WaveGMSConfig(MatchingConfig):
         Weight of the alignment with the codec's image latents; 0 for none (an ablation in the paper).
     align
         Distance in the alignment: ``"l1"`` as in the paper, ``"smooth_l1"`` as in the development code.
+    conditioner
+        How the image latent is made. ``"wavelet"``: by the encoder on wavelets, as published. ``"pyramid"``:
+        by it and a trained feature pyramid over an ImageNet network, whose output is added to the mean after
+        the alignment; a variant.
+    backbone
+        The ImageNet network under the pyramid; without one it is of no effect.
     sample_in_training
         Draw the image latent from the encoder's normal distribution in training, instead of its mean.
         Otherwise the variance is never trained, and the model has no posterior to sample from.
@@ -49,6 +56,8 @@ class WaveGMSConfig(MatchingConfig):
     levels: tuple[Level, ...] = ("level3", "level2", "level1", "out")
     align_weight: float = Field(1.0, ge=0)
     align: Literal["l1", "smooth_l1"] = "l1"
+    conditioner: Literal["wavelet", "pyramid"] = "wavelet"
+    backbone: Backbone = "efficientnet-lite0"
     sample_in_training: bool = True
 
 
@@ -103,6 +112,9 @@ class WaveGMS(Method):
             )
         super().__init__(codec.freeze(), config)
         self.encoder = WaveEncoder(codec.channels)
+        self.pyramid: PyramidConditioner | None = None
+        if config.conditioner == "pyramid":
+            self.pyramid = PyramidConditioner(codec.channels, backbone=config.backbone)
         self.mapper = LatentMappingModel(codec.channels, width=config.width)
         self._posterior_statistics: list[Tensor] = []
 
@@ -123,13 +135,25 @@ class WaveGMS(Method):
                 f"alignment weight {config.align_weight:g}",
             ),
             (aligned and config.align != paper.align, "smooth distance in the alignment"),
+            (self.pyramid is not None, "image encoder over an ImageNet network"),
             (not config.sample_in_training, "no sampling in training"),
             codec_deviation(self.codec, "tiny", "TAESD"),
         )
 
     @property
     def trainable_modules(self) -> nn.ModuleDict:
-        return nn.ModuleDict({"encoder": self.encoder, "mapper": self.mapper})
+        modules: dict[str, nn.Module] = {"encoder": self.encoder, "mapper": self.mapper}
+        if self.pyramid is not None:
+            modules["pyramid"] = self.pyramid
+        return nn.ModuleDict(modules)
+
+    @property
+    def size_multiple(self) -> int:
+        return self.downsampling_factor if self.pyramid is None else PyramidConditioner.FACTOR
+
+    @property
+    def pretrained_modules(self) -> dict[str, nn.Module]:
+        return {} if self.pyramid is None else {self.pyramid.backbone_name: self.pyramid.backbone}
 
     def stages(self) -> list[Stage]:
         return [Stage("", self.trainable_modules, self.loss, after_epoch=self._report_posterior_width)]
@@ -137,7 +161,10 @@ class WaveGMS(Method):
     def encode(self, images: Tensor) -> Tensor:
         """Mean and log variance of the image latent, stacked in the channels: `(B, 2 C, H/8, W/8)`."""
         moments: Tensor = self.encoder(images)
-        return moments
+        if self.pyramid is None:
+            return moments
+        mean, log_variance = moments.chunk(2, dim=1)
+        return torch.cat([mean + self.pyramid(images), log_variance], dim=1)
 
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """The decoded mask `(B, 1, H, W)` in [0, 1]: of the mean latent, or of a posterior sample."""
@@ -159,13 +186,15 @@ class WaveGMS(Method):
         """L_total of Section 2.4: that of GMS over the levels, and the alignment of the image latent."""
         with torch.no_grad():
             target = self.codec.encode_mask(batch.masks)
-        mean, std = _mean_and_std(self.encode(batch.images))
+        mean, std = _mean_and_std(self.encoder(batch.images))
         z = mean
         if self.training and self.config.sample_in_training:
             z = mean + std * random_noise(generator)(tuple(mean.shape)).to(mean)
             per_image = torch.stack([std.flatten(1).mean(1), mean.abs().flatten(1).mean(1)], dim=1)
             when_batch_is_complete(lambda rows: self._posterior_statistics.append(rows.mean(0)), per_image)
-        predicted: dict[str, Tensor] = self.mapper(z, self.config.levels)
+        # the alignment is that of the wavelet encoder: it would hold back what the pyramid adds
+        condition = z if self.pyramid is None else z + self.pyramid(batch.images)
+        predicted: dict[str, Tensor] = self.mapper(condition, self.config.levels)
         terms = matching_losses(self.config, self.codec, predicted, target, batch.masks)
         if self.config.align_weight:
             with torch.no_grad():
