@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_latentseg.api import check_fit
 from napari_latentseg.errors import BadInput
 from napari_latentseg.sample_data import retina, ultrasound_phantom, ultrasound_sweep
 
@@ -50,6 +51,11 @@ def test_the_lesion_is_darker_than_what_is_around_it(seed: int, shape: tuple[int
     assert ndimage.label(lesion)[1] == 1
     rim = np.concatenate([lesion[0], lesion[-1], lesion[:, 0], lesion[:, -1]])
     assert not rim.any()
+
+
+def test_the_sample_fits_the_model_that_it_is_for() -> None:
+    sample = ultrasound_phantom()
+    assert check_fit(sample.scan, sample.model).state == "fits"  # a first run must not begin with a warning
 
 
 def test_the_phantom_is_in_millimetres() -> None:

@@ -172,4 +172,6 @@ def _render_ultrasound(
     image = np.clip(echo, 0.01, None) * (speckle / speckle.mean()) ** 0.8
     floor = 0.008  # log compression, as on the machine's screen
     displayed = np.clip(np.log10(image / floor) / np.log10(1 / floor), 0, 1) ** 1.6
+    # 0.7 pixels make the speckle as coarse as in BUSI, so that breast-ultrasound does not find the sample odd
+    displayed = ndimage.gaussian_filter(displayed, 0.7)
     return np.clip(255 * displayed, 0, 255).astype(np.uint8), lesion.astype(np.uint8)

@@ -23,16 +23,17 @@ CASES = {
     ),
     "better, and it forgets a little": (
         change(0.7, 0.75), change(0.8, 0.791), 3, "better",
-        "Better: Dice 0.700 to 0.750 on 3 validation cases; on its own images, Dice 0.800 to 0.791",
+        "Better: Dice 0.700 to 0.750 on 3 validation cases;"
+        " on images of its first training, Dice 0.800 to 0.791",
     ),
     "less than half a point": (change(0.7, 0.704), None, 2, "same", "No clear change: Dice"),
     "half a point less": (change(0.7, 0.69), None, 2, "worse", "Worse: Dice 0.700 to 0.690"),
-    "it forgets": (change(0.7, 0.75), change(0.8, 0.78), 2, "worse", "Worse on its own images: Dice"),
+    "it forgets": (change(0.7, 0.75), change(0.8, 0.78), 2, "worse", "Worse on images of its first"),
     "no validation case": (
         None, None, 0, "unknown", "Not known whether it is better: there was no validation case"
     ),
     "no validation case, and it forgets": (
-        None, change(0.8, 0.78), 0, "worse", "Worse: on its own images, Dice 0.800 to 0.780;"
+        None, change(0.8, 0.78), 0, "worse", "Worse: on images of its first training, Dice 0.800 to 0.780;"
     ),
 }  # fmt: skip
 

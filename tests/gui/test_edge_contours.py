@@ -62,7 +62,7 @@ def test_a_model_that_was_not_calibrated_says_why_there_are_no_contours(shown_vo
     review = ReviewWidget(shown_volume.viewer)
     qtbot.addWidget(review)
     assert not review.edge_button.isEnabled()
-    assert review.edge_button.toolTip().startswith("No contours with a promise: ")
+    assert review.edge_button.toolTip().startswith("No 90 % contours: ")
 
 
 def test_the_export_writes_both_contours(promising, qtbot, tmp_path):

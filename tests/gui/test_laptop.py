@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QScrollArea, QTabBar
 from tests.helpers.five_classes import CLASSES, show_five_classes_in
 
@@ -34,6 +35,8 @@ def test_the_titles_of_all_tabs_can_be_read(widgets, viewer) -> None:
     )
     texts = [bar.tabText(i) for i in range(bar.count())]
     assert set(_WIDGETS) <= set(texts)
+    assert bar.elideMode() == Qt.TextElideMode.ElideNone
+    assert bar.sizeHint().width() <= bar.width()  # else the row scrolls
     for i, text in enumerate(texts):
         assert bar.fontMetrics().horizontalAdvance(text) < bar.tabRect(i).width()
         assert bar.tabRect(i).right() <= bar.width()

@@ -14,7 +14,7 @@ import pytest
 from napari.utils.notifications import notification_manager
 from PIL import Image
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QScrollArea
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.comparison import Comparison
@@ -144,6 +144,10 @@ def test_from_a_folder_to_a_decision(viewer, widget, qtbot, images):
     assert {e.event for e in events} >= {"data", "progress", "epoch", "judging", "judged", "saved"}
     assert widget.comparison.isVisible()
     assert widget.comparison.verdict.text() == widget.training.judged.line
+    scroll = widget.findChild(QScrollArea)
+    for button in (widget.comparison.use_button, widget.comparison.discard_button):
+        assert button.isVisible()
+        assert not scroll.isAncestorOf(button)  # in view whatever the height of the window
     assert widget.validation_note.text().startswith("Validation: ")
     assert widget.curves._plots
     assert not widget.train_button.isEnabled()  # first a decision
@@ -363,8 +367,8 @@ def test_a_worse_model_is_shown_as_worse(qtbot):
         ("Dice, validation", "0.710", "0.650"),
         ("HD95 (mm), validation", "4.2", "5.0"),
         ("Calibration error, validation", "0.010", "0.020"),
-        ("Dice, own images", "0.800", "0.790"),
-        ("Calibration error, own images", "0.030", "0.030"),
+        ("Dice, first training", "0.800", "0.790"),
+        ("Calibration error, first training", "0.030", "0.030"),
     ]
     assert panel.use_button.text() == "Use v2"
     assert [c.text() for c in panel.pictures.captions] == [

@@ -355,7 +355,7 @@ def _finite(scan: Scan, values: NDArray[np.float64]) -> tuple[NDArray[np.float64
     """The finite ones of some values of a scan, and a note where there are others."""
     finite = np.isfinite(values)
     if not finite.any():
-        raise BadInput(scan.name, "holds no finite value", "choose another file")
+        raise BadInput(scan.name, "holds no finite value (all are NaN or infinite)", "choose another image")
     return (values, ()) if finite.all() else (values[finite], (_NON_FINITE_NOTE,))
 
 

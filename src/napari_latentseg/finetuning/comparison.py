@@ -294,12 +294,12 @@ def verdict(
     no_validation = "both models know these cases" if all_known else "there was no validation case"
     validation_gain = None if validation is None else validation[1].dsc - validation[0].dsc
     replay_loss = 0.0 if replay is None else replay[0].dsc - replay[1].dsc
-    replay_text = "" if replay is None else f"; on its own images, {_dice_change(replay)}"
+    replay_text = "" if replay is None else f"; on images of its first training, {_dice_change(replay)}"
     if validation is None or validation_gain is None:
         if replay_loss > _MAX_REPLAY_LOSS and replay is not None:
             return (
                 "worse",
-                f"Worse: on its own images, {_dice_change(replay)}; {no_validation}",
+                f"Worse: on images of its first training, {_dice_change(replay)}; {no_validation}",
             )
         return (
             "unknown",
@@ -311,7 +311,7 @@ def verdict(
     if validation_gain < -_MIN_DSC_CHANGE:
         return "worse", f"Worse: {validation_text}"
     if replay_loss > _MAX_REPLAY_LOSS:
-        return "worse", f"Worse on its own images: {validation_text}"
+        return "worse", f"Worse on images of its first training: {validation_text}"
     if validation_gain < _MIN_DSC_CHANGE:
         return "same", f"No clear change: {validation_text}"
     if cases < _MIN_CASES_TO_BE_SURE:

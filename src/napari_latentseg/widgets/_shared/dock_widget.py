@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from npe2 import PluginManager
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QDockWidget, QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QDockWidget,
+    QFrame,
+    QLabel,
+    QMainWindow,
+    QPushButton,
+    QScrollArea,
+    QTabBar,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_latentseg.widgets._shared.case_header import CaseHeader
 from napari_latentseg.widgets._shared.destroyed import call_when_destroyed
@@ -27,6 +37,7 @@ __all__ = ["DockWidget", "open_widget"]
 
 _PLUGIN = "napari-latentseg"
 _NOTICE = "<i>For research. Not a medical device.</i>"
+_TAB_STYLE = "QTabBar::tab { padding: 3px 4px }"  # napari's are wider: six titles then need 344 of 340 pixels
 _MIN_WIDTH, _MAX_WIDTH = 340, 380  # pixels: on a 1366 pixel wide laptop the image keeps half of the window
 
 
@@ -48,6 +59,8 @@ class DockWidget(QWidget):
         Says which case, run and model the widget is about.
     content, body
         The widget that holds the controls, and its layout.
+    footer
+        Below what scrolls: for buttons that must be in view whatever the height of the window.
     empty_label, empty_button
         Shown in place of `content` while there is nothing to work on; see `set_empty_state`.
     """
@@ -63,6 +76,8 @@ class DockWidget(QWidget):
         self.content = QWidget()
         self.body = QVBoxLayout(self.content)
         self.body.setContentsMargins(0, 0, 0, 0)
+        self.footer = QVBoxLayout()
+        self.footer.setContentsMargins(9, 4, 9, 4)
         self._events: list[tuple[Any, weakref.WeakMethod[Any]]] = []
         self._lay_out_frame()
         call_when_destroyed(self, _disconnector(self._events))
@@ -92,18 +107,31 @@ class DockWidget(QWidget):
         layout.setSpacing(0)
         layout.addWidget(self.header)
         layout.addWidget(scroll, 1)
+        layout.addLayout(self.footer)
         layout.addWidget(notice)
         self.setMinimumWidth(_MIN_WIDTH)
         self.setMaximumWidth(_MAX_WIDTH)
 
     def showEvent(self, event: QShowEvent | None) -> None:
-        """Leave the name of the plugin out of the tab, which is too narrow for it."""
+        """Leave the name of the plugin out of the tab, which is too narrow for it; then all titles fit."""
         super().showEvent(event)
         dock = self.parent()
         while dock is not None and not isinstance(dock, QDockWidget):
             dock = dock.parent()
         if dock is not None:
             dock.setWindowTitle(dock.windowTitle().removesuffix(f" ({_PLUGIN})"))
+            QTimer.singleShot(0, self._show_whole_titles)  # Qt makes the row of tabs after this event
+
+    def _show_whole_titles(self) -> None:
+        """Six titles fit beside one another; of more, the row of tabs scrolls instead of cutting them."""
+        window = self.window() if self.is_open else None
+        if not isinstance(window, QMainWindow):  # a floating widget has no tabs
+            return
+        for bar in window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
+            if bar.elideMode() != Qt.TextElideMode.ElideNone:
+                bar.setElideMode(Qt.TextElideMode.ElideNone)
+                bar.setUsesScrollButtons(True)
+                bar.setStyleSheet(_TAB_STYLE)
 
     def set_empty_state(
         self, text: str, button_text: str = "", action: Callable[[], Any] | None = None, tooltip: str = ""

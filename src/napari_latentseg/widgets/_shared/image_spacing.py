@@ -30,7 +30,7 @@ __all__ = ["give_spacing_to_image", "spacing_text"]
 def spacing_text(image: Image | None) -> tuple[str, bool]:
     """The spacing of an image in words, and whether it has none that is physical."""
     if image is None or not 2 <= image.ndim <= 4:
-        return "", False
+        return "–", False
     geometry = scan_from_layer(image).geometry
     spatial_axes = [i for i, label in enumerate(geometry.axis_labels) if label != "t"]
     units = {geometry.units[i] for i in spatial_axes}

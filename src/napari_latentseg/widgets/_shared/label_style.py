@@ -31,7 +31,7 @@ def label_style(classes: Sequence[ClassInfo]) -> dict[str, Any]:
         "colormap": DirectLabelColormap(color_dict=colors_by_label),
         "features": {
             "index": [0, *(c.label for c in classes)],
-            "class": ["", *(c.name for c in classes)],
+            "class": ["background", *(c.name for c in classes)],
         },
     }
 

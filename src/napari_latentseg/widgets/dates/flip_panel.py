@@ -43,7 +43,6 @@ class FlipPanel(QWidget):
         self.second = elastic_combo("State B: the image alone, or with one of its masks")
         self.button = QPushButton("Flip")
         self.end_button = QPushButton("End")
-        self.end_button.setToolTip("Show the layers again as they were")
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(4)
@@ -106,6 +105,9 @@ class FlipPanel(QWidget):
             else "Choose two states that differ"
         )
         self.end_button.setEnabled(self._flip.is_on)
+        self.end_button.setToolTip(
+            "Show the layers again as they were" if self._flip.is_on else "Flip is not in use"
+        )
 
 
 def _usual(choices: list[Labels | None]) -> list[Labels | None]:

@@ -42,7 +42,7 @@ class EdgeContours(SampleContours):
         if result is None or segmentation is None:
             return "There is no result yet"
         reason = contours_unavailable_reason(segmentation, result.card)
-        return f"No contours with a promise: {reason}" if reason else ""
+        return f"No 90 % contours: {reason}" if reason else ""
 
     def segments_of(self, result: RunResult, index: tuple[int, ...]) -> Callable[[], Any]:
         """The function that computes the lines of a slice in a worker; number 0 is inner, 1 outer."""

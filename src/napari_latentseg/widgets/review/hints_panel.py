@@ -59,7 +59,7 @@ class HintsPanel(QWidget):
         self.message = WrappedLabel()
         self.sample = elastic_combo("The sample to take, in the colour of its outline")
         self.take_button = QPushButton("Take sample here")
-        self.object_box = QCheckBox("of the object at the last hint only")
+        self.object_box = QCheckBox("only the object at the last hint")
         self._lay_out()
         self.inside_button.clicked.connect(lambda on: self._on_mode(True, on))
         self.outside_button.clicked.connect(lambda on: self._on_mode(False, on))
@@ -70,7 +70,6 @@ class HintsPanel(QWidget):
     def _lay_out(self) -> None:
         for button in (self.inside_button, self.outside_button):
             button.setCheckable(True)
-        self.back_button.setToolTip("Take the last hint back; without hints the result is what it was")
         self.take_button.setToolTip(
             "Copy the mask of this sample on the slice on screen into the correction; one step of undo"
         )
@@ -125,6 +124,14 @@ class HintsPanel(QWidget):
             )
         hints = hinting.hints_of(result)
         self.back_button.setEnabled(bool(hints) and not reason)
+        self.back_button.setToolTip(
+            reason
+            or (
+                "Take the last hint back; without hints the result is what it was"
+                if hints
+                else "No hint was given"
+            )
+        )
         self.object_box.setEnabled(bool(hints))
         self.object_box.setToolTip(
             "Leave the other objects of the slice as they are" if hints else "Give a hint in an object first"

@@ -20,12 +20,12 @@ __all__ = ["REVIEW_MARKS", "QueueView"]
 REVIEW_MARKS = {"": "new", "seen": "seen", "approved": "approved", "corrected": "corrected"}
 """Status of a region -> text in the table."""
 
-_COLUMNS = ("#", "status", "slice", "class", "reason", "unc.")
+_COLUMNS = ("#", "status", "slice", "class", "reason", "score")
 _STATUS_COLUMN, _SLICE_COLUMN, _CLASS_COLUMN = 1, 2, 3
 _COLUMN_TOOLTIPS = {
     "status": "new, seen, corrected (its slice differs from the model's mask), or approved",
     "slice": SLICE_NUMBER_NOTE,
-    "unc.": "Uncertainty, in the chosen measure",
+    "score": "Uncertainty by the measure chosen under Sort by",
 }
 _APPROVED_COLOR = "#2fa35b"  # readable on the dark and the light theme
 

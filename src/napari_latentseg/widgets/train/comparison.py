@@ -70,6 +70,11 @@ class CaseThumbnails(QWidget):
 class ComparisonPanel(QWidget):
     """Both models on the same cases, and the buttons to use the new one, keep both or discard it.
 
+    Attributes
+    ----------
+    buttons
+        The row of the three buttons. The owner places it where it is in view without scrolling.
+
     Signals
     -------
     adopted
@@ -100,7 +105,9 @@ class ComparisonPanel(QWidget):
         self.use_button = QPushButton()
         self.keep_both_button = QPushButton("Keep both")
         self.discard_button = QPushButton("Discard")
-        buttons = QHBoxLayout()
+        self.buttons = QWidget()
+        buttons = QHBoxLayout(self.buttons)
+        buttons.setContentsMargins(0, 0, 0, 0)
         for button in (self.use_button, self.keep_both_button, self.discard_button):
             buttons.addWidget(button, 1)
         layout = QVBoxLayout(self)
@@ -109,7 +116,6 @@ class ComparisonPanel(QWidget):
         layout.addWidget(self.table)
         layout.addWidget(self.pictures)
         layout.addWidget(self.notes)
-        layout.addLayout(buttons)
         self._is_new_model = False
         self.use_button.clicked.connect(lambda: self.adopted.emit(self._is_new_model))
         self.keep_both_button.clicked.connect(lambda: self.adopted.emit(True))
@@ -174,7 +180,7 @@ def metric_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
     rows = []
     validation, replay = comparison.held_out, comparison.own
     unit = validation.unit if validation is not None else ""
-    for scores, subset in ((validation, "validation"), (replay, "own images")):
+    for scores, subset in ((validation, "validation"), (replay, "first training")):
         if scores is None:
             continue
         for metric, before, after, digits in (

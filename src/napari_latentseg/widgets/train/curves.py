@@ -18,7 +18,7 @@ __all__ = ["TrainingCurves"]
 _HEIGHT = 112  # pixels; two plots fit below the comparison on a screen of 1366 x 768
 # Okabe-Ito colours: visible on a dark and on a light theme, and distinct with red-green colour blindness
 _COLOURS = {"dsc": "#e69f00", "replay_dsc": "#56b4e9"}
-_CURVE_LABELS = {"dsc": "validation", "replay_dsc": "own images"}
+_CURVE_LABELS = {"dsc": "validation", "replay_dsc": "first training"}
 _LOSS_LABELS = {"cross_entropy": "cross-entropy", "dice": "Dice"}
 _LOSS_COLOURS = ("#009e73", "#cc79a7", "#d55e00", "#0072b2")
 
@@ -95,6 +95,7 @@ class TrainingCurves(QWidget):
             plot.setLabel("left", title)
             plot.setMinimumWidth(100)
             plot.getAxis("left").setWidth(52)
+            plot.getPlotItem().layout.setContentsMargins(1, 7, 1, 1)  # half a tick's text lies above the axis
             plot.getAxis("left").enableAutoSIPrefix(False)
             plot.getAxis("bottom").enableAutoSIPrefix(False)
             # away from the end of the curve: Dice rises, the losses fall

@@ -90,10 +90,10 @@ class DataSourceFields(QWidget):
         folder_layout.addWidget(self.folder_path, 1)
         folder_layout.addWidget(self.browse_button)
         self.folder_labels = QLineEdit()
-        self.folder_labels.setPlaceholderText("labels, if not the model's: 17=NAME, or any=NAME")
+        self.folder_labels.setPlaceholderText("what the labels mean (optional): 1=lesion")
         self.folder_labels.setToolTip(
-            "What the labels of the masks mean: 17=NAME,53=NAME; any=NAME where all are one class;"
-            " #800000=NAME for a colour; or a file of labels"
+            "Where the masks have other labels than the model: 17=NAME,53=NAME; any=NAME where all are one"
+            " class; #800000=NAME for a colour; or a file of labels"
         )
         folder_rows = QVBoxLayout()
         folder_rows.setContentsMargins(0, 0, 0, 0)

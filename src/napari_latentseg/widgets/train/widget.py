@@ -150,6 +150,7 @@ class TrainWidget(DockWidget):
         self.body.addWidget(self.curves)
         self.body.addWidget(self.pictures)
         self.body.addStretch(1)
+        self.footer.addWidget(self.comparison.buttons)
         self.setMinimumWidth(340)  # pixels: three thumbnails side by side
 
     def _connect(self) -> None:
@@ -285,6 +286,7 @@ class TrainWidget(DockWidget):
         self.curves.show_epochs(training.epochs if is_training or awaits_decision else [])
         self.pictures.show_cases(training.preview if is_training else (), {})
         self.comparison.setVisible(awaits_decision)
+        self.comparison.buttons.setVisible(awaits_decision)
         if awaits_decision and training.judged is not None:
             self.comparison.show_comparison(training.judged.comparison, training.preview)
 
