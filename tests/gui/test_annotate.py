@@ -92,7 +92,7 @@ def test_edit_makes_a_copy(viewer, widget, segment, qtbot):
     assert copy.units == image.units
     assert str(copy.mode) == "paint"
     assert copy.selected_label == 1
-    assert list(copy.features["class"]) == ["", "target"]
+    assert list(copy.features["class"]) == ["background", "target"]
     np.testing.assert_allclose(copy.colormap.map(1)[..., :3], [1, 176 / 255, 0], atol=0.01)
     metadata = copy.metadata[METADATA_KEY]
     assert metadata["image"] == str(image.unique_id)
@@ -259,7 +259,7 @@ def test_a_class_can_be_added(viewer, widget, segment, qtbot):
     widget.classes.add_button.click()
     widget.classes.name_field.setText("  lymph  node ")
     widget.classes.confirm_button.click()
-    assert list(copy.features["class"]) == ["", "target", "lymph node"]
+    assert list(copy.features["class"]) == ["background", "target", "lymph node"]
     assert copy.selected_label == 2
     assert set(widget.classes.buttons) == {0, 1, 2}
     notification_manager.records.clear()
