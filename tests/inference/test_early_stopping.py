@@ -120,9 +120,13 @@ def test_a_run_that_has_to_go_on_to_the_end(tiny_model: Model) -> None:
     assert not found.record.input.notes
 
 
-def hiding(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is dark holds nothing, so that planes without a find can be made."""
-    encode, draw = model.method.encode, model.method.sample
+@pytest.fixture
+def blind_model(tiny_model: Model, monkeypatch: pytest.MonkeyPatch, no_encodings: None) -> Model:
+    """A model that finds nothing in what is dark, so that planes without a find can be made.
+
+    It remembers no encodings: those of the same model that does see would be its own, and the other way.
+    """
+    encode, draw = tiny_model.method.encode, tiny_model.method.sample
 
     def seen(images):  # a condition of nothing but a large number stands for a dark image
         is_dark = images.mean(dim=(1, 2, 3), keepdim=True) < 0.01
@@ -132,19 +136,19 @@ def hiding(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         is_dark = condition[:, :1, :1, :1] == 1e6
         return torch.where(is_dark, torch.tensor(0.0), draw(condition, noise))
 
-    monkeypatch.setattr(model.method, "encode", seen)
-    monkeypatch.setattr(model.method, "sample", answered)
+    monkeypatch.setattr(tiny_model.method, "encode", seen)
+    monkeypatch.setattr(tiny_model.method, "sample", answered)
+    return tiny_model
 
 
 @pytest.mark.parametrize("bright", [(0,), (2,), (3,), (1, 3), ()])
 def test_all_planes_have_the_number_of_the_first_with_a_find(
-    tiny_model: Model, monkeypatch: pytest.MonkeyPatch, bright: tuple[int, ...]
+    blind_model: Model, bright: tuple[int, ...]
 ) -> None:
     array = np.zeros((4, 40, 60), np.uint8)
     for number in bright:
         array[number] = picture(40, 60, seed=number)
-    hiding(tiny_model, monkeypatch)
-    run = started(tiny_model, scan_of(array, "zyx"), samples=20, tolerance=0.06, seed=1)
+    run = started(blind_model, scan_of(array, "zyx"), samples=20, tolerance=0.06, seed=1)
     done = [step.fraction for step in run]
     assert done == sorted(done)
     assert done[-1] == 1
@@ -155,28 +159,25 @@ def test_all_planes_have_the_number_of_the_first_with_a_find(
     assert found.mask.any(axis=(1, 2)).nonzero()[0].tolist() == list(bright)
     if bright:
         alone = predicted(
-            tiny_model, scan_of(array[bright[0]]), samples=20, tolerance=0.06, seed=1
+            blind_model, scan_of(array[bright[0]]), samples=20, tolerance=0.06, seed=1
         ).record.samples
         assert n == alone
         assert n > 4  # so that planes without a find before it had to be gone back to
     else:
         assert n == 4
-    plain = predicted(tiny_model, scan_of(array, "zyx"), samples=n, seed=1)
+    plain = predicted(blind_model, scan_of(array, "zyx"), samples=n, seed=1)
     assert same(found, plain)
 
 
-def test_stopped_by_hand_before_the_number_is_settled(
-    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopped_by_hand_before_the_number_is_settled(blind_model: Model) -> None:
     array = np.zeros((3, 40, 60), np.uint8)
     array[1] = picture(40, 60)
-    hiding(tiny_model, monkeypatch)
-    run = started(tiny_model, scan_of(array, "zyx"), samples=20, tolerance=0.06, seed=1)
+    run = started(blind_model, scan_of(array, "zyx"), samples=20, tolerance=0.06, seed=1)
     stopped(run, (1, 1))
     found = run.result()
     assert (found.record.samples, found.record.planes_done, found.record.complete) == (4, 1, False)
     list(run)  # and it goes on
-    whole = predicted(tiny_model, scan_of(array, "zyx"), samples=20, tolerance=0.06, seed=1)
+    whole = predicted(blind_model, scan_of(array, "zyx"), samples=20, tolerance=0.06, seed=1)
     assert np.array_equal(run.result().mean, whole.mean)
     assert run.result().record.samples == whole.record.samples
 
