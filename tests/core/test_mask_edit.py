@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from napari_latentseg.core import mask_edit
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.mask_edit import MaskEdit, edit_spacing
 from napari_latentseg.errors import Cancelled
@@ -161,6 +162,56 @@ def test_a_label_that_is_not_there_changes_nothing():
     assert np.array_equal(MaskEdit(grow=1.0).apply(mask, 700, "yx", (1.0, 1.0)), mask)
     assert not MaskEdit(each_slice=True).is_active
     assert MaskEdit(smooth=0.1).is_active
+
+
+EDITS = (
+    MaskEdit(grow=1.6), MaskEdit(grow=-0.8), MaskEdit(smooth=0.7), MaskEdit(smallest=6.0),
+    MaskEdit(keep_largest=True), MaskEdit(fill_holes=True), MaskEdit(fill_between=True),
+    MaskEdit(grow=0.9, each_slice=True),
+    MaskEdit(fill_between=True, fill_holes=True, keep_largest=True, grow=1.2, smooth=0.6),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("shape", [(9, 30, 34), (1, 30, 34)])
+def test_many_labels_at_once_are_those_edited_one_by_one_in_the_whole_volume(edit, shape):
+    rng = np.random.default_rng(5)
+    mask = np.where(rng.random(shape) > 0.6, np.kron(rng.integers(0, 9, (9, 6, 7)), np.ones((1, 5, 5)))[
+        : shape[0], : shape[1], : shape[2]
+    ], 0).astype(np.int64)  # fmt: skip
+    mask[mask == 8] = 2**40  # as an id of an instance may be
+    labels = [int(n) for n in np.unique(mask) if n]
+    locked = rng.random(shape) > 0.97
+    locked[4:5] = True
+    expected = mask.copy()
+    for label in labels:
+        before = expected == label
+        region = before.copy()
+        if edit.fill_between:
+            mask_edit._fill_between(region, SPACING, locked.all(axis=(1, 2)), None)
+        edit._edit_parts(region, SPACING, None)
+        expected[before & ~region & ~locked] = 0
+        expected[region & (expected == 0) & ~locked] = label
+    told = []
+    edited = edit.apply(mask, labels, "zyx", SPACING, locked, lambda *parts: told.append(parts))
+    assert np.array_equal(edited, expected)
+    assert edited.dtype == mask.dtype
+    assert told == [(n, len(labels)) for n in range(len(labels))]
+
+
+def test_of_thousands_of_labels_each_is_edited_in_its_own_part(monkeypatch):
+    mask = np.kron(np.arange(1, 2501).reshape(50, 50), np.pad(np.ones((4, 4), int), 4))
+    sizes = []
+    changed = MaskEdit._edit_box
+
+    def watched(self, volume, *rest):
+        sizes.append(volume.size)
+        changed(self, volume, *rest)
+
+    monkeypatch.setattr(MaskEdit, "_edit_box", watched)
+    edited = MaskEdit(grow=1.0).apply(mask, range(1, 2501), "yx", (1.0, 1.0))
+    assert np.array_equal(np.bincount(edited.ravel())[1:], np.full(2500, 16 + 4 * 4))
+    assert max(sizes) <= 8 * 8
 
 
 def test_lengths_are_pixels_where_no_spacing_is_known():

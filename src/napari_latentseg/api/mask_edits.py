@@ -115,9 +115,9 @@ def edit_mask(
     steps, unit = edit_spacing(scan.geometry)
     sizes = [n for n, axis in zip(scan.spatial_shape, scan.spatial_axes, strict=True) if axis != "t"]
     _check_within(edit, sizes, steps, unit)
-    for chosen in present if label is None else [int(label)]:
-        labels = edit.apply(labels, chosen, scan.spatial_axes, steps, progress=progress)
-    return scan.replace(array=labels)
+    chosen = present if label is None else [int(label)]
+    edited = edit.apply(labels, chosen, scan.spatial_axes, steps, progress=progress)
+    return scan.replace(array=edited)
 
 
 def _check_within(edit: MaskEdit, sizes: Sequence[int], steps: Sequence[float], unit: str) -> None:

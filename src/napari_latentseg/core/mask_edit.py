@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -81,7 +81,7 @@ class MaskEdit(FrozenModel):
     def apply(
         self,
         mask: NDArray[np.integer],
-        label: int,
+        label: int | Sequence[int],
         axes: str,
         spacing: Sequence[float],
         locked: Mask | None = None,
@@ -94,7 +94,7 @@ class MaskEdit(FrozenModel):
         mask
             Labels, `(*spatial)`, in memory.
         label
-            The label to edit, 1 or higher.
+            The label to edit, 1 or higher; of several, each is edited after the one before.
         axes
             One letter for each axis of the mask, ``t`` for time. Each time point is edited by itself.
         spacing
@@ -116,19 +116,39 @@ class MaskEdit(FrozenModel):
         locks = [None] * len(times) if locked is None else [locked]
         if locked is not None and time >= 0:
             locks = list(np.moveaxis(locked, time, 0))
+        labels = [label] if isinstance(label, int | np.integer) else list(label)
         for volume, lock in zip(times, locks, strict=True):
-            before = volume == label
-            if not before.any():
-                continue
-            region = before.copy()
-            if self.fill_between and region.ndim == 3:
-                empty: Mask | None = None if lock is None else np.asarray(lock.all(axis=(1, 2)))
-                _fill_between(region, spacing, empty, progress)
-            self._edit_parts(region, spacing, progress)
-            changeable = np.ones(volume.shape, bool) if lock is None else ~lock
-            volume[before & ~region & changeable] = 0
-            volume[region & (volume == 0) & changeable] = label
+            empty = None
+            if lock is not None and self.fill_between and volume.ndim == 3:
+                empty = np.asarray(lock.all(axis=(1, 2)))
+            # an edit changes no voxel of another label, so that the boxes of these stay as they are
+            for number, (value, box) in enumerate(_boxes(volume, labels, self._margin(spacing))):
+                if progress is not None and len(labels) > 1:
+                    progress(number, len(labels))
+                self._edit_box(
+                    volume[box], value, spacing, None if lock is None else lock[box],
+                    None if empty is None else empty[box[0]], progress if len(labels) == 1 else None,
+                )  # fmt: skip
         return edited
+
+    def _edit_box(
+        self,
+        volume: NDArray[np.integer],
+        label: int,
+        spacing: Sequence[float],
+        lock: Mask | None,
+        empty: Mask | None,
+        progress: Progress | None,
+    ) -> None:
+        """Edit a label in place, in the part of a mask that it can reach; `empty`: slices known as empty."""
+        before = volume == label
+        region = before.copy()
+        if self.fill_between and region.ndim == 3:
+            _fill_between(region, spacing, empty, progress)
+        self._edit_parts(region, spacing, progress)
+        changeable = np.ones(volume.shape, bool) if lock is None else ~lock
+        volume[before & ~region & changeable] = 0
+        volume[region & (volume == 0) & changeable] = label
 
     def _edit_parts(self, region: Mask, spacing: Sequence[float], progress: Progress | None) -> None:
         """Apply all steps but the slices between to a region in place, in 3D or slice by slice."""
@@ -197,6 +217,32 @@ def edit_spacing(geometry: Geometry) -> tuple[tuple[float, ...], str]:
     if len(known) < len(axes) or any(geometry.units[i] == "pixel" for i in axes):
         return (1.0,) * len(axes), "pixel"
     return tuple(geometry.spacing[i] * factor for i, factor in zip(axes, known, strict=True)), "mm"
+
+
+def _boxes(
+    volume: NDArray[np.integer], labels: Sequence[int], margin: Sequence[int]
+) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    """The labels that a volume holds, each with its bounding box with a margin, within the volume."""
+    from scipy import ndimage
+
+    if len(labels) == 1:
+        numbered = (volume == labels[0]).astype(np.int32)
+        values = np.array(labels)
+    else:  # numbered without gaps: there is a box for each number up to the largest
+        values, inverse = np.unique(volume, return_inverse=True)
+        wanted = np.isin(values, labels)
+        numbered = np.where(wanted, np.cumsum(wanted), 0).astype(np.int32)[inverse.reshape(volume.shape)]
+        values = values[wanted]
+    boxes = dict(zip(values.tolist(), ndimage.find_objects(numbered), strict=False))
+    for label in labels:
+        if (box := boxes.get(label)) is not None:
+            yield (
+                label,
+                tuple(
+                    slice(max(0, s.start - extra), min(n, s.stop + extra))
+                    for s, extra, n in zip(box, margin, volume.shape, strict=True)
+                ),
+            )
 
 
 def _box(region: Mask, margin: Sequence[int]) -> tuple[slice, ...]:
