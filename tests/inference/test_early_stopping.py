@@ -177,6 +177,7 @@ def test_stopped_by_hand_before_the_number_is_settled(blind_model: Model) -> Non
     found = run.result()
     assert (found.record.samples, found.record.planes_done, found.record.complete) == (4, 1, False)
     list(run)  # and it goes on
+    assert run.result().record.time == found.record.time  # the same run
     whole = predicted(blind_model, scan_of(array, "zyx"), samples=20, tolerance=0.06, seed=1)
     assert np.array_equal(run.result().mean, whole.mean)
     assert run.result().record.samples == whole.record.samples

@@ -122,6 +122,17 @@ def test_the_same_run_is_replaced_and_another_is_added(tmp_path: Path) -> None:
     assert [row["case"] for row in rows_of(path)] == ["case-2", "case-1", "case-1"]
 
 
+def test_two_models_in_the_same_second_are_two_runs(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    first = of("a")
+    for name, version in (("one", "1"), ("one", "2"), ("=two", "1"), ("=two", "1")):
+        model = first.record.model.model_copy(update={"name": name, "version": version})
+        add(path, replace(first, record=first.record.replace(model=model)), "case-1")
+    assert [(row["model"], row["version"]) for row in rows_of(path)] == [
+        ("one", "1"), ("one", "2"), ("'=two", "1"),
+    ]  # fmt: skip
+
+
 def test_a_case_has_one_image(tmp_path: Path) -> None:
     path = tmp_path / "cases.csv"
     add(path, of("a"), "case-1")

@@ -109,7 +109,7 @@ class RunRecord(FrozenModel):
     plugin_version, versions
         Of this package, and of the libraries it computes with, by name.
     time
-        When the run began, ISO 8601.
+        When the run began, ISO 8601, in milliseconds; in seconds in records of earlier versions.
     input, model, classes
         The image, the model and its classes.
     samples_asked, samples

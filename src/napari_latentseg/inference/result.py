@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import platform
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -244,7 +243,8 @@ def _run_record(
     planes_done = int(has_result.sum())
     return RunRecord(
         plugin_version=_package_version("napari-latentseg"),
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        # a table of cases tells runs of one image apart by it, and several may begin within a second
+        time=state.began.isoformat(timespec="milliseconds"),
         input=InputRecord(
             sha256=state.input_sha256,
             format=scan.format,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,8 @@ class RunState:
         Hash of the voxel values, see `Run._hash_input`; empty before the run has begun.
     seconds
         Computing time so far, wall clock.
+    began
+        When the run was made, UTC.
     """
 
     card: ModelCard
@@ -97,6 +100,7 @@ class RunState:
     notes: list[str] = field(default_factory=list)
     input_sha256: str = ""
     seconds: float = 0.0
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @classmethod
     def create(

@@ -27,7 +27,9 @@ CASE_COLUMNS = (
 "object" is empty in the row of a whole class, and 1, 2, 3 in those of its objects, the largest first.
 """
 
-_CASE, _IMAGE, _RUN, _OBJECT = (CASE_COLUMNS.index(name) for name in ("case", "image", "run", "object"))
+_CASE, _IMAGE, _OBJECT = (CASE_COLUMNS.index(name) for name in ("case", "image", "object"))
+# of one run; the time alone is not enough, since records of earlier versions have it in seconds
+_KEY = tuple(CASE_COLUMNS.index(name) for name in ("case", "image", "model", "version", "run"))
 # tables of earlier versions had whole classes alone, and no column for objects
 _EARLIER_COLUMNS = tuple(name for name in CASE_COLUMNS if name != "object")
 _ENCODING = "utf-8-sig"  # Excel takes UTF-8 without the mark for another encoding
@@ -112,9 +114,9 @@ def append_to_table(
             if not overwrite:
                 _check_same_image(path, rows, case, record.input.sha256)
             image, name = image_key(record.input.sha256), escape_formulas(case)
-            kept = [
-                row for row in rows if row[_CASE] != name or (row[_IMAGE], row[_RUN]) != (image, record.time)
-            ]
+            model = escape_formulas(record.model.name), escape_formulas(record.model.version)
+            key = [name, image, *model, record.time]
+            kept = [row for row in rows if [row[k] for k in _KEY] != key]
             if overwrite:
                 kept = [row for row in kept if row[_CASE] != name or row[_IMAGE] == image]
             new = [_row(record, m, name) for m in measurements if objects or not m.object_number]
