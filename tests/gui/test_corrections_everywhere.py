@@ -14,7 +14,8 @@ from tests.helpers.canvas import drag_on_canvas, press_key
 from tests.helpers.dicom import positions, series
 
 from napari_latentseg.io import read_scan
-from napari_latentseg.widgets._shared.layers import role_of
+from napari_latentseg.widgets._shared.layers import exact_matrix, role_of
+from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.review.widget import ReviewWidget
 from napari_latentseg.widgets.segment.export_dialog import ExportDialog
@@ -236,6 +237,31 @@ def test_a_drawn_mask_is_saved_as_manual_and_what_cannot_be_says_so(window, tmp_
     with pytest.raises(OSError, match="cannot be saved as DICOM"):
         window.image.save(str(tmp_path / "image.dcm"))
     assert not (tmp_path / "image.dcm").exists()
+
+
+def test_of_two_series_a_drawn_mask_is_saved_with_that_on_which_it_was_drawn(viewer, tmp_path):
+    volume = np.zeros((SLICES, 24, 28), np.uint16)
+    place = positions(SLICES, np.array([0, 0, 2.5]))
+    folders = [
+        series(tmp_path / name, volume + i, place, SeriesInstanceUID=f"1.2.3.{i}")
+        for i, name in enumerate(("first", "second"))
+    ]
+    (first,) = viewer.open(str(folders[0]), plugin="napari-latentseg")
+    (second,) = viewer.open(str(folders[1]), plugin="napari-latentseg")
+    before = viewer.add_labels(np.ones(volume.shape, np.uint8), name="before", affine=exact_matrix(first))
+    with pytest.raises(OSError, match="lies on several images"):  # nobody knows on which it was drawn
+        before.save(str(tmp_path / "before.dcm"))
+    assert not (tmp_path / "before.dcm").exists()
+    viewer.layers.remove(before)
+    cases = session_of(viewer).cases
+    for image, uid in ((first, "1.2.3.0"), (second, "1.2.3.1")):
+        cases.set_image(image)
+        drawn = viewer.add_labels(np.ones(volume.shape, np.uint8), affine=exact_matrix(image))
+        cases.set_image(second if image is first else first)  # the other patient is shown when it is saved
+        path = tmp_path / f"{uid}.dcm"
+        assert drawn.save(str(path)) == [str(path)]
+        seg = highdicom.seg.segread(path)
+        assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == uid
 
 
 def test_another_run_has_its_own_mask_and_never_loses_strokes(window, qtbot):

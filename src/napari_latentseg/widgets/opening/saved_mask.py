@@ -21,12 +21,14 @@ from napari_latentseg.widgets._shared.layers import (
     role_of,
     scan_from_layer,
 )
-from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.per_viewer import objects_of
+from napari_latentseg.widgets._shared.session import ViewerSession, session_of
 from napari_latentseg.widgets._shared.shown_mask import ShownMask
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari.components import ViewerModel
     from napari.layers import Layer
 
     from napari_latentseg.core.segmentation import Segmentation
@@ -90,7 +92,7 @@ def saved_mask(path: Path, layer: Layer) -> Segmentation:
         what = role or "image"
         raise BadInput(path.name, f"the {what} layer cannot be saved as DICOM", f"{_ELSE}, or use Export")
     viewer = napari.current_viewer()
-    image = _image_below(path, layer, list(viewer.layers) if viewer is not None else [])
+    image = _image_below(path, layer, viewer)
     scan = scan_from_layer(image)
     if scan.format != "dicom":
         raise BadInput(path.name, "a DICOM-SEG needs a mask on an image opened from DICOM", _ELSE)
@@ -106,8 +108,13 @@ def saved_mask(path: Path, layer: Layer) -> Segmentation:
     return drawn_mask(scan, mask, _classes(layer, mask), model=(model[0], model[1]) if model else None)
 
 
-def _image_below(path: Path, layer: Labels, layers: list[Layer]) -> Image:
-    """The image that a mask belongs to, or for a drawn one the only image that it lies on."""
+def _image_below(path: Path, layer: Labels, viewer: ViewerModel | None) -> Image:
+    """The image that a mask belongs to, or for a drawn one the image that it lies on.
+
+    Of several it is that on which it was drawn, where that is known. Which of them is shown says nothing: it
+    may be another patient's.
+    """
+    layers = list(viewer.layers) if viewer is not None else []
     images = [other for other in layers if isinstance(other, Image) and role_of(other) in ("", "scan")]
     if role_of(layer):
         image_id = layer.metadata[METADATA_KEY].get("image")
@@ -120,8 +127,20 @@ def _image_below(path: Path, layer: Labels, layers: list[Layer]) -> Image:
     dicom_images = [image for image in fitting if scan_from_layer(image).format == "dicom"]
     if len(dicom_images or fitting) == 1:
         return (dicom_images or fitting)[0]
+    owner = _image_drawn_on(layer, viewer)
+    if any(image is owner for image in dicom_images):
+        return owner
     why = "lies on several images" if fitting else "lies on no image that is open"
     raise BadInput(path.name, f"the mask {why}, and a DICOM-SEG refers to one", _ELSE)
+
+
+def _image_drawn_on(layer: Labels, viewer: ViewerModel | None) -> Any:
+    """The image on which the mask was drawn of which a layer is the copy; None where that is not known."""
+    if viewer is None or not any(isinstance(each, ViewerSession) for each in objects_of(viewer)):
+        return None
+    # names of layers are unique in a viewer, and a copy keeps that of its layer
+    originals = [other for other in viewer.layers if isinstance(other, Labels) and other.name == layer.name]
+    return session_of(viewer).cases.image_of(originals[0]) if originals else None
 
 
 def _as_labels(path: Path, layer: Labels) -> Any:
