@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.segmentation import segmentation
 
 from napari_latentseg import InferenceSettings, batch, list_cases, segment_files
 from napari_latentseg.caselist.listed_case import ListedCase, doubt_of_sizes, worth_order
+from napari_latentseg.caselist.results import _sizes
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import Measurement
 
@@ -190,3 +192,12 @@ def test_listing_reads_no_pixels(scans: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("PIL.Image.open", refuse)
     monkeypatch.setattr("napari_latentseg.io.registry.read_scan_lazy", refuse)
     assert len(list_cases(tmp_path / "set")) == 3
+
+
+def test_the_size_of_a_class_has_its_parts() -> None:
+    record = segmentation().record
+    liver = record.classes[0].model_copy(update={"label": 1, "name": "liver", "includes": ("tumour",)})
+    tumour = liver.model_copy(update={"label": 2, "name": "tumour", "includes": ()})
+    volumes = {"liver": [10.0, 20.0, 30.0], "tumour": [1.0, 2.0, 3.0]}
+    sizes = _sizes(record.replace(classes=(liver, tumour), volumes=volumes))
+    assert [(size.name, size.value) for size in sizes] == [("liver", 22.0), ("tumour", 2.0)]

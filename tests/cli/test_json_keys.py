@@ -15,7 +15,7 @@ MODEL = "tiny-taught"
 MEASUREMENT = ["title", "name", "label", "object", "time", "value", "unit", "length_unit", "samples", "mean",
                "std", "low", "high", "interval_is", "probability", "centroid", "longest", "across", "box",
                "intensity", "mask_state", "interval_reason", "fraction", "segmented", "model_value",
-               "ml"]  # fmt: skip
+               "includes", "ml"]  # fmt: skip
 FINDING = ["kind", "index", "box", "name", "label", "number", "why", "uncertainty", "measure"]
 COMPARISON = ["name", "label", "time", "dsc", "iou", "hd95", "assd", "unit", "empty", "segmented"]
 VERSION = [

@@ -147,8 +147,8 @@ def test_the_interval_is_tested_on_the_other_half(pairs: list[Case]) -> None:
     assert low <= found.sample_voxel_counts[0, :, 0].mean() <= high
 
 
-def test_no_place_counts_for_two_classes(pairs: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sample's volume of a class leaves out what is a part of it, and so must the reference."""
+def test_a_class_is_counted_with_its_parts(pairs: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Volumes of samples and the labels of a reference leave out what is a part; sizes do not."""
     truth = np.zeros((1, 48, 64), np.uint8)
     truth[0, :4, :5], truth[0, :2, :2] = 1, 2
     monkeypatch.setattr(Case, "read_class_numbers", lambda self, label_map: truth)
@@ -159,13 +159,14 @@ def test_no_place_counts_for_two_classes(pairs: list[Case], monkeypatch: pytest.
         lambda scan, request: SimpleNamespace(
             mask=truth[0],
             mean=np.stack([truth[0] > 0, truth[0] == 2]).astype(np.float32),
-            volumes=np.zeros((4, 2)),
+            volumes=np.array([[16.0, 4.0]] * 4),
             geometry=scan.geometry,
             axes=scan.spatial_axes,
         ),
     )
     list(found.run())
-    assert found.reference_voxel_counts.tolist() == [[16, 4]]
+    assert found.reference_voxel_counts.tolist() == [[20, 4]]
+    assert found.sample_voxel_counts.tolist() == [[[20, 4]] * 4]
     assert found.reliability().ece == 0  # a probability is that of the class with its parts
 
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from tests.helpers.made import balls, classes_of, made
 
+from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.calibration import VolumeInterval
-from napari_latentseg.measure import measure
+from napari_latentseg.measure import class_sizes, measure
 from napari_latentseg.measure import regions as regions_module
 from napari_latentseg.measure.measurement import Measurement, format_value
 
@@ -240,6 +242,75 @@ def test_what_does_not_fit_is_refused(monkeypatch):
     assert len(measure(found, objects=False)) == 1
 
 
+ORGAN = (
+    ClassInfo(label=1, name="organ", color="#ff0000", includes=("tumour",)),
+    ClassInfo(label=2, name="tumour", color="#00ff00", includes=("core",)),
+    ClassInfo(label=3, name="core", color="#0000ff"),
+    ClassInfo(label=4, name="other", color="#00ffff"),
+)
+
+
+def nested(**options: Any) -> Segmentation:
+    """An organ of 8 x 8 pixels in each of two slices, cut in two by its tumour of 3 x 8 with a core of 4."""
+    samples = np.zeros((3, 4, 2, 10, 12))
+    samples[:, 0, :, 1:9, 1:9] = 0.9
+    samples[:, 1, :, 4:7, 1:9] = 0.9
+    samples[:, 2, 0, 5, 2:6] = 0.9
+    samples[:, 3, :, :, 11] = 0.9
+    samples[0, 0, :, 8] = 0  # one sample finds less of the organ
+    return made(samples, Geometry.from_spacing("zyx", (2.0, 1.0, 1.0), "mm"), classes=ORGAN, **options)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_class_is_measured_with_its_parts(keep: bool):
+    found = nested(keep=keep)
+    rows = {row.name: row for row in measure(found, objects=False)}
+    assert {name: row.value / 2 for name, row in rows.items()} == {
+        "organ": 128, "tumour": 48, "core": 4, "other": 20,
+    }  # fmt: skip
+    assert rows["organ"].includes == ("tumour", "core")
+    assert rows["tumour"].includes == ("core",)
+    assert rows["other"].includes == ()
+    assert rows["organ"].mean == pytest.approx(2 * (112 + 128 + 128) / 3)
+    assert rows["organ"].long_axis == pytest.approx(rows["organ"].short_axis, rel=0.01)  # still a square
+    assert rows["organ"].centroid == pytest.approx((1.0, 4.5, 4.5))
+    assert rows["organ"].describe().startswith("organ with tumour, core: 0.256 ml")
+    for quick, row in zip(class_sizes(found), rows.values(), strict=True):
+        assert (quick.value, quick.low, quick.high, quick.describe()) == (
+            row.value, row.low, row.high, row.describe(),
+        )  # fmt: skip
+
+
+def test_an_organ_that_its_tumour_cuts_in_two_is_one_object():
+    rows = [row for row in measure(nested()) if row.object_number]
+    assert [(row.name, row.object_number, row.value / 2) for row in rows] == [
+        ("organ", 1, 128), ("tumour", 1, 48), ("core", 1, 4), ("other", 1, 20),
+    ]  # fmt: skip
+    assert rows[0].samples == 3
+
+
+def test_a_corrected_mask_is_compared_with_the_model_s_with_parts():
+    found = nested()
+    mask = found.mask.copy()
+    mask[mask == 2] = 1  # a person takes the tumour for the organ
+    for rows in (measure(found, mask=mask, objects=False), class_sizes(found, mask=mask)):
+        organ, tumour, *_ = rows
+        assert (organ.value, organ.model_value) == (256, 256)
+        assert (tumour.value, tumour.model_value) == (8, 96)
+
+
+def test_an_interval_that_was_calibrated_without_parts_is_not_called_calibrated():
+    found = nested()
+    fields = {"factors": dict.fromkeys(("organ", "tumour", "core", "other"), 1.0), "cases": 30, "samples": 3,
+              "source": "augment", "threshold": 0.5, "data": "made", "dimensions": 3}  # fmt: skip
+    for with_parts in (False, True):
+        card = SimpleNamespace(volume_interval=VolumeInterval(**fields, with_parts=with_parts))
+        rows = {row.name: row for row in measure(found, objects=False, card=card)}
+        assert rows["other"].interval_source == "calibrated", rows["other"].interval_reason
+        assert (rows["organ"].interval_source == "calibrated") == with_parts
+        assert ("calibrated without its parts" in rows["organ"].interval_reason) != with_parts
+
+
 def test_progress_ends_at_one():
     told: list[float] = []
     measure(made(two_balls(3), GEOMETRY), progress=told.append)
@@ -258,6 +329,11 @@ def test_progress_ends_at_one():
         (1.518, "1.52"),
         (0.0512, "0.0512"),
         (9.996, "10.0"),
+        (0.09996, "0.100"),
+        (4.2e-5, "0.000042"),  # 42 mm², in m²
+        (1.234e-7, "1.23e-07"),
+        (-0.00152, "-0.00152"),
+        (1e-17, "0"),
     ],
 )
 def test_three_digits(value, text):

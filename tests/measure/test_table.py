@@ -42,6 +42,18 @@ def test_columns_for_a_labels_layer():
     assert "time" not in columns
 
 
+def test_a_class_with_parts_names_them(tmp_path: Path):
+    found = segmentation("liver", "=tumour")
+    classes = (found.classes[0].model_copy(update={"includes": ("=tumour",)}), found.classes[1])
+    nested = replace(found, classes=classes)
+    assert "includes" not in measurement_table(measure(found))
+    write_csv(tmp_path / "a.csv", measure(nested, objects=False))
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        assert [(row["class"], row["includes"]) for row in csv.DictReader(file)] == [
+            ("liver", "'=tumour"), ("'=tumour", ""),
+        ]  # fmt: skip
+
+
 def test_areas_and_pixels_have_their_own_headings():
     assert "area (um2)" in measurement_table(
         measure(made(np.ones((3, 1, 8, 8)), Geometry.from_spacing("yx", (0.5, 0.5), "um"), "yx"))

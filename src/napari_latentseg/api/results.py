@@ -254,7 +254,7 @@ def _write_structured_report(path: Path, measurements: Sequence[Measurement]) ->
         low, high = (None if end is None else end / _MM3_PER_ML for end in (row.low, row.high))
         kind = "calibrated" if row.interval_source == "calibrated" else f"of {row.samples} samples"
         basis = f"{INTERVAL_LEVEL:.0%} interval, {kind}".replace("%", " %") if low is not None else ""
-        volumes.append(ReportedVolume(row.name, row.value / _MM3_PER_ML, low, high, basis))
+        volumes.append(ReportedVolume(row.name, row.value / _MM3_PER_ML, low, high, basis, row.includes))
     mask = path.with_name(f"{path.name.removesuffix(REPORT_NAME)}mask.dcm")
     write_structured_report(path, mask, volumes)
 

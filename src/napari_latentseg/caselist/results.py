@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_latentseg.batches.case import BatchCase
-from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.classes import ClassInfo, class_descendants
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.earlier_results import read_record
@@ -154,10 +154,13 @@ def _sizes(record: RunRecord) -> tuple[Measurement, ...]:
     if "t" in record.input.axes:  # one number for all time points would say nothing
         return ()
     sizes = []
-    for name, volumes in record.volumes.items():
+    parts = class_descendants(record.classes)
+    for info, indices in zip(record.classes, parts, strict=True):
+        name, volumes = info.name, record.volumes.get(info.name)
         if not volumes:
             continue
-        samples = np.asarray(volumes, dtype=np.float64)
+        included = [record.volumes.get(record.classes[i].name) or [0.0] for i in sorted(indices)]
+        samples = np.sum([np.asarray(v, dtype=np.float64) for v in (volumes, *included)], axis=0)
         size = float(np.median(samples))
         low = high = None
         if len(samples) >= _MIN_SAMPLES:

@@ -158,7 +158,7 @@ class SizeChange:
     def describe(self) -> str:
         """One line for people."""
         ends = f"{self.format_size(self.first.value)} to {self.format_size(self.second.value)}"
-        line = f"{self.name}: {ends}, {self.difference_text}"
+        line = f"{self.first.title_with_parts}: {ends}, {self.difference_text}"
         if self.percent_text:
             line += f", {self.percent_text}"
         if self.interval_text:

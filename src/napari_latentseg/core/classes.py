@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_latentseg.core.frozen import FrozenModel
 
-__all__ = ["ClassInfo", "Code", "class_descendants"]
+__all__ = ["ClassInfo", "Code", "class_descendants", "with_parts"]
+
+_Counts = TypeVar("_Counts", NDArray[np.int64], NDArray[np.float64])
 
 
 class Code(FrozenModel):
@@ -103,3 +108,30 @@ def class_descendants(classes: Sequence[ClassInfo]) -> list[frozenset[int]]:
                 pending |= direct[j]
         descendants.append(frozenset(reached - {k}))
     return descendants
+
+
+def with_parts(counts: _Counts, classes: Sequence[ClassInfo]) -> _Counts:
+    """Add to the count of each class those of the classes that are its parts.
+
+    Parameters
+    ----------
+    counts
+        Voxels, areas or volumes by the labels of a mask, where each voxel has one: `(..., K)`.
+    classes
+        The K classes.
+
+    Examples
+    --------
+    >>> liver = ClassInfo(label=1, name="liver", color="#aa5500", includes=("tumour",))
+    >>> tumour = ClassInfo(label=2, name="tumour", color="#ffb000")
+    >>> with_parts(np.array([1200, 30]), [liver, tumour]).tolist()
+    [1230, 30]
+    """
+    descendants = class_descendants(classes)
+    if not any(descendants):
+        return counts
+    matrix = np.eye(len(classes), dtype=np.int64)  # which class counts in which
+    for k, parts in enumerate(descendants):
+        matrix[sorted(parts), k] = 1
+    sums: _Counts = counts @ matrix
+    return sums

@@ -81,6 +81,8 @@ class VolumeInterval(FrozenModel):
         For each class, how often the interval contained the reference on other images.
     tested_on
         Number of these images.
+    with_parts
+        Whether a class was counted with the classes that are its parts; not so in cards of earlier versions.
 
     References
     ----------
@@ -100,6 +102,7 @@ class VolumeInterval(FrozenModel):
     data: str
     coverage: dict[str, float] = Field(default_factory=dict)
     tested_on: int = Field(0, ge=0)
+    with_parts: bool = False
 
     @model_validator(mode="after")
     def _check_finite(self) -> VolumeInterval:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.classes import ClassInfo, with_parts
 from napari_latentseg.core.labels import class_region
 from napari_latentseg.core.percent import percent
 from napari_latentseg.core.segmentation import Segmentation
@@ -185,13 +185,16 @@ class CalibrationFigures:
         self._parts.add(self.split.part_of(case))
         self._dimensions.add(image_dimensions(segmentation))
         voxel_volume, _ = segmentation.geometry.voxel_volume
-        self._sample_voxel_counts.append(np.round(segmentation.volumes / voxel_volume))
+        sample_counts = np.round(segmentation.volumes / voxel_volume)
+        self._sample_voxel_counts.append(with_parts(sample_counts, self._classes))
         annotated = np.array(label_map.annotated)
         is_known = reference != UNKNOWN_CLASS
         is_whole = bool(is_known.all())  # of a part nobody knows the volume
         reference_counts = np.full(len(annotated), np.nan)
         if is_whole:
             voxel_counts = np.bincount(reference.ravel(), minlength=len(annotated) + 1)[1:]
+            # a part that is not annotated has no voxels: they carry the label of what includes it
+            voxel_counts = with_parts(voxel_counts * annotated, self._classes)
             reference_counts[annotated] = voxel_counts[annotated]
         self._reference_voxel_counts.append(reference_counts)
         images = [_ImageSums() for _ in annotated]
@@ -303,7 +306,7 @@ class CalibrationFigures:
                 "give more annotated images",
             )
         samples, reference = self.sample_voxel_counts, self.reference_voxel_counts
-        conditions = self._conditions() | {"data": self._data_description(len(fit))}
+        conditions = self._conditions() | {"data": self._data_description(len(fit)), "with_parts": True}
         fitted = VolumeInterval.fit(self.names, samples[fit], reference[fit], level=level, **conditions)
         return fitted.with_coverage(self.names, samples[test], reference[test])
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_latentseg.core.classes import with_parts
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure.interval_basis import CalibratedCard
 from napari_latentseg.measure.measure_segmentation import class_names, measure
@@ -45,12 +46,17 @@ def class_sizes(
     model_counts = counts
     if shown_mask is not model_mask:
         model_counts = timepoints(segmentation, model_mask, None)[0].label_counts()
+    names = class_names(segmentation, np.flatnonzero(counts).tolist())
+    classes = segmentation.classes
+    labels = [info.label for info in classes]
+    counts[labels] = with_parts(counts[labels], classes)
+    if model_counts is not counts:
+        model_counts[labels] = with_parts(model_counts[labels], classes)
+    volumes = with_parts(segmentation.volumes, classes)
     statistics = SizeStatistics.of(segmentation, card)
     voxel_volume, unit = segmentation.geometry.voxel_volume
     rows = []
-    for name, label in class_names(segmentation, np.flatnonzero(counts).tolist()):
-        fields = statistics.class_fields(
-            name, label, segmentation.volumes, int(counts[label]), int(model_counts[label])
-        )
+    for name, label in names:
+        fields = statistics.class_fields(name, label, volumes, int(counts[label]), int(model_counts[label]))
         rows.append(Measurement(name, label, 0, None, int(counts[label]) * voxel_volume, unit, "", **fields))
     return tuple(rows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.core.classes import class_descendants, with_parts
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure.diameters import diameters, run_ends
 from napari_latentseg.measure.interval_basis import CalibratedCard
@@ -39,7 +40,8 @@ def measure(
     """Measure every class of a segmentation, and every connected object of each.
 
     Voxels that share a face, an edge or a corner belong to one object, also across slices, but not across
-    time points. A class is measured as the mask shows it, without the classes that are its parts.
+    time points. A class is measured with the classes that are its parts, as its outline encloses them: an
+    organ with its tumours (`Measurement.includes`). A part has its own rows, too.
 
     Parameters
     ----------
@@ -78,7 +80,9 @@ def measure(
     measured_mask, model_mask = segmentation.mask if mask is None else mask, segmentation.mask_of_model()
     timepoints_to_measure = timepoints(segmentation, measured_mask, image)
     model_timepoints = None if measured_mask is model_mask else timepoints(segmentation, model_mask, None)
-    step_count = sum(_count_steps(timepoint) for timepoint in timepoints_to_measure)
+    with_parts_of = [k for k, parts in enumerate(class_descendants(segmentation.classes)) if parts]
+    passes = 1 + len(with_parts_of)
+    step_count = passes * sum(_count_steps(timepoint) for timepoint in timepoints_to_measure)
     steps_done = 0
 
     def advance() -> None:
@@ -86,8 +90,7 @@ def measure(
         steps_done += 1
         progress(min(1.0, steps_done / step_count))
 
-    rows: list[Measurement] = []
-    for number, timepoint in enumerate(timepoints_to_measure):
+    def measured(timepoint: TimePoint, model_timepoint: TimePoint | None) -> _MeasurementRows:
         regions = Regions.from_objects(timepoint) if objects else Regions.from_classes(timepoint)
         region_sums = sum_regions(regions, segmentation.classes, advance)
         needs_assignment = objects or timepoint.time is not None or not len(segmentation.volumes)
@@ -96,7 +99,8 @@ def measure(
             if needs_assignment
             else None
         )
-        rows += _MeasurementRows(
+        model_counts = None if model_timepoint is None else model_timepoint.label_counts()
+        return _MeasurementRows(
             segmentation,
             timepoint,
             regions,
@@ -104,8 +108,23 @@ def measure(
             assignment,
             physical_space,
             statistics,
-            None if model_timepoints is None else model_timepoints[number].label_counts(),
-        ).iter_measurements()
+            model_counts,
+        )
+
+    rows: list[Measurement] = []
+    for number, timepoint in enumerate(timepoints_to_measure):
+        of_model = None if model_timepoints is None else model_timepoints[number]
+        by_label = measured(timepoint, of_model)
+        names = by_label.names()
+        rows_of_label = {label: by_label for _, label in names}
+        for k in with_parts_of:
+            rows_of_label[segmentation.classes[k].label] = measured(
+                timepoint.with_parts_of(k), None if of_model is None else of_model.with_parts_of(k)
+            )
+        rows += [rows_of_label[label].measure_class(name, label) for name, label in names]
+        if objects:
+            for name, label in names:
+                rows += rows_of_label[label].measure_objects(name, label)
     progress(1.0)
     return tuple(replace(row, mask_state=segmentation.record.mask_state) for row in rows)
 
@@ -146,16 +165,12 @@ class _MeasurementRows:
             for region, box in enumerate(regions.bounding_boxes, start=1):
                 self._run_ends[region] = run_ends(regions.region_mask(region)) + [s.start for s in box]
 
-    def iter_measurements(self) -> Iterator[Measurement]:
-        """All classes, then all objects."""
-        names = class_names(self._segmentation, (int(label) for label in self._regions.label_of_region))
-        for name, label in names:
-            yield self._measure_class(name, label)
-        if self._regions.are_objects:
-            for name, label in names:
-                yield from self._measure_objects(name, label)
+    def names(self) -> list[tuple[str, int]]:
+        """See `class_names`."""
+        return class_names(self._segmentation, (int(label) for label in self._regions.label_of_region))
 
-    def _measure_class(self, name: str, label: int) -> Measurement:
+    def measure_class(self, name: str, label: int) -> Measurement:
+        """The row of a class as a whole."""
         regions = self._regions.regions_with_label(label)
         region_ends = (
             [self._run_ends[r] for r in regions]
@@ -177,14 +192,18 @@ class _MeasurementRows:
 
     @property
     def _class_volumes(self) -> NDArray[np.float64]:
-        """Area or volume of each class in each sample, `(n, K)`; n = 0 without samples."""
+        """Area or volume of each class with its parts in each sample, `(n, K)`; n = 0 without samples.
+
+        Right for the classes that the regions are of.
+        """
         if self._timepoint.time is None and len(self._segmentation.volumes):
-            return self._segmentation.volumes
+            return with_parts(self._segmentation.volumes, self._segmentation.classes)
         if self._assignment is None:
             return np.zeros((0, len(self._segmentation.classes)))
         return np.asarray(self._assignment.class_counts * self._space.voxel_volume, dtype=np.float64)
 
-    def _measure_objects(self, name: str, label: int) -> Iterator[Measurement]:
+    def measure_objects(self, name: str, label: int) -> Iterator[Measurement]:
+        """The rows of the objects of a class, the largest first."""
         voxel_counts = self._sums.voxel_counts
         largest_first = sorted(self._regions.regions_with_label(label), key=lambda r: (-voxel_counts[r], r))
         class_index = self._class_index(label)
@@ -198,6 +217,7 @@ class _MeasurementRows:
                 )
             value = float(voxel_counts[region] * self._space.voxel_volume)
             fields = self._statistics.object_fields(name, samples, value) if class_index is not None else {}
+            fields["includes"] = self._statistics.parts_of(label)
             yield self._measurement(name, label, number, [region], [self._run_ends[region]], fields)
 
     def _measurement(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from napari_latentseg.core.percent import percent
@@ -26,6 +27,9 @@ CALIBRATED, FROM_SAMPLES = "calibrated", "samples"
 
 _MM3_PER_ML = 1000.0  # mm3
 _MIN_DISPLAY_ML = 0.1  # below this, mm3 are easier to read
+_ROUNDING_ERROR = 1e-12  # what a difference of two equal sizes may be
+_MIN_FIXED_POINT = 1e-6  # more zeros after the point are not counted at a glance
+_SMALL = 0.09995  # smaller numbers end where their digits end: 0.05, and not 0.0500
 _MAX_OBJECTS_PER_CLASS = 100_000  # so that `Measurement.index` is unique
 
 
@@ -92,6 +96,9 @@ class Measurement:
     model_value
         Area or volume of the class in the model's mask, which differs from `value` where a person has
         corrected the mask; None for objects, and for classes that the model does not have.
+    includes
+        Names of the classes that are parts of this one, as a tumour of its organ; all numbers count their
+        voxels, too.
 
     Examples
     --------
@@ -127,6 +134,7 @@ class Measurement:
     fraction: float | None = None
     segmented: str = ""
     model_value: float | None = None
+    includes: tuple[str, ...] = ()
 
     @property
     def index(self) -> int:
@@ -138,6 +146,11 @@ class Measurement:
         """Name to show: ``"lesion"``, ``"lesion 2"``, ``"lesion 2, time 4"`` (counted from 1)."""
         name = f"{self.name} {self.object_number}" if self.object_number else self.name
         return name if self.time is None else f"{name}, time {self.time + 1}"
+
+    @property
+    def title_with_parts(self) -> str:
+        """`title`, and the parts that are counted: ``"liver with tumour"``."""
+        return f"{self.title} with {', '.join(self.includes)}" if self.includes else self.title
 
     @property
     def ml(self) -> float | None:
@@ -155,7 +168,7 @@ class Measurement:
         size = self.size_text if self.value else "nothing found"
         if self.is_corrected and self.model_value is not None:
             size = f"model {self.format_size(self.model_value)}, yours {self.size_text}"
-        line = f"{self.title}: {size}{where}"
+        line = f"{self.title_with_parts}: {size}{where}"
         if self.fraction is not None and self.value:
             line += f", {_percent(self.fraction)} of {'that' if self.segmented else 'the image'}"
         if interval := self.interval_text:
@@ -227,15 +240,22 @@ def _percent(fraction: float) -> str:
 
 
 def format_value(value: float) -> str:
-    """A number with three digits, and all of those before the point: ``1.52``, ``23.1``, ``1520``, ``0``."""
+    """A number with three digits, and all of those before the point: ``1.52``, ``23.1``, ``1520``, ``0``.
+
+    Examples
+    --------
+    >>> [format_value(value) for value in (1520.4, 23.08, 9.996, 0.00152, 4.2e-5, 1.234e-7, 0)]
+    ['1520', '23.1', '10.0', '0.00152', '0.000042', '1.23e-07', '0']
+    """
     magnitude = abs(value)
-    if magnitude < 5e-5:
+    if magnitude < _ROUNDING_ERROR:
         return "0"
-    # the limits are powers of ten less the rounding: 9.996 is shown as 10.0
-    digits = next(
-        (d for d, lower_limit in enumerate((99.95, 9.995, 0.9995, 0.09995)) if magnitude >= lower_limit), 4
-    )
-    return f"{value:.{digits}f}"
+    if magnitude < _MIN_FIXED_POINT:
+        return f"{value:.3g}"
+    rounded = float(f"{magnitude:.3g}")  # 9.996 is shown as 10.0
+    decimals = max(0, 2 - math.floor(math.log10(rounded)))
+    text = f"{value:.{decimals}f}"
+    return text if magnitude >= _SMALL else text.rstrip("0")
 
 
 def display_unit(unit: str) -> str:

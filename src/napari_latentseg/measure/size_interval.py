@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.core.classes import class_descendants
 from napari_latentseg.core.hints import effective_samples
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure.interval_basis import CalibratedCard, IntervalBasis, interval_basis
@@ -116,9 +117,10 @@ class SizeStatistics:
         name, label
             The class; one that the model does not have gets no interval.
         volumes
-            Area or volume of each class of the model in each sample, `(n, K)`; n = 0 if they are not known.
+            Area or volume of each class of the model with its parts in each sample, `(n, K)`; n = 0 if they
+            are not known.
         voxel_count, model_voxel_count
-            Voxels of the class in the mask that is measured, and in the model's mask.
+            Voxels of the class with its parts in the mask that is measured, and in the model's mask.
         has_time
             Whether the row is of one point in time, whose fraction of all of them says little.
         """
@@ -133,7 +135,19 @@ class SizeStatistics:
             return fields
         model_value = model_voxel_count * self.segmentation.geometry.voxel_volume[0]
         samples = volumes[:, labels.index(label)]
-        return fields | {"model_value": model_value} | self._sample_fields(name, samples, model_value, "")
+        parts = self.parts_of(label)
+        has_other_basis = parts and not getattr(self.basis.interval, "with_parts", False)
+        reason = "the class was calibrated without its parts" if has_other_basis else ""
+        fields |= {"model_value": model_value, "includes": parts}
+        return fields | self._sample_fields(name, samples, model_value, reason)
+
+    def parts_of(self, label: int) -> tuple[str, ...]:
+        """Names of the classes that are parts of the class with a label."""
+        classes = self.segmentation.classes
+        for info, parts in zip(classes, class_descendants(classes), strict=True):
+            if info.label == label:
+                return tuple(classes[i].name for i in sorted(parts))
+        return ()
 
     def object_fields(self, name: str, samples: NDArray[np.float64], value: float) -> dict[str, Any]:
         """Fields of a `Measurement` of an object of a class, by name; `value` is its area or volume."""

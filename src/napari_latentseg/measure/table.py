@@ -54,6 +54,7 @@ _COLUMNS = (
     _Column("index", attrgetter("index")),
     _Column("class", attrgetter("name")),
     _Column("label", attrgetter("label")),
+    _Column("includes", lambda row: ", ".join(row.includes) or None, is_optional=True),
     _Column("object", attrgetter("object_number")),
     _Column("time", attrgetter("time"), is_optional=True),
     _Column("{size} ({unit})", attrgetter("value")),
@@ -149,6 +150,10 @@ def check_csv_replaceable(path: Path, input_sha256: str) -> None:
         raise BadInput(path, why, _REMEDY)
 
 
+def _escape(text: object) -> object:
+    return escape_formulas(text) if isinstance(text, str) else text
+
+
 def _check(lines: Sequence[Sequence[str]]) -> str:
     """The hash of the cells of a table, headings too; another line ending or quoting does not change it."""
     return image_key(hashlib.sha256(json.dumps(lines).encode()).hexdigest())
@@ -169,9 +174,9 @@ def write_csv(path: Path, measurements: Sequence[Measurement], *, input_sha256: 
         changed. No such columns where empty.
     """
     writer = measurement_table(measurements).drop(columns="index", errors="ignore")
-    for heading in ("class", "interval", "interval note", "segmented"):  # the columns of text
+    for heading in ("class", "includes", "interval", "interval note", "segmented"):  # the columns of text
         if heading in writer:
-            writer[heading] = [escape_formulas(text) for text in writer[heading]]
+            writer[heading] = [_escape(text) for text in writer[heading]]
     if input_sha256:
         writer[_IMAGE_COLUMN] = image_key(input_sha256)
         writer[_CHECK_COLUMN] = _check(list(csv.reader(io.StringIO(writer.to_csv(index=False)))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,10 +73,26 @@ class TimePoint:
             else None
         )
         self._threshold = segmentation.record.sample_threshold
+        self._classes = segmentation.classes
         self._descendants = class_descendants(segmentation.classes)
+        self._merged_class: int | None = None
         self.shape = tuple(int(n) for n in self.mask.shape)
         leading = segmentation.mask.shape[:-2]
         self._plane_numbers = np.arange(int(np.prod(leading, dtype=int))).reshape(leading)[time_index]
+
+    def with_parts_of(self, k: int) -> TimePoint:
+        """The same time point with one class alone, which has the voxels of its parts, too.
+
+        Parameters
+        ----------
+        k
+            Index of the class.
+        """
+        merged = copy.copy(self)
+        labels = [self._classes[i].label for i in (k, *self._descendants[k])]
+        merged.mask = _MergedMask(self.mask, labels, self._classes[k].label)
+        merged._merged_class = k
+        return merged
 
     @property
     def sample_count(self) -> int:
@@ -126,7 +143,24 @@ class TimePoint:
             if len(probabilities) == 1:
                 yield (probabilities[0] > self._threshold).astype(np.intp) - 1
             else:
-                yield argmax_classes(probabilities, self._threshold, self._descendants)
+                class_map = argmax_classes(probabilities, self._threshold, self._descendants)
+                k = self._merged_class
+                if k is not None:
+                    class_map = np.where(np.isin(class_map, [k, *self._descendants[k]]), k, -1)
+                yield class_map
+
+
+class _MergedMask:
+    """Where a label map has one of some labels; read in parts, since it may be larger than memory."""
+
+    def __init__(self, mask: Any, labels: Sequence[int], label: int) -> None:
+        self.shape = mask.shape
+        self._mask, self._labels, self._label = mask, list(labels), np.uint8(label)
+
+    def __getitem__(self, index: _Index) -> NDArray[np.uint8]:
+        has_label = np.isin(np.asarray(self._mask[index]), self._labels)
+        merged: NDArray[np.uint8] = has_label * self._label
+        return merged
 
 
 def timepoints(segmentation: Segmentation, mask: Any, image: Scan | None) -> Sequence[TimePoint]:

@@ -29,7 +29,7 @@ def change_rows(change: DateChange) -> list[list[str | Cell]]:
         interval = "; ".join(filter(None, (row.interval_text, row.percent_interval_text)))
         rows.append(
             [
-                row.name,
+                row.first.title_with_parts,
                 _size_text(row, row.first),
                 _size_text(row, row.second),
                 row.difference_text,

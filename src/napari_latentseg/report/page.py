@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,7 @@ def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, 
         ),
         *([("Suitability", record.fit.describe())] if record.fit is not None else []),
         ("Spacing", "not known" if unit == "pixels" else f"{spacing} {unit}"),
-        ("Date", record.time.replace("T", " ").replace("+00:00", " UTC")),
+        ("Date", _date_text(record.time)),
         ("Seed", f"{record.seed}; plugin {record.plugin_version}"),
     ]
     if record.box is not None:
@@ -118,6 +119,11 @@ def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, 
         missing = region.describe_missing()
         facts.append(("Cancelled", f"{samples}; {missing}" if missing else samples))
     return facts
+
+
+def _date_text(time: str) -> str:
+    """A time of a record, to the second."""
+    return re.sub(r"\.\d+", "", time).replace("T", " ").replace("+00:00", " UTC")
 
 
 def _missing_text(result: Segmentation) -> str:
@@ -150,7 +156,7 @@ def _row(row: Measurement, color: str) -> dict[str, str]:
             f"{format_value(row.long_axis)} × {format_value(row.short_axis)} {display_unit(row.length_unit)}"
         )
     return {
-        "title": row.title,
+        "title": row.title_with_parts,
         "color": color,
         "size": _size_text(row),
         "interval": row.interval_text.partition(": ")[2].rpartition(", ")[0],

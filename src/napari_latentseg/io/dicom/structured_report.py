@@ -43,6 +43,8 @@ class ReportedVolume:
         The ends of its interval; None without one.
     basis
         What the interval rests on, in words, such as ``"90 % interval, calibrated"``.
+    includes
+        Names of the classes that are parts of it and are counted, which have segments of their own.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ReportedVolume:
     low_ml: float | None = None
     high_ml: float | None = None
     basis: str = ""
+    includes: tuple[str, ...] = ()
 
 
 def write_structured_report(path: Path, mask_file: Path, volumes: Sequence[ReportedVolume]) -> None:
@@ -150,7 +153,9 @@ def _measurements(mask: Dataset, segment: Any, volume: ReportedVolume) -> Any:
     category = segment.SegmentedPropertyCategoryCodeSequence[0]
     algorithms = segment.get("SegmentationAlgorithmIdentificationSequence")
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
-        TrackingIdentifier(uid=UID(), identifier=volume.name),
+        TrackingIdentifier(
+            uid=UID(), identifier=" with ".join(filter(None, (volume.name, ", ".join(volume.includes))))
+        ),
         # not `from_segmentation`, which knows no label maps
         referenced_segment=ReferencedSegment(
             mask.SOPClassUID,
