@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from PIL import Image
 from napari_latentseg.cli.app import app
 from napari_latentseg.cli.command_line import read_command_line
 from napari_latentseg.cli.console import json_text
+from napari_latentseg.cli.help_groups import OPTION_GROUPS
 from napari_latentseg.cli.help_text import SHORT_HELP
 from napari_latentseg.errors import BadInput, choose_from
 from napari_latentseg.utils import device as device_module
@@ -291,6 +293,29 @@ def test_help_names_arguments_as_shells_do(cli: Callable[..., Any], path: tuple[
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_argument_and_option_is_described(path: tuple[str, ...]) -> None:
     assert not [p.opts[0] for p in COMMANDS[path].params if not p.hidden and not p.help]
+
+
+@pytest.mark.parametrize("name", OPTION_GROUPS)
+def test_options_are_listed_once_under_headings(cli: Callable[..., Any], name: str) -> None:
+    text = cli(name, "--help").out
+    options = {p.opts[0] for p in COMMANDS[(name,)].params if p.opts[0].startswith("--") and not p.hidden}
+    grouped = [option for _, members in OPTION_GROUPS[name] for option in members]
+    assert len(grouped) == len(set(grouped))
+    assert options <= set(grouped)  # a new option gets a place
+    assert text.index("\nNeeded:\n") < text.index("\nOutput:\n")
+    for option in options:
+        assert len(re.findall(rf"^  (?:-\w, )?{option}\b(?!-)", text, re.MULTILINE)) == 1, option
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--samples", "five"), ("--threshold", "0,5"), ("--threads", "0")]
+)
+def test_a_value_of_another_kind_is_refused_in_plain_words(
+    refused: Callable[..., str], option: str, value: str
+) -> None:
+    text = refused("segment", "a.png", "--model", "any-structure", "--out", "out", option, value)
+    assert f"Invalid value for '{option}'" in text
+    assert "Input should" not in text  # versions of typer differ in the words after it
 
 
 def test_an_error_names_an_argument_as_the_help_does(refused: Callable[..., str]) -> None:

@@ -41,6 +41,14 @@ def table(qtbot):
     return table
 
 
+def test_the_reason_is_not_hidden_by_a_long_path(table):
+    reason = "/data/patients/2026/breast/patient_08.png: is cut short; copy it again"
+    table.cases.set_rows([CaseRow("patient_08", state="failed", reason=reason)])
+    last = table.model().columnCount() - 1
+    assert column(table, last) == ["is cut short; copy it again"]
+    assert "patient_08.png" in table.model().index(0, last).data(Qt.ItemDataRole.ToolTipRole)
+
+
 def test_sizes_and_seconds_are_sorted_as_numbers(table):
     rows = [
         CaseRow("b", state="done", seconds=10.0, sizes=(size("lesion", 2e4, 1.9e4, 2.1e4),)),

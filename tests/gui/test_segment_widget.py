@@ -279,6 +279,19 @@ def test_image_removed_while_running(viewer, widget, qtbot, phantom):
     assert not widget.run_button.isEnabled()
 
 
+def test_a_run_whose_layers_are_all_removed_ends_and_adds_none(viewer, widget, qtbot, phantom):
+    widget.form.samples.value = 30
+    widget.run_button.click()
+    qtbot.waitUntil(lambda: "mask" in layers_by_role(viewer), timeout=120_000)
+    for layer in viewer.layers:
+        layer.visible = False  # see remove_layers: what is drawn must not be removed
+    qtbot.wait(200)
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
+    assert not viewer.layers
+    assert not widget.session.results
+
+
 def test_second_run_is_refused_while_one_goes_on(viewer, widget, qtbot, phantom):
     widget.form.samples.value = 20
     widget.run_button.click()

@@ -49,6 +49,14 @@ _OUT_OF_MEMORY = "memory: is too small for this; close other programs, or crop t
 # What typer raises for a wrong command line. Typer vendors click, so its class is reached through typer.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
+# How pydantic, by which some versions of typer read values, says what is wrong with one.
+_PLAIN_VALUE_ERRORS = {
+    "Input should be a valid integer, unable to parse string as an integer": "must be a whole number",
+    "Input should be a valid number, unable to parse string as a number": "must be a number, such as 0.5",
+    "Input should be greater than or equal to": "must be at least",
+    "Input should be less than or equal to": "must be at most",
+}
+
 _STOPPED = 130  # as a shell reports Ctrl+C
 
 app = typer.Typer(
@@ -130,6 +138,8 @@ def run(args: Sequence[str] | None = None) -> int:
         return 2
     except _UsageError as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
+        for programmer, reader in _PLAIN_VALUE_ERRORS.items():
+            message = message.replace(programmer, reader)
         _say_error(f"{' '.join(message.split())} (--help tells more)")
         return 2
     except MemoryError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table
-from napari_latentseg.cli.options import JsonOutput, OptionalModel, Overwrite
+from napari_latentseg.cli.options import JsonOutput, Overwrite
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ def compare_masks(
             " image: files, or annotation stores.",
         ),
     ],
-    model: OptionalModel = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="A model, for the names of the classes; `models` lists them."),
+    ] = None,
     assd: Annotated[
         bool,
         typer.Option("--assd", help="Also the average symmetric surface distance, always of readers."),

@@ -10,6 +10,8 @@ import re
 from functools import partial
 from typing import Any
 
+from napari_latentseg.cli.help_groups import OPTION_GROUPS, group_of
+
 __all__ = ["SHORT_HELP", "tidy_help"]
 
 SHORT_HELP = {
@@ -71,6 +73,8 @@ def tidy_help(group: Any, path: tuple[str, ...] = ()) -> None:
                 parameter.metavar = parameter.metavar or parameter.name.upper()
             parameter.get_help_record = partial(_help_record, parameter.get_help_record)
         command.collect_usage_pieces = partial(_usage_pieces, command.collect_usage_pieces)
+        if " ".join(here) in OPTION_GROUPS:
+            command.format_options = partial(_format_options, command, " ".join(here))
         if hasattr(command, "commands"):
             tidy_help(command, here)
 
@@ -78,6 +82,22 @@ def tidy_help(group: Any, path: tuple[str, ...] = ()) -> None:
 def _usage_pieces(original: Any, context: Any) -> list[str]:
     pieces = (re.sub(r"[{}]", "", piece) for piece in original(context))
     return [re.sub(r"(\.\.\.)+", "...", piece) for piece in pieces]
+
+
+def _format_options(command: Any, name: str, context: Any, formatter: Any) -> None:
+    """Write arguments and options as typer does, the options under the headings of their groups."""
+    records: dict[str, list[tuple[str, str]]] = {"Arguments": []}
+    records |= {title: [] for title, _ in OPTION_GROUPS[name]} | {"Options": []}
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None:
+            is_argument = parameter.param_type_name == "argument"
+            title = "Arguments" if is_argument else group_of(name, parameter.opts)
+            records[title].append(record)
+    for title, lines in records.items():
+        if lines:
+            with formatter.section(title):
+                formatter.write_dl(lines)
 
 
 def _help_record(original: Any, context: Any) -> tuple[str, str] | None:

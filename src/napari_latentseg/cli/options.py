@@ -92,7 +92,10 @@ ModelName = Annotated[
     str, typer.Argument(help="Name of a model; `models` lists them.", autocompletion=_model_names)
 ]
 OptionalModel = Annotated[
-    str | None, typer.Option("--model", "-m", help="Name or folder of a model.", autocompletion=_model_names)
+    str | None,
+    typer.Option(
+        "--model", "-m", help="Name or folder of the model; `models` lists them.", autocompletion=_model_names
+    ),
 ]
 # Commands that work with a model on data take it by --model alone in their help; a name without it, as these
 # commands took it before, means the same.

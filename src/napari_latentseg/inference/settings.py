@@ -111,7 +111,9 @@ class InferenceSettings(FrozenModel):
         if box is not None:
             top, left, bottom, right = box
             if top < 0 or left < 0 or bottom <= top or right <= left:
-                raise ValueError("must be top, left, bottom and right in pixels, from 0")
+                raise ValueError(
+                    "must be top, left, bottom and right in pixels, from 0, each end beyond its start"
+                )
             if min(bottom - top, right - left) < _MIN_BOX_SIDE:
                 raise ValueError(f"must be {_MIN_BOX_SIDE} pixels or more along each side")
         return box

@@ -154,6 +154,16 @@ class ResultLayers:
         """All its layers in the viewer, from the lowest to the highest."""
         return [layer for role in (*MAP_ROLES, "mask") for layer in self.layers_of(role)]
 
+    @property
+    def is_discarded(self) -> bool:
+        """Whether both the image and all layers that were shown of the run have been removed."""
+        viewer = self._viewer()
+        return (
+            self.mask is not None
+            and not self.all_layers
+            and (viewer is None or self.image not in viewer.layers)
+        )
+
     def _layer_arguments(self, role: str) -> dict[str, Any]:
         """Name and metadata of the layer with a role."""
         metadata = {

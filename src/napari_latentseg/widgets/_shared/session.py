@@ -349,7 +349,7 @@ class ViewerSession(QObject):
 
     def _on_progress(self, progress: RunProgress) -> None:
         result = self._running_result
-        if progress.mask is not None and result is not None:
+        if progress.mask is not None and result is not None and not result.layers.is_discarded:
             is_first = not result.layers.layers_of("mask")
             result.layers.show_plane(progress.plane_index, progress.mask, result.job.view)
             if is_first:
@@ -367,7 +367,8 @@ class ViewerSession(QObject):
         result.segmentation, result.sizes = outcome.segmentation, outcome.sizes
         if not outcome.cancelled and result.job.previous_run is None:
             self.timings.record_run(result.job, outcome.segmentation.record, outcome.seconds)
-        self._layer_steps = result.layers.show_all(outcome.segmentation, outcome.display)
+        steps = result.layers.show_all(outcome.segmentation, outcome.display)
+        self._layer_steps = iter(()) if result.layers.is_discarded else steps
         self._show_next(result)
 
     def _show_next(self, result: RunResult) -> None:
@@ -404,6 +405,8 @@ class ViewerSession(QObject):
         self.failed.emit(text, details)
 
     def _on_removed(self, event: Any = None) -> None:
+        if self._running_result is not None and self._running_result.layers.is_discarded:
+            self.cancel()  # the person has removed all that there is of it
         removed = [result for result in self.results if not result.is_in_viewer]
         if not removed:
             return

@@ -181,7 +181,14 @@ def _cell(row: CaseRow, headings: tuple[str, ...], classes: list[str], column: i
             return number, int(number) if number.isdecimal() else -1
         case "Seconds":
             return ("", -1.0) if row.seconds is None else (f"{row.seconds:.1f}", row.seconds)
-    return row.reason, row.reason
+    reason = _without_path(row.reason)
+    return reason, reason
+
+
+def _without_path(reason: str) -> str:
+    """A reason without the path in front of it, which fills the column; the tooltip has the whole."""
+    what, _, why = reason.partition(": ")
+    return why if why and ("/" in what or "\\" in what) else reason
 
 
 def _size_text(size: Measurement) -> str:
