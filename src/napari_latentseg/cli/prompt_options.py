@@ -42,11 +42,13 @@ Boxes = Annotated[
     typer.Option("--around", help="A box around the structure: TOP,LEFT,BOTTOM,RIGHT, after Z in a volume."),
 ]
 StructureSize = Annotated[
-    float | None,
+    str | None,
     typer.Option(
         "--structure-size",
-        help="About how large the structure is, its longer side in pixels: says which of several structures"
-        " around a point is meant. The model finds it out where not given.",
+        metavar="SIZE",
+        help="About how large the structure is, its longer side: in pixels (40), or a length where the image"
+        " has a spacing (12mm). Says which of several structures around a point is meant. The model finds"
+        " it out where not given.",
     ),
 ]
 PromptsFile = Annotated[

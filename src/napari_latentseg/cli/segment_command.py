@@ -57,6 +57,7 @@ from napari_latentseg.cli.segment_options import (
     make_postprocess,
     parse_classes,
 )
+from napari_latentseg.cli.structure_size import size_in_pixels
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.counts import count_text
 
@@ -169,7 +170,8 @@ def segment(
         from napari_latentseg.report import check_report
 
         check_report(report)
-    pointed_at = parse_prompts(point, outside, around, structure_size, prompts)
+    size = size_in_pixels(structure_size, scans, series=series, spacing=parse_spacing(spacing))
+    pointed_at = parse_prompts(point, outside, around, size, prompts)
     hints = parse_hints(hint, hint_not)
     use_threads(threads)
     model_found = api.locate_model(model)
