@@ -59,7 +59,7 @@ def painted(shape: tuple[int, int]) -> Answer:
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     radius = DISC_SHARE * max(shape)
 
-    def answer(prompts: Prompts, previous: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    def answer(prompts: Prompts) -> NDArray[np.float32]:
         mask = np.zeros(shape, np.float32)
         for points, value in ((prompts.positive, 1), (prompts.negative, 0)):
             for y, x in points:
@@ -73,7 +73,7 @@ def walked(image: NDArray[np.float32]) -> Answer:
     """A random walker from the clicks; the border of the image is background."""
     grey = image.mean(0)
 
-    def answer(prompts: Prompts, previous: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    def answer(prompts: Prompts) -> NDArray[np.float32]:
         seeds = np.zeros(grey.shape, int)
         seeds[[0, -1]] = seeds[:, [0, -1]] = 2
         for points, value in ((prompts.negative, 2), (prompts.positive, 1)):
@@ -119,12 +119,9 @@ def main() -> None:
             size = guessed_size(mask, random) if given.size_known else None
 
             def model_answer(
-                prompts: Prompts,
-                previous: Any,
-                session: PromptSession = session,
-                size: float | None = size,
+                prompts: Prompts, session: PromptSession = session, size: float | None = size
             ) -> Any:
-                return session.answer(prompts.replace(size=size), given.samples, previous).mean
+                return session.answer(prompts.replace(size=size), given.samples).mean
 
             answers: dict[str, Answer] = {"model": model_answer}
             if not given.no_baselines:

@@ -70,8 +70,8 @@ def figures(session: PromptSession, core: Mask, whole: Mask, samples: int) -> di
     for name, mask in (("core", core), ("whole", whole)):
         variances: list[float] = []
 
-        def answer_of(prompts: Prompts, previous: Any, variances: list[float] = variances) -> Any:
-            answer = session.answer(prompts, samples, previous)
+        def answer_of(prompts: Prompts, variances: list[float] = variances) -> Any:
+            answer = session.answer(prompts, samples)
             variances.append(float(answer.samples.var(axis=0)[around].mean()))
             return answer.mean
 

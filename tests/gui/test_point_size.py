@@ -87,7 +87,7 @@ def test_a_click_after_the_choice_corrects_the_answer_of_that_size(person, asked
     person.press(person.panel.structure_size.larger_button)
     person.click(40, 80)
     prompts, had_previous = asked[-1]
-    assert (len(prompts.positive), prompts.size, had_previous) == (2, 1.5 * side, True)
+    assert (len(prompts.positive), prompts.size, had_previous) == (2, 1.5 * side, False)
     person.key(Qt.Key.Key_Return)
     person.click(70, 100)
     assert asked[-1][0].size is None  # the next object

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_latentseg.core.prompts import Prompts
-from napari_latentseg.inference.prompt_session import PromptSession
+from napari_latentseg.inference.prompt_session import PromptSession, stages_of
 from napari_latentseg.inference.prompt_view import View
 from napari_latentseg.models.store import load_model
 from napari_latentseg.utils.device import resolve_compute
@@ -109,3 +109,40 @@ def test_where_nothing_has_the_size_the_nearest_is_answered(
     )
     assert not session.answer(Prompts(positive=[(256, 256)], size=20), 5).samples.any()
     assert session.answer(Prompts(positive=[(256, 256)], size=20), 5).samples.shape == (5, SIZE, SIZE)
+
+
+def test_points_are_answered_in_stages_those_inside_first() -> None:
+    inside, outside = [(10, 10), (12, 30)], [(40, 40)]
+    assert stages_of(Prompts(positive=inside, negative=outside)) == [
+        Prompts(positive=inside[:1]),
+        Prompts(positive=inside),
+        Prompts(positive=inside, negative=outside),
+    ]
+    assert len(stages_of(Prompts(positive=[*inside, *inside], negative=outside * 2))) == 3
+    box = (5, 5, 40, 50)
+    boxed = Prompts(boxes=[box], negative=outside)
+    assert stages_of(boxed) == [Prompts(boxes=[box]), boxed]
+    scribble = Prompts(positive=[(4, x) for x in range(40)])
+    stages = stages_of(scribble)
+    assert (len(stages), len(stages[0].positive), stages[-1]) == (6, 1, scribble)
+
+
+def test_clicks_one_by_one_are_answered_as_all_at_once(
+    tiny_prompted_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, compute = load_model(tiny_prompted_folder), resolve_compute("cpu", "float32")
+    plane = np.random.default_rng(0).random((3, 70, 90)).astype(np.float32)
+    drawn: list[int] = []
+    draw = model.method.draw
+    monkeypatch.setattr(model.method, "draw", lambda c, m, r: drawn.append(len(m)) or draw(c, m, r))
+    whole = Prompts(positive=[(30, 40), (36, 52)], negative=[(50, 20)])
+    at_once = PromptSession(model, plane, compute).answer(whole, 3)
+    all_draws = sum(drawn)
+
+    session = PromptSession(model, plane, compute)
+    session.answer(Prompts(positive=whole.positive[:1]), 3)
+    session.answer(Prompts(positive=whole.positive[:1], negative=whole.negative), 3)
+    session.answer(whole.replace(negative=(*whole.negative, (60, 60))), 3)  # a click that is taken back
+    drawn.clear()
+    np.testing.assert_array_equal(session.answer(whole, 3).samples, at_once.samples)
+    assert 0 < sum(drawn) < all_draws / 2  # what was answered before is known

@@ -54,7 +54,7 @@ def test_any_structure_answers_a_click(data_dir: Path) -> None:
     (mask, *_) = objects_of(plane_mask)
     scan = case.read_scan()
 
-    def answer(prompts: Prompts, previous: object) -> np.ndarray:
+    def answer(prompts: Prompts) -> np.ndarray:
         return segment(scan, "any-structure", prompts=prompts, samples=4).mean[0]
 
     assert click_scores(answer, mask, clicks=3)[-1] > 0.7

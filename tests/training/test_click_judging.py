@@ -69,7 +69,7 @@ def test_the_person_clicks_where_the_answer_is_most_wrong() -> None:
     mask[10:31, 10:51] = True
     asked: list[Prompts] = []
 
-    def answer(prompts: Prompts, previous: object) -> np.ndarray:
+    def answer(prompts: Prompts) -> np.ndarray:
         asked.append(prompts)
         answered = mask.copy()
         if len(asked) == 1:

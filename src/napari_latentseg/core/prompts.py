@@ -30,11 +30,11 @@ class Prompts(FrozenModel):
     Attributes
     ----------
     positive
-        Points inside the structure.
+        Points inside the structure. A model answers them in this order, each correcting the answer before.
     negative
-        Points that are not part of it.
+        Points that are not part of it; answered after those inside, whenever they were given.
     boxes
-        Boxes around it.
+        Boxes around it; answered first.
     size
         About how large the structure is on a slice: the longer side of its box, in voxels, 1 or more. It says
         at which scale the points are answered. None where the model finds that out itself, and with boxes,

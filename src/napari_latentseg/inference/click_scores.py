@@ -43,8 +43,8 @@ __all__ = [
 
 Mask = NDArray[np.bool_]
 Array = NDArray[np.float32]
-Answer = Callable[[Prompts, "Array | None"], Array]
-"""Gives the probability `(H, W)` for prompts, and the answer before them."""
+Answer = Callable[[Prompts], Array]
+"""Gives the probability `(H, W)` for prompts."""
 
 CLICKS = (1, 3, 5)
 """After how many clicks the Dice is reported."""
@@ -86,11 +86,9 @@ def click_scores(answer: Answer, mask: Mask, clicks: int = max(CLICKS)) -> list[
     """
     positive: list[tuple[float, float]] = [deepest_point(mask)]
     negative: list[tuple[float, float]] = []
-    previous = None
     scores: list[float] = []
     for _ in range(clicks):
-        previous = answer(Prompts(positive=tuple(positive), negative=tuple(negative)), previous)
-        predicted = previous > _THRESHOLD
+        predicted = answer(Prompts(positive=tuple(positive), negative=tuple(negative))) > _THRESHOLD
         scores.append(dice(predicted, mask))
         errors, count = ndimage.label(predicted != mask)
         if not count:
@@ -220,8 +218,8 @@ class ClickScores:
         index, mask, session = next(islice(self._objects(case, scan), position, None))
         means: list[Array] = []
 
-        def answer(prompts: Prompts, previous: Array | None) -> Array:
-            means.append(session.answer(prompts, self.samples, previous).mean)
+        def answer(prompts: Prompts) -> Array:
+            means.append(session.answer(prompts, self.samples).mean)
             return means[-1]
 
         click_scores(answer, mask, self.clicks)
@@ -297,7 +295,7 @@ class ClickScores:
         return records
 
     def _answer_of(self, session: PromptSession) -> Answer:
-        def answer(prompts: Prompts, previous: Array | None) -> Array:
-            return session.answer(prompts, self.samples, previous).mean
+        def answer(prompts: Prompts) -> Array:
+            return session.answer(prompts, self.samples).mean
 
         return answer

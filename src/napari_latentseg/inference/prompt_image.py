@@ -71,7 +71,7 @@ class PromptImage:
         samples
             How many; see `PromptSession.answer`.
         previous
-            The mean before the last step.
+            The mask that is corrected, if there is one; see `PromptSession.answer`.
 
         Raises
         ------

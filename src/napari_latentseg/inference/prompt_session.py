@@ -30,7 +30,7 @@ from napari_latentseg.methods.prompted import PromptedMapping
 from napari_latentseg.models.folder import Model
 from napari_latentseg.utils.device import Compute
 
-__all__ = ["MAX_ANSWER_SAMPLES", "PromptAnswer", "PromptSession"]
+__all__ = ["MAX_ANSWER_SAMPLES", "PromptAnswer", "PromptSession", "stages_of"]
 
 Array = NDArray[np.float32]
 
@@ -43,6 +43,7 @@ _EVERY = 8
 # Of a structure whose size is given, samples whose size differs by no more than this factor are kept: less
 # than the step of the window, so that a step asks for another structure.
 _LIKE_SIZE = 1.4
+_MOST_STAGES = 6  # in which prompts are answered: each takes as long as a click
 _TURNS = 8  # quarter turns, and the same mirrored
 _BATCH = 8  # answers at once; more are not faster on a CPU
 
@@ -105,6 +106,8 @@ class PromptSession:
         self._encoded: OrderedDict[tuple[View, int], Tensor] = OrderedDict()
         # what was drawn for the present prompts, by view, turn and reading
         self._drawn: dict[_Key, Array] = {}
+        # of the stages of the latest prompts; a further click needs the last of them alone
+        self._means: dict[tuple[Prompts, ...], Array] = {}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -119,10 +122,15 @@ class PromptSession:
     def answer(self, prompts: Prompts, samples: int = 1, previous: Array | None = None) -> PromptAnswer:
         """The answer to prompts.
 
-        The first points are looked at in views of several scales, and that is taken in which the readings
-        agree most: how large the structure is, a point does not say. A small structure is then looked at more
+        The first point is looked at in views of several scales, and that is taken in which the readings agree
+        most: how large the structure is, a point does not say. A small structure is then looked at more
         closely, until the view fits what was answered. Where the prompts say the size, it is looked at in
         views for this size, and the samples are those that have about this size.
+
+        Several points are answered in stages, each of which corrects the answer before, as the model learnt
+        it: the boxes or the first point inside, then one point more at a time, those inside before those
+        outside. So the answer depends on the prompts alone: it is the same from a person who clicks one by
+        one, takes clicks back, or gives all at once.
 
         Parameters
         ----------
@@ -130,9 +138,9 @@ class PromptSession:
             Of this slice.
         samples
             How many, 1 to 64: the readings of the model in turn, then those of the turned and mirrored view.
-            Of first points every eighth is of another scale.
+            Of a single point every eighth is of another scale.
         previous
-            The probability of the answer before, `(H, W)`, which the new prompts correct.
+            The probability of a mask that the prompts correct, `(H, W)`, such as that of the slice before.
 
         Raises
         ------
@@ -142,6 +150,24 @@ class PromptSession:
         if not 1 <= samples <= MAX_ANSWER_SAMPLES:
             raise BadInput("samples", f"are {samples}", f"ask for 1 to {MAX_ANSWER_SAMPLES}")
         prompts = prompts.on_plane(self.shape)
+        if previous is None:
+            previous = self._before_last(stages_of(prompts))
+        return self._answer(prompts, samples, previous)
+
+    def _before_last(self, stages: Sequence[Prompts]) -> Array | None:
+        """The mean that the last stage corrects; None of a single one."""
+        # of as many samples whatever is asked for: the mask then changes little with their number
+        samples = min(self._method.config.readings, _EVERY - 1)
+        known, self._means = self._means, {}
+        mean = None
+        for number in range(1, len(stages)):
+            key = tuple(stages[:number])
+            mean = known[key] if key in known else self._answer(stages[number - 1], samples, mean).mean
+            self._means[key] = mean
+        return mean
+
+    def _answer(self, prompts: Prompts, samples: int, previous: Array | None) -> PromptAnswer:
+        """The answer to all prompts at once."""
         self._drawn.clear()
         if prompts.size is None:
             keys = self._keys_of_scale(prompts, samples, previous)
@@ -267,6 +293,29 @@ class PromptSession:
         while len(self._encoded) > _KEPT_VIEWS:
             self._encoded.popitem(last=False)
         return conditioning
+
+
+def stages_of(prompts: Prompts) -> list[Prompts]:
+    """The prompts from the first to all of them, in the order in which they are answered.
+
+    Parameters
+    ----------
+    prompts
+        Of one slice. Of many points, as in a scribble, several are added at a time.
+    """
+    # a point that is given twice says no more, and corrects nothing
+    points = [(p, True) for p in dict.fromkeys(prompts.positive)]
+    points += [(p, False) for p in dict.fromkeys(prompts.negative)]
+    first = 0 if prompts.boxes else 1
+    step = max(1, -(-(len(points) - first) // (_MOST_STAGES - 1)))
+    counts = [*range(first, len(points), step), len(points)]
+    return [
+        prompts.replace(
+            positive=tuple(p for p, is_inside in points[:count] if is_inside),
+            negative=tuple(p for p, is_inside in points[:count] if not is_inside),
+        )
+        for count in counts
+    ]
 
 
 def _agreement(masks: NDArray[np.bool_]) -> float:

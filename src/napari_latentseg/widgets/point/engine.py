@@ -43,8 +43,6 @@ class Question:
         A copy of the steps so far; None to encode the part alone.
     samples
         How many are drawn.
-    previous
-        The mean of the answer before the last step.
     carried
         What was proposed on the slice, `(H, W)`, which the steps correct; None where nothing was.
     """
@@ -54,7 +52,6 @@ class Question:
     part: SlicePart
     pointed: PointedObject | None = None
     samples: int = 1
-    previous: Any = None
     carried: NDArray[np.bool_] | None = None
 
     def asked(self) -> PointedObject:
@@ -71,6 +68,14 @@ class Question:
             inside[place] = False  # so that the points lie away from clicks outside
         implied = tuple(p for p in inner_points(inside) if p not in outside) if inside.any() else ()
         return PointedObject([PromptStep("inside", implied), *steps] if implied else list(steps))
+
+    def corrected(self) -> NDArray[np.float32] | None:
+        """What was proposed on the part, as read; None where nothing was."""
+        if self.carried is None:
+            return None
+        (top, left, bottom, right), step = self.part.box, self.part.step
+        first = (step - 1) // 2
+        return self.carried[top + first : bottom : step, left + first : right : step].astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ class AnswerEngine(QObject):
         image.prepare(question.part)
         if question.pointed is None:
             return None
-        answer = image.answer(question.part, question.asked(), question.samples, question.previous)
+        answer = image.answer(question.part, question.asked(), question.samples, question.corrected())
         if answer is None:
             return None
         return Answered(answer, contour_segments(answer.samples[:, None], answer.threshold))

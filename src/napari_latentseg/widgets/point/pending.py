@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,36 +32,19 @@ class PendingObject:
         The part of the slice in which it is answered: that on screen at the first click.
     pointed
         The steps.
-    means
-        Number of steps -> mean of their answer, which the next step corrects.
     answered
         The answer to all steps; None while it is computed.
+    was_answered
+        Whether any of its steps was answered.
     carried
         What was proposed on this slice of a volume, `(H, W)`, which the steps correct.
     """
 
     part: SlicePart
     pointed: PointedObject = field(default_factory=PointedObject)
-    means: dict[int, Any] = field(default_factory=dict)
     answered: Answered | None = None
+    was_answered: bool = False
     carried: Mask | None = None
-
-    @property
-    def has_answer(self) -> bool:
-        """Whether any of its steps was answered."""
-        return self.answered is not None or bool(self.means)
-
-    @property
-    def mean_before(self) -> Any:
-        """The mean of the latest answer before the last step; None where there is none.
-
-        Answers from before the size was chosen say nothing of the structure that is meant now.
-        """
-        first, last = self.pointed.size_steps, len(self.pointed.steps)
-        before = [number for number in self.means if first <= number < last]
-        if not before and self.carried is not None:
-            return self.carried.astype(np.float32)
-        return self.means[max(before)] if before else None
 
     @property
     def accept_problem(self) -> str:
@@ -71,23 +54,22 @@ class PendingObject:
             return "The answer is being computed" if has_inside else "Click inside the structure, too"
         return "" if self.answered.answer.mask is not None else "Nothing was found here: click again"
 
-    def forget_answer(self, *, earlier: bool = False) -> None:
-        """Drop the answer to all steps; with `earlier`, those to the steps before as well."""
+    def forget_answer(self, *, of_any_step: bool = False) -> None:
+        """Drop the answer to all steps; with `of_any_step`, that there was one."""
         self.answered = None
-        count = 0 if earlier else len(self.pointed.steps)
-        self.means = {number: mean for number, mean in self.means.items() if number < count}
+        self.was_answered = self.was_answered and not of_any_step
 
     def asked(self, question: Question) -> Question:
         """A question about all steps, from one about its part."""
         steps = PointedObject(list(self.pointed.steps))
-        return replace(question, pointed=steps, previous=self.mean_before, carried=self.carried)
+        return replace(question, pointed=steps, carried=self.carried)
 
     def take(self, question: Question, answered: Answered) -> bool:
         """Take the answer to a question about it; whether it is that to all steps."""
         asked = question.pointed.steps if question.pointed is not None else []
         if not asked or asked != self.pointed.steps[: len(asked)]:
             return False  # a step was taken back meanwhile
-        self.means[len(asked)] = answered.answer.mean
+        self.was_answered = True
         if len(asked) < len(self.pointed.steps):
             return False
         self.answered = answered
@@ -112,4 +94,4 @@ class PendingObjects:
     def forget_answers(self, image: Image) -> None:
         """Keep the steps of an image alone: another model answers them anew."""
         for pending in self.of(image).values():
-            pending.forget_answer(earlier=True)
+            pending.forget_answer(of_any_step=True)

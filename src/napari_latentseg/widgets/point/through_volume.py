@@ -262,7 +262,7 @@ class ThroughVolume(QObject):
     def _is_answered(self, index: tuple[int, ...]) -> bool:
         """Whether the slice shows an answer in place of the proposal."""
         pending = self._pointing.all_pending.get(index)
-        return pending is not None and pending.has_answer
+        return pending is not None and pending.was_answered
 
     def hide(self) -> None:
         """Hide the proposals of all images; what is computed is cancelled."""
