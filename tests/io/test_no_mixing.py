@@ -81,6 +81,8 @@ class OneFolder(RuleBasedStateMachine):
         """Stems that a person touched, or whose write was killed."""
         self.is_overwriting: set[str] = set()
         """Stems of which a write with `overwrite` was killed: the next write to them completes it."""
+        self.killed: dict[str, set[str]] = {}
+        """Whose writes to a stem were killed: the next write completes them and removes what it replaces."""
         self.kept: set[str] = set()
         """What a person made of a file after a write with `overwrite` was killed: its completion keeps it."""
         self.credit(PERSON)
@@ -121,6 +123,8 @@ class OneFolder(RuleBasedStateMachine):
                 maker = self.made_by[sha256]
                 is_free = file.startswith((replaceable or ".", ".")) and sha256 not in kept
                 if maker == name or is_free:
+                    continue
+                if file not in after and maker in self.killed.get(file.split("_", 1)[0], ()):
                     continue
                 assert file in after, f"{file} of {maker} is gone"
                 assert self.made_by[after[file]] == maker, f"{file} of {maker} was replaced by {name}"
@@ -200,6 +204,7 @@ class OneFolder(RuleBasedStateMachine):
                 if broken != ["cases.csv"]:
                     self.whole.pop(stem, None)
                     self.unsure.add(stem)
+                    self.killed.setdefault(stem, set()).add(name)
                     if overwrite:
                         self.is_overwriting.add(stem)
                     return
@@ -209,6 +214,7 @@ class OneFolder(RuleBasedStateMachine):
         self.whole[stem] = number
         self.unsure.discard(stem)
         self.is_overwriting.discard(stem)
+        self.killed.pop(stem, None)
 
     @rule(stem=stems, file=st.sampled_from(("sizes.csv", *(f"{s}_measurements.csv" for s in STEMS))),
           overwrite=st.booleans())  # fmt: skip
