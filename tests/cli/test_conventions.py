@@ -218,7 +218,8 @@ def test_a_file_of_another_kind_is_never_replaced(
         if ending != ".nrrd":
             refused(*arguments, tmp_path / "scan.nii.gz")
         assert "old" + ending in refused(*arguments, tmp_path / f"old{ending}")
-    assert all(p.read_bytes() == b"mine" for p in tmp_path.glob("*.*") if p.name != "a.png")
+    kept = [p for p in tmp_path.glob("*.*") if p.name != "a.png"]
+    assert [p.read_bytes() for p in kept] == [b"mine"] * 7
     assert cli("measure", result, "--csv", tmp_path / "old.csv", "--overwrite").code == 0
     assert cli("convert", tmp_path / "a.png", tmp_path / "b.tif").code == 0
     assert "is there already" in refused("convert", tmp_path / "a.png", tmp_path / "b.tif")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.helpers.made import classes_of, made
 
+from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.scores import score
@@ -136,6 +137,29 @@ def test_objects_and_what_the_mask_leaves_out():
     assert {o.object_number: o.box for o in ranked}[0] == ((1, 2), (24, 28), (4, 8))
     assert {o.object_number: o.uncertainty for o in ranked}[0] == pytest.approx(16 * 102 / 255)
     assert len({o.identity for o in ranked}) == 2
+
+
+@pytest.mark.parametrize("key", MEASURES)
+def test_an_organ_is_one_object_with_the_tumour_that_cuts_it(key):
+    """As it is measured: the numbers of its objects are those of the table."""
+    organ = ClassInfo(label=1, name="organ", color="#ff0000", includes=("tumour",))
+    tumour = ClassInfo(label=2, name="tumour", color="#00ff00")
+    each = []
+    for i in range(5):
+        whole = square(2, 7 - i % 2)
+        part = np.zeros_like(whole)
+        part[2, 11:14] = whole[2, 11:14]
+        each.append([whole, part])
+    found = made(np.stack(each), GEOMETRY, classes=(organ, tumour))
+    ranked = {(o.name, o.object_number): o for o in rank(found, key, "objects")}
+    rows = {(m.name, m.object_number): m for m in measure(found) if m.object_number}
+    assert set(rows) == {("organ", 1), ("tumour", 1)}
+    assert set(ranked) <= set(rows)
+    assert ("organ", 1) in ranked
+    alone = made(np.stack([[one[0]] for one in each]), GEOMETRY)
+    (expected,) = rank(alone, key, "objects")
+    assert ranked["organ", 1].uncertainty == pytest.approx(expected.uncertainty)
+    assert ranked["organ", 1].box == expected.box == rows["organ", 1].box
 
 
 @pytest.mark.parametrize("key", MEASURES)

@@ -221,7 +221,7 @@ def segment(
 
 def _of_scan(scan: Path, error: BadInput) -> str:
     """An error with the image that it is about; that of a DICOM series names a file in it alone."""
-    return str(error) if scan.name in str(error) else f"{scan.name}: {error}"
+    return str(error) if scan.name in Path(error.what).parts else f"{scan.name}: {error}"
 
 
 def _print_result(result: FileResult, card: ModelCard, *, quiet: bool) -> None:

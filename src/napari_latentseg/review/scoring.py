@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.classes import ClassInfo, class_descendants
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure.regions import MAX_LABELLED_VOXELS, Regions
@@ -243,6 +243,8 @@ def score_objects(
 ) -> Iterator[ScoredRegion]:
     """Score every object of the mask, and every structure that it may have missed.
 
+    As in `napari_latentseg.measure.measure`, an object of a class has the voxels of the parts of the class.
+
     Parameters
     ----------
     segmentation, mask, measure, progress
@@ -258,15 +260,19 @@ def score_objects(
     BadInput
         If the mask has another shape, or is too large to label its objects.
     """
-    timepoints_to_score = timepoints(segmentation, mask, None)
-    for time_number, timepoint in enumerate(timepoints_to_score):
+    has_parts = [bool(parts) for parts in class_descendants(segmentation.classes)]
+    views: list[tuple[TimePoint, list[int]]] = []
+    for timepoint in timepoints(segmentation, mask, None):
+        views.append((timepoint, [k for k, has in enumerate(has_parts) if not has]))
+        views += [(timepoint.with_parts_of(k), [k]) for k, has in enumerate(has_parts) if has]
+    for view_number, (timepoint, class_indices) in enumerate(views):
         # twice the limit of the mask: the candidates for missed structures are one byte a voxel
         if np.prod(timepoint.shape, dtype=float) > 2 * MAX_LABELLED_VOXELS:
             raise BadInput("objects", "cannot be labelled: the image is too large", "rank its slices")
         regions = Regions.from_objects(timepoint)
         objects = [
-            *_mask_objects(segmentation, regions, measure),
-            *_missed_components(segmentation, timepoint, measure),
+            *_mask_objects(segmentation, regions, class_indices, measure),
+            *_missed_components(segmentation, timepoint, class_indices, measure),
         ]
         reader = _BlockReader(
             segmentation, timepoint, _at_timepoint(segmentation.variance, segmentation, timepoint), measure
@@ -281,7 +287,7 @@ def score_objects(
                 region_map = regions.region_map(block)
                 for scored_object in block_objects:
                     _add_block(scored_object, reader, regions, region_map, block, segmentation.classes)
-            progress((time_number + blocks_done / len(blocks)) / len(timepoints_to_score))
+            progress((view_number + blocks_done / len(blocks)) / len(views))
         for scored_object in objects:
             index = scored_object.region_score.most_uncertain_plane[1]
             box = [(s.start, s.stop) for s in scored_object.box]
@@ -295,25 +301,27 @@ def score_objects(
 
 
 def _mask_objects(
-    segmentation: Segmentation, regions: Regions, measure: UncertaintyMeasure
+    segmentation: Segmentation, regions: Regions, class_indices: Sequence[int], measure: UncertaintyMeasure
 ) -> Iterator[_ObjectScore]:
-    for k, info in enumerate(segmentation.classes):
-        sizes = {
-            r: int(np.count_nonzero(regions.region_mask(r))) for r in regions.regions_with_label(info.label)
-        }
+    for k in class_indices:
+        label = segmentation.classes[k].label
+        sizes = {r: int(np.count_nonzero(regions.region_mask(r))) for r in regions.regions_with_label(label)}
         largest_first = sorted(sizes, key=lambda r: (-sizes[r], r))
         for number, region in enumerate(largest_first, start=1):
             yield _ObjectScore(k, number, regions.bounding_boxes[region - 1], region, _RegionScore(measure))
 
 
 def _missed_components(
-    segmentation: Segmentation, timepoint: TimePoint, measure: UncertaintyMeasure
+    segmentation: Segmentation,
+    timepoint: TimePoint,
+    class_indices: Sequence[int],
+    measure: UncertaintyMeasure,
 ) -> Iterator[_ObjectScore]:
     """Connected regions above half the threshold that touch no voxel of the mask."""
     from scipy import ndimage
 
     candidate_threshold = segmentation.record.threshold * _MISSED_FRACTION
-    for k, info in enumerate(segmentation.classes):
+    for k in class_indices:
         candidates = np.zeros(timepoint.shape, dtype=np.bool_)
         for block in timepoint.blocks():
             candidates[block.array_index] = (
@@ -326,7 +334,9 @@ def _missed_components(
         components, count = ndimage.label(
             candidates[candidates_box], np.ones((3,) * candidates.ndim), output=np.int32
         )
-        touching = np.unique(components[np.asarray(timepoint.mask[candidates_box]) == info.label])
+        touching = np.unique(
+            components[np.asarray(timepoint.mask[candidates_box]) == segmentation.classes[k].label]
+        )
         for number, box in enumerate(ndimage.find_objects(components, count), start=1):
             if number not in touching:
                 box_in_array = tuple(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
+from napari_latentseg.core.labels import class_region
 from napari_latentseg.widgets._shared.layers import (
     METADATA_KEY,
     placement_metadata,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from qtpy.QtWidgets import QWidget
 
+    from napari_latentseg.core.classes import ClassInfo
     from napari_latentseg.measure import Measurement
     from napari_latentseg.widgets._shared.session import RunResult
 
@@ -29,9 +31,11 @@ __all__ = ["label_objects", "show_objects"]
 
 
 def label_objects(
-    mask: NDArray[np.uint8], measurements: tuple[Measurement, ...]
+    mask: NDArray[np.uint8], measurements: tuple[Measurement, ...], classes: Sequence[ClassInfo]
 ) -> tuple[NDArray[np.int32], list[Measurement]]:
     """Number the voxels of each object 1, 2, 3 ... in the order of the measurements.
+
+    Where an object lies in another of which its class is a part, the voxels are its own.
 
     Parameters
     ----------
@@ -39,6 +43,8 @@ def label_objects(
         Class labels, of the mask that was measured.
     measurements
         From `napari_latentseg.measure.measure`; those of whole classes are left out.
+    classes
+        Of the result.
 
     Returns
     -------
@@ -52,9 +58,13 @@ def label_objects(
         measurement for measurement in measurements if measurement.object_number and measurement.box
     ]
     connectivity = np.ones((3,) * mask.ndim)
-    for number, measurement in enumerate(object_measurements, 1):
+    labels = [info.label for info in classes]
+    numbered = enumerate(object_measurements, 1)
+    for number, measurement in sorted(numbered, key=lambda item: -len(item[1].includes)):
         box_slices = tuple(slice(start, stop) for start, stop in measurement.box or ())
-        components, count = ndimage.label(mask[box_slices] == measurement.label, connectivity)
+        part, label = mask[box_slices], measurement.label
+        has_class = class_region(part, labels.index(label), classes) if label in labels else part == label
+        components, count = ndimage.label(has_class, connectivity)
         if count > 1:  # others reach into the box; the object touches all sides of it
             components = components == _component_filling_box(components, count)
         objects[box_slices][components > 0] = number
@@ -101,7 +111,9 @@ def show_objects(
 
         segmentation = shown.segmentation
         measurements = measure(segmentation, scan, objects=True, card=card)
-        data, object_measurements = label_objects(np.asarray(segmentation.mask), measurements)
+        data, object_measurements = label_objects(
+            np.asarray(segmentation.mask), measurements, segmentation.classes
+        )
         table = measurement_table(object_measurements)
         table["index"] = list(range(1, len(object_measurements) + 1))
         return data, table, object_measurements
