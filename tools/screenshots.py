@@ -26,7 +26,6 @@ import numpy as np
 from napari.settings import get_settings
 from PIL import Image
 from qtpy.QtWidgets import QScrollArea, QWidget
-from scipy import ndimage
 from screenshot_cases import cases, readers
 from screenshot_correct import correct
 from screenshot_evaluation import evaluation, evaluation_by_clicks
@@ -174,18 +173,11 @@ def review(viewer: Any) -> Shots:
     yield "review-plane", widget
 
 
-def smooth_phantom() -> SampleImage:
-    """The phantom as a wider beam shows it: its speckle is then as coarse as that of the training images."""
-    sample = ultrasound_phantom()
-    pixels = ndimage.gaussian_filter(np.asarray(sample.scan.array), 1)
-    return replace(sample, scan=replace(sample.scan, array=pixels))
-
-
 def edge_contours(viewer: Any) -> Shots:
     """The contours between which the true edge lies, on an image that fits the model."""
     segmenting, reviewing = dock(viewer, "Segment"), dock(viewer, "Review")
     raise_widget(viewer, segmenting, "Segment")
-    show(viewer, smooth_phantom())
+    show(viewer, ultrasound_phantom())
     segmenting.form.model.value = "breast-ultrasound"
     segmenting.segment()
     wait_until(lambda: not segmenting.busy)

@@ -305,6 +305,18 @@ def test_a_closed_case_can_be_had_by_another_and_keeps_its_layers(reader, viewer
     assert len([shown for shown in viewer.layers if shown.name == name]) == 1
 
 
+def test_a_case_of_a_list_that_is_read_again_is_not_added_twice(reader, viewer, segmented):
+    reader.open_list(segmented)
+    reader.be("Anna")
+    name = reader.enter().name
+    image = reader.work.opened.image
+    reader.click(reader.widget.close_button)
+    reader.wait(lambda: reader.work.opened is None)
+    reader.open_list(segmented)
+    assert reader.enter(name).image is image
+    assert not [layer.name for layer in viewer.layers if "[1]" in layer.name]
+
+
 def _can_hold(cases, name):
     try:
         cases.hold(name, "Ben")

@@ -129,9 +129,11 @@ class CaseWork(QObject):
             if number != self._listing:
                 return
             self.is_opening = self.is_listing = False
-            self.cases, self.rows = found
+            before, (self.cases, self.rows) = self.cases, found
             self._held.append(self.cases)
-            self._ahead, self._leftovers = None, {}
+            self._ahead = None
+            if before is None or (before.source, before.results) != (self.cases.source, self.cases.results):
+                self._leftovers = {}  # of the same list, a case that is opened again has its layers still
             self._timer.start()
             if damaged := self.cases.damaged_lines:
                 show_warning(f"{len(damaged)} decisions in the journal of this list cannot be read.")
@@ -380,6 +382,10 @@ class CaseWork(QObject):
 
     def _remove_layers(self, layers: Sequence[Layer], stored: Any) -> None:
         """Take the layers of a case out of the viewer once its approval is on disk."""
+        for (
+            layer
+        ) in layers:  # napari would number those of the same case, opened again before these have gone
+            layer.name = f"{layer.name} (decided)"
 
         def is_waiting() -> bool:  # the next case comes first: it is what the reader waits for
             return self.is_opening or (stored is not None and stored.writes_in_progress)
