@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, FloatSlider, SpinBox
+from napari.layers import Labels
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
@@ -351,7 +352,7 @@ class SegmentForm(QWidget):
         if self.takes_prompts:
             messages.append("This model answers clicks: point at a structure in the image.")
         if self.image.value is None:
-            messages.append("Open an image first, or a sample.")
+            messages.append(self._missing_image())
         elif not 2 <= self.image.value.ndim <= 4:
             image = self.image.value
             messages.append(f"“{image.name}” has {image.ndim} dimensions; choose one with 2 to 4.")
@@ -360,6 +361,15 @@ class SegmentForm(QWidget):
         except BadInput as error:
             messages.append(str(error))
         return messages
+
+    def _missing_image(self) -> str:
+        labels = [layer.name for layer in self.viewer.layers if isinstance(layer, Labels)]
+        if not labels:
+            return "Open an image first, or a sample."
+        return (
+            f"“{labels[-1]}” is a layer of labels. Open the image, or if it is one, convert it:"
+            " right-click on it in the layer list."
+        )
 
     def settings(self) -> InferenceSettings:
         """The settings of a run.
@@ -395,7 +405,7 @@ def _default_samples(card: ModelCard) -> int:
 
 
 def _card_summary(card: ModelCard) -> str:
-    parts = [card.modality]
+    parts = ["any kind of image" if card.modality == "any" else card.modality]
     if dice := dice_text(card):
         parts.append(dice)
     parts.append(card.licence.split(";")[0].split(" (")[0])
