@@ -10,6 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from napari_latentseg.inference.fill_run import FillRun
+
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
@@ -40,6 +42,25 @@ def test_slices_between_are_filled(
     assert (mask[..., [0, 4]] == (np.asarray(nib.load(files[1]).dataobj)[..., [0, 4]] > 0)).all()
     np.testing.assert_allclose(written.affine, nib.load(files[0]).affine)
     assert "2 slices as a person decided" in ended.out
+
+
+def test_what_is_in_the_way_is_refused_before_anything_is_computed(
+    cli: Callable[..., Any],
+    files: tuple[Path, Path],
+    tiny_prompted_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "volume_mask.nii.gz").write_bytes(b"of a person")
+    begun = []
+    monkeypatch.setattr(FillRun, "__iter__", lambda self: begun.append(self) or iter(()))
+    ended = cli("fill", *map(str, files), "-m", str(tiny_prompted_folder), "-o", str(out), "-n", "3")
+    assert ended.code == 2
+    assert "volume_mask.nii.gz: is there already" in ended.errors[0]
+    assert not begun
+    assert (out / "volume_mask.nii.gz").read_bytes() == b"of a person"
 
 
 def test_a_model_without_prompts_is_refused(

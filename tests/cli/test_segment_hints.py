@@ -50,6 +50,8 @@ def test_the_result_is_that_of_reweight_and_its_record_says_so(
     ("options", "why"),
     [
         (("--hint", "3"), "'3' is none"),
+        (("--hint", "nan,3"), "'nan,3' is none"),
+        (("--hint-not", "3,inf"), "'3,inf' is none"),
         (("--hint", "60,5"), "outside the image of 60 x 80"),
         (("--hint", "1,2,3"), "3 numbers"),
         (("--hint", "3,4", "--hint-not", "3,4"), "both inside and outside"),

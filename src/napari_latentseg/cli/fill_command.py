@@ -62,6 +62,7 @@ def fill(
     """Fill a structure between the slices on which it is labelled, with a model that takes prompts."""
     from napari_latentseg import api
     from napari_latentseg.api.prompts import start_fill_run
+    from napari_latentseg.api.results import check_result
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.io.registry import stem_of
     from napari_latentseg.io.result_format import check_format
@@ -76,12 +77,16 @@ def fill(
         scan, found, mask, settings, label=label, beyond=beyond, series=series, channel=channel,
         spacing=parse_spacing(spacing), codec=codec,
     )  # fmt: skip
+    image, stem = run.state.original, stem_of(scan)
+    check_result(
+        image, out, stem, classes=found.card.classes, format=format,
+        input_sha256=lambda: image.content_sha256, overwrite=overwrite,
+    )  # fmt: skip
     with progress_bar("filling", quiet=quiet) as progress:
         result = run.finish(progress)
     written = api.write_result(
-        result, out, stem_of(scan), scan=run.state.original, card=found.card, format=format,
-        overwrite=overwrite,
-    )  # fmt: skip
+        result, out, stem, scan=image, card=found.card, format=format, overwrite=overwrite
+    )
     for path in written:
         print_line(str(path), quiet=quiet)
     for note in result.record.input.notes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -139,7 +140,7 @@ def _numbers(option: str, text: str, counts: tuple[int, ...]) -> tuple[float, ..
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) not in counts:
+    if len(numbers) not in counts or not all(map(math.isfinite, numbers)):
         forms = {"around": "TOP,LEFT,BOTTOM,RIGHT, or Z,TOP,LEFT,BOTTOM,RIGHT"}
         raise BadInput(option, f"{text!r} is none", f"write {forms.get(option, 'Y,X, or Z,Y,X in a volume')}")
     return numbers
