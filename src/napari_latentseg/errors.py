@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = ["BadInput", "Cancelled", "EndedElsewhere", "choose_from", "first_validation_error", "printable"]
+__all__ = [
+    "BadInput",
+    "Cancelled",
+    "EndedElsewhere",
+    "choose_from",
+    "first_validation_error",
+    "no_access",
+    "printable",
+]
 
 
 # control characters but tab and line feed, with which a text could write into the terminal or its title, and
@@ -143,6 +151,18 @@ _MESSAGES = {
 _TYPE_NAMES = {"int": "a whole number", "float": "a number", "finite": "a number", "bool": "true or false",
            "string": "text", "list": "a list", "tuple": "a list", "dict": "a set of names and values",
            "model": "a set of names and values"}  # fmt: skip
+
+
+def no_access(error: PermissionError) -> BadInput:
+    """What a person is told of a file or folder that the system does not let them read or write.
+
+    Examples
+    --------
+    >>> print(no_access(PermissionError(13, "Permission denied", "scans/locked")))
+    scans/locked: may not be read or written by this user; ask for access, or choose another place
+    """
+    remedy = "ask for access, or choose another place"
+    return BadInput(error.filename or "file", "may not be read or written by this user", remedy)
 
 
 def first_validation_error(error: ValidationError) -> tuple[str, str]:

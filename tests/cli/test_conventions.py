@@ -319,5 +319,20 @@ def test_a_value_of_another_kind_is_refused_in_plain_words(
     assert "Input should" not in text  # versions of typer differ in the words after it
 
 
+def test_a_folder_without_access_is_named_in_one_line(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    locked = tmp_path / "locked"
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(locked))
+
+    monkeypatch.setattr("napari_latentseg.caselist.case_list.find_listed_cases", refuse)
+    said = refused("cases", tmp_path)
+    assert (
+        said == f"{locked}: may not be read or written by this user; ask for access, or choose another place"
+    )
+
+
 def test_an_error_names_an_argument_as_the_help_does(refused: Callable[..., str]) -> None:
     assert "Missing argument 'SCAN'" in refused("info")

@@ -37,7 +37,7 @@ from napari_latentseg.cli.console import print_error, print_line
 from napari_latentseg.cli.help_text import tidy_help
 from napari_latentseg.cli.interrupt import Terminated, exit_on_termination
 from napari_latentseg.cli.options import with_current_names, with_option_name
-from napari_latentseg.errors import BadInput, Cancelled, EndedElsewhere
+from napari_latentseg.errors import BadInput, Cancelled, EndedElsewhere, no_access
 from napari_latentseg.utils.device import is_out_of_memory
 from napari_latentseg.utils.launcher import says_errors
 from napari_latentseg.utils.scratch import remove_abandoned_scratch
@@ -141,6 +141,11 @@ def run(args: Sequence[str] | None = None) -> int:
         for programmer, reader in _PLAIN_VALUE_ERRORS.items():
             message = message.replace(programmer, reader)
         _say_error(f"{' '.join(message.split())} (--help tells more)")
+        return 2
+    except PermissionError as error:
+        _say_error(str(no_access(error)))
+        if is_verbose:
+            traceback.print_exc()
         return 2
     except MemoryError:
         print_error(_OUT_OF_MEMORY)
