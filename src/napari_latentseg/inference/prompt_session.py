@@ -150,14 +150,18 @@ class PromptSession:
         if not 1 <= samples <= MAX_ANSWER_SAMPLES:
             raise BadInput("samples", f"are {samples}", f"ask for 1 to {MAX_ANSWER_SAMPLES}")
         prompts = prompts.on_plane(self.shape)
-        if previous is None:
-            previous = self._before_last(stages_of(prompts))
-        return self._answer(prompts, samples, previous)
-
-    def _before_last(self, stages: Sequence[Prompts]) -> Array | None:
-        """The mean that the last stage corrects; None of a single one."""
+        if previous is not None:
+            return self._answer(prompts, samples, previous)
+        stages = stages_of(prompts)
         # of as many samples whatever is asked for: the mask then changes little with their number
-        samples = min(self._method.config.readings, _EVERY - 1)
+        count = min(self._method.config.readings, _EVERY - 1)
+        answer = self._answer(prompts, samples, self._before_last(stages, count))
+        if samples >= count:  # the first samples are those of a stage, for the next click
+            self._means[tuple(stages)] = answer.samples[:count].mean(axis=0)
+        return answer
+
+    def _before_last(self, stages: Sequence[Prompts], samples: int) -> Array | None:
+        """The mean of so many samples that the last stage corrects; None of a single one."""
         known, self._means = self._means, {}
         mean = None
         for number in range(1, len(stages)):
