@@ -190,6 +190,7 @@ class OneFolder(RuleBasedStateMachine):
     @rule(**WRITE, step=st.integers(1, 8))
     def kill(self, name: str, stem: str, overwrite: bool, step: int, **options: Any) -> None:
         """The process ends at some step."""
+        present = {sha256 for file, sha256 in self.contents().items() if file.startswith(f"{stem}_")}
         with (
             self.acting(name, self.replaceable(stem, overwrite), overwrite),
             broken_move(self.folder, step, Killed()) as broken,
@@ -207,6 +208,7 @@ class OneFolder(RuleBasedStateMachine):
                     self.killed.setdefault(stem, set()).add(name)
                     if overwrite:
                         self.is_overwriting.add(stem)
+                        self.kept -= present  # which this write was to replace
                     return
         self.now_whole(stem, number)
 
