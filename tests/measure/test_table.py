@@ -47,6 +47,8 @@ def test_a_class_with_parts_names_them(tmp_path: Path):
     classes = (found.classes[0].model_copy(update={"includes": ("=tumour",)}), found.classes[1])
     nested = replace(found, classes=classes)
     assert "includes" not in measurement_table(measure(found))
+    # text in all rows: the window sorts by it
+    assert measurement_table(measure(nested, objects=False))["includes"].tolist() == ["=tumour", ""]
     write_csv(tmp_path / "a.csv", measure(nested, objects=False))
     with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
         assert [(row["class"], row["includes"]) for row in csv.DictReader(file)] == [

@@ -115,7 +115,8 @@ def measurement_table(measurements: Sequence[Measurement]) -> pd.DataFrame:
         values = [column.value(row) for row in measurements]
         if column.is_optional and all(value is None for value in values):
             continue
-        columns[column.heading.format(**words)] = [math.nan if v is None else v for v in values]
+        missing = "" if any(isinstance(value, str) for value in values) else math.nan
+        columns[column.heading.format(**words)] = [missing if value is None else value for value in values]
     return pd.DataFrame(columns)
 
 
@@ -150,10 +151,6 @@ def check_csv_replaceable(path: Path, input_sha256: str) -> None:
         raise BadInput(path, why, _REMEDY)
 
 
-def _escape(text: object) -> object:
-    return escape_formulas(text) if isinstance(text, str) else text
-
-
 def _check(lines: Sequence[Sequence[str]]) -> str:
     """The hash of the cells of a table, headings too; another line ending or quoting does not change it."""
     return image_key(hashlib.sha256(json.dumps(lines).encode()).hexdigest())
@@ -176,7 +173,7 @@ def write_csv(path: Path, measurements: Sequence[Measurement], *, input_sha256: 
     writer = measurement_table(measurements).drop(columns="index", errors="ignore")
     for heading in ("class", "includes", "interval", "interval note", "segmented"):  # the columns of text
         if heading in writer:
-            writer[heading] = [_escape(text) for text in writer[heading]]
+            writer[heading] = [escape_formulas(text) for text in writer[heading]]
     if input_sha256:
         writer[_IMAGE_COLUMN] = image_key(input_sha256)
         writer[_CHECK_COLUMN] = _check(list(csv.reader(io.StringIO(writer.to_csv(index=False)))))
