@@ -25,6 +25,8 @@ _STATUS_COLUMN, _SLICE_COLUMN, _CLASS_COLUMN = 1, 2, 3
 _COLUMN_TOOLTIPS = {
     "status": "new, seen, corrected (its slice differs from the model's mask), or approved",
     "slice": SLICE_NUMBER_NOTE,
+    "reason": "What is uncertain: presence (whether the class is there at all), boundary (where its edge is)"
+    " or volume (how large it is)",
     "score": "Uncertainty by the measure chosen under Sort by",
 }
 _APPROVED_COLOR = "#2fa35b"  # readable on the dark and the light theme
