@@ -1,9 +1,10 @@
 """Replay: encoded patches of a model's own training, saved with it against forgetting in fine-tuning.
 
 A file of a few dozen encoded patches with their masks. Most come from training images: fine-tuning mixes them
-into its batches. The others come from validation images: they show whether the model still segments what it
-was first trained on. Latents are stored in 8 bits; the images can be reconstructed from them, so the file has
-the licence of the images, and is as private.
+into its batches. The others come from validation images: by those of one half of the cases the new weights
+are selected, and those of the other half show whether the model still segments what it was first trained on.
+Patches of training images do not: what is lost elsewhere is not lost there. Latents are stored in 8 bits; the
+images can be reconstructed from them, so the file has the licence of the images, and is as private.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import FineTuneSpec, Method
@@ -36,7 +38,8 @@ DEFAULT_PATCHES = 64
 _MAX_FILE_BYTES = 3_000_000  # less than the weights of the embedded models, which have 4 to 11 MB
 _MIN_PATCHES = 8  # also of a model with large latents
 _TEST_FRACTION = 0.25  # of all patches; from validation images, for the comparison after fine-tuning
-_VALIDATION_FRACTION = 0.25  # of the others; not trained on, to see during fine-tuning what is forgotten
+_VALIDATION_FRACTION = 0.25  # of the others, where no validation image shows what is forgotten
+_MIN_SELECTING = 4  # patches: the mean loss of fewer is chance
 _REMEDY = "install the model again"
 
 
@@ -49,9 +52,10 @@ class Replay:
     train
         Are mixed into the batches of fine-tuning.
     validation
-        Of training images, but not trained on again: the weights are selected with them.
+        The weights are selected with them. Of every second case of the validation images of the first
+        training; where there are too few of these, of training images, but not trained on again.
     test
-        Of validation images of the first training; empty where these are not known.
+        Of the other cases of its validation images; empty where these are not known.
     """
 
     train: EncodedPatches
@@ -159,20 +163,30 @@ def read_replay(folder: Path, card: ModelCard, spec: FineTuneSpec, compute: Comp
         is_training = stored["learned_from"].bool()
     except (SafetensorError, OSError, LookupError, TypeError, RuntimeError) as error:
         raise BadInput(path, "is damaged, or that of another model", _REMEDY) from error
-    train_rows, test_rows = is_training.nonzero()[:, 0], (~is_training).nonzero()[:, 0]
+    train_rows, held_out_rows = is_training.nonzero()[:, 0], (~is_training).nonzero()[:, 0]
+    validation_rows, test_rows = _by_alternate_cases(held_out_rows, cases)
+    if min(len(validation_rows), len(test_rows)) < _MIN_SELECTING:
+        train_rows, validation_rows = _spare_some(train_rows)
+        test_rows = held_out_rows
+    return Replay(
+        all_patches.select(train_rows), all_patches.select(validation_rows), all_patches.select(test_rows)
+    )
+
+
+def _by_alternate_cases(rows: Tensor, cases: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of the first, third, ... case, and those of the others."""
+    numbers = {case: i for i, case in enumerate(dict.fromkeys(cases[rows].tolist()))}
+    is_even = torch.tensor([numbers[case] % 2 == 0 for case in cases[rows].tolist()], dtype=torch.bool)
+    return rows[is_even], rows[~is_even]
+
+
+def _spare_some(train_rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Some rows for training, and some for validation; where there are few, the same for both."""
+    if len(train_rows) < 2 / _VALIDATION_FRACTION:
+        return train_rows, train_rows
     # evenly among the patches, which are in the order in which their cases were drawn
     is_validation = torch.arange(len(train_rows)) % round(1 / _VALIDATION_FRACTION) == 0
-    if (
-        len(train_rows) < 2 / _VALIDATION_FRACTION
-    ):  # too few to spare any: the same are trained on and validated
-        return Replay(
-            all_patches.select(train_rows), all_patches.select(train_rows), all_patches.select(test_rows)
-        )
-    return Replay(
-        all_patches.select(train_rows[~is_validation]),
-        all_patches.select(train_rows[is_validation]),
-        all_patches.select(test_rows),
-    )
+    return train_rows[~is_validation], train_rows[is_validation]
 
 
 def _with_case_numbers(slices: Sequence[TrainingSlice]) -> list[TrainingSlice]:
