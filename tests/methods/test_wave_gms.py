@@ -204,49 +204,6 @@ def test_parameter_counts(codec) -> None:
     assert sum(counts.values()) == 2_600_668
 
 
-# --- with a pyramid --------------------------------------------------------------------------------------
-
-
-@torch.inference_mode()
-def test_the_pyramid_begins_at_the_wavelets_and_moves_the_mean_alone(wave, batch: Batch) -> None:
-    method = wave("compact", conditioner="pyramid").eval()
-    channels = method.codec.channels
-    own = method.encoder(batch.images)
-    assert torch.equal(method.encode(batch.images), own)
-    torch.nn.init.normal_(method.pyramid.out.weight)
-    moved = method.encode(batch.images)
-    torch.testing.assert_close(moved[:, :channels], own[:, :channels] + method.pyramid(batch.images))
-    assert torch.equal(moved[:, channels:], own[:, channels:])
-
-
-def test_the_alignment_leaves_the_pyramid_alone(wave, batch: Batch) -> None:
-    method = wave("compact", conditioner="pyramid").train()
-    torch.nn.init.normal_(method.pyramid.out.weight)
-    terms = method.loss(batch)
-    terms["align"].backward(retain_graph=True)
-    assert reached(method) == {"encoder"}
-    terms["latent"].backward()
-    assert reached(method) == {"encoder", "mapper", "pyramid"}
-
-
-@torch.no_grad()
-def test_the_loss_is_of_what_is_predicted_with_a_pyramid(wave, batch: Batch) -> None:
-    method = wave("compact", conditioner="pyramid", levels=("out",), dice_weight=0).eval()
-    torch.nn.init.normal_(method.pyramid.out.weight)
-    mean = method.encode(batch.images)[:, : method.codec.channels]
-    target = method.codec.encode_mask(batch.masks)
-    expected = float(((method.mapper(mean)["out"] - target) ** 2).mean())
-    assert float(method.loss(batch)["latent"]) == pytest.approx(expected, rel=1e-4)
-
-
-def test_a_pyramid_brings_its_weights_and_its_multiple(wave) -> None:
-    method = wave("compact", conditioner="pyramid", backbone="efficientnet-lite0-shallow")
-    assert method.pretrained_modules == {"efficientnet-lite0-shallow": method.pyramid.backbone}
-    assert (method.size_multiple, wave("compact").size_multiple) == (32, 8)
-    assert set(method.trainable_modules) == {"encoder", "mapper", "pyramid"}
-    assert wave("compact").pretrained_modules == {}
-
-
 # --- samples -------------------------------------------------------------------------------------------
 
 
