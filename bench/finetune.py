@@ -1,7 +1,7 @@
-"""What fine-tuning on a few images gains, and what it loses: the table of docs/benchmarks.md.
+"""What fine-tuning on a few images gains, and what it loses: the table of docs/benchmarks/teaching.md.
 
     python bench/finetune.py run --data DATA --out RESULTS [--pairs MODEL:SET ...] [--counts 4 10 1]
-    python bench/finetune.py table RESULTS [--write docs/benchmarks.md]
+    python bench/finetune.py table RESULTS [--write docs/benchmarks/teaching.md]
 
 `run` works through models, sets and numbers of images, a process each, and writes a JSON file of each into
 RESULTS; those that are there are passed over, so it may be stopped at any time and called again.

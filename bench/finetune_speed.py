@@ -1,4 +1,4 @@
-"""How much faster an epoch of fine-tuning is on patches that were encoded once: docs/benchmarks.md.
+"""How much faster an epoch of fine-tuning is on patches that were encoded once: docs/benchmarks/teaching.md.
 
     python bench/finetune_speed.py --data DIR
 

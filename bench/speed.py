@@ -1,8 +1,8 @@
-"""How fast it is, as ratios in one run: the tables and the plot of docs/benchmarks.md, section Speed.
+"""How fast it is, as ratios in one run: the tables and the plot of docs/benchmarks/speed.md.
 
     python bench/speed.py [--data DATA] [--only networks whole ...] [--quick]
     python bench/speed.py --data DATA --nnunet-python PATH --before CHECKOUT --figures FILE \\
-        --write docs/benchmarks.md
+        --write docs/benchmarks/speed.md
 
 What is compared takes turns within one run, so that other work on the machine falls on both; a ratio is the
 median over the rounds, with the least and the most. Only sections that were asked for are measured. With

@@ -1,4 +1,4 @@
-"""What a model of tiles does at other sizes of the longer side: docs/benchmarks.md, Fine-tuning.
+"""What a model of tiles does at other sizes of the longer side: docs/benchmarks/teaching.md.
 
     python bench/working_size.py retina-vessels DATA/drive --sizes 700 960 1300 --names 31 34 38
 

@@ -1,4 +1,4 @@
-"""The tables of docs/benchmarks.md from the results of the jobs."""
+"""The tables of docs/benchmarks/peers.md from the results of the jobs."""
 
 from __future__ import annotations
 

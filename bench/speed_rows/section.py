@@ -1,4 +1,4 @@
-"""A section of the report: a table of rows, as text for docs/benchmarks.md and as JSON."""
+"""A section of the report: a table of rows, as text for docs/benchmarks/speed.md and as JSON."""
 
 from __future__ import annotations
 
