@@ -382,9 +382,8 @@ class CaseWork(QObject):
 
     def _remove_layers(self, layers: Sequence[Layer], stored: Any) -> None:
         """Take the layers of a case out of the viewer once its approval is on disk."""
-        for (
-            layer
-        ) in layers:  # napari would number those of the same case, opened again before these have gone
+        # napari would number those of the same case, where it is opened again before these have gone
+        for layer in layers:
             layer.name = f"{layer.name} (decided)"
 
         def is_waiting() -> bool:  # the next case comes first: it is what the reader waits for
