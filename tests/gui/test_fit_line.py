@@ -114,6 +114,8 @@ def test_the_pixels_are_compared_off_the_gui_thread(viewer, segment, pixels, qtb
     assert segment.run_button.text() == "Segment anyway"
     assert pixels["threads"]
     assert threading.main_thread() not in pixels["threads"]
+    # a program that ends waits for them: their engine has threads of its own, which abort it otherwise
+    assert not any(thread.daemon for thread in pixels["threads"])
 
 
 def test_of_two_choices_the_last_is_shown(viewer, segment, pixels, qtbot):

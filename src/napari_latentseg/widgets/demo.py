@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
@@ -58,7 +59,8 @@ def run_demo(out: Path | None = None, *, samples: int | None = None) -> list[Pat
     from napari_latentseg import api
 
     written = api.write_result(segmentation, out, "")
-    _process_events_for(QApplication)
+    # the window is drawn, and the pixels have been compared with the images that the model learnt from
+    _process_events(QApplication, lambda: widget.form.fit_line.is_checking)
     with atomic_path(out / "screenshot.png", ".png") as path:
         viewer.screenshot(str(path), canvas_only=False, flash=False)
     written.append(out / "screenshot.png")
@@ -66,9 +68,11 @@ def run_demo(out: Path | None = None, *, samples: int | None = None) -> list[Pat
     return written
 
 
-def _process_events_for(application: object, seconds: float = 1.0) -> None:
-    """Process events, so that the window is drawn."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+def _process_events(
+    application: object, is_busy: Callable[[], bool], least_s: float = 1.0, most_s: float = 20.0
+) -> None:
+    """Process events until nothing is computed any more."""
+    start = time.monotonic()
+    while (seconds := time.monotonic() - start) < least_s or (seconds < most_s and is_busy()):
         application.processEvents()  # type: ignore[attr-defined]
         time.sleep(0.01)

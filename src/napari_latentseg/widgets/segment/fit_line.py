@@ -130,7 +130,8 @@ class FitLine(WrappedLabel):
                 finally:  # after a panic of a decoder too, which is no Exception
                     results.append((key, fit))
 
-            self._thread = threading.Thread(target=compare, name="latentseg-fit", daemon=True)
+            # no daemon: its engine has threads of its own, and Python must not end under them
+            self._thread = threading.Thread(target=compare, name="latentseg-fit")
             self._thread.start()
         if self.is_checking:
             self._timer.start(_POLL_MS)
