@@ -1,10 +1,11 @@
-"""In which order clicks are answered: mean Dice after each click of a simulated person, of four conventions.
+"""In which order clicks are answered: mean Dice after each click of a simulated person, of five conventions.
 
     python bench/click_order.py MODEL --data DATA/msd_hippocampus --data DATA/acdc --images 5 [--samples 4]
 
 Each has its own person, who clicks where the answers are wrong (`click_scores`). "clicked" corrects
-the answer to the clicks before, in the order of the clicks; "stages" is what `PromptSession.answer` does;
-"twice" answers all at once, and once more with that as the answer before; "at once" answers all at once.
+the answer to the clicks before, in the order of the clicks; "in order" is what `PromptSession.answer` does,
+and "inside first" the same of points whose order is not known; "twice" answers all at once, and once more
+with that as the answer before; "at once" answers all at once.
 Images that the model was trained on are left out.
 """
 
@@ -36,7 +37,8 @@ def conventions(session: PromptSession, samples: int) -> dict[str, Answer]:
 
     return {
         "clicked": _one_by_one(once),
-        "stages": lambda prompts: session.answer(prompts, samples).mean,
+        "in order": lambda prompts: session.answer(prompts, samples).mean,
+        "inside first": lambda prompts: session.answer(prompts.replace(order=""), samples).mean,
         "twice": twice,
         "at once": once,
     }

@@ -43,10 +43,11 @@ def test_a_point_and_one_outside(
     asked = answer_bright_regions(monkeypatch)
     ended = cli(
         "segment", picture, "-m", tiny_prompted_folder, "-o", tmp_path / "out",
-        "--point", "30, 40", "--point", "22,32", "--not", "10,10", "--around", "18,28,42,52",
+        "--point", "30, 40", "--not=10,10", "--point", "22,32", "--around", "18,28,42,52",
     )  # fmt: skip
     assert (ended.code, ended.errors) == (0, [])
-    assert asked == [Prompts(positive=[(30, 40), (22, 32)], negative=[(10, 10)], boxes=[(18, 28, 42, 52)])]
+    points = [((30, 40), True), ((10, 10), False), ((22, 32), True)]
+    assert asked == [Prompts.from_points(points, boxes=[(18, 28, 42, 52)])]
     mask = tifffile.imread(tmp_path / "out" / "picture_mask.tif")
     assert mask[20:40, 30:50].all()
     assert mask.sum() == 400

@@ -29,11 +29,31 @@ from napari_latentseg.errors import BadInput
         ({"positive": [(5, 5)], "size": float("inf")}, "finite"),
         ({"positive": [(5, 5)], "boxes": [(2, 2, 9, 9)], "size": 8}, "a box says how large"),
         ({"size": 8}, "nothing points at a structure"),
+        ({"positive": [(5, 5)], "order": "+-"}, r"the order '\+-' is of other points"),
+        ({"positive": [(5, 5)], "order": "in"}, "pattern"),
     ],
 )
 def test_what_is_no_prompt_is_refused(fields: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         Prompts(**fields)
+
+
+def test_points_keep_their_order() -> None:
+    clicks = [
+        ((3.0, 10.0, 20.0), True),
+        ((5.0, 1.0, 1.0), True),
+        ((3.0, 2.0, 2.0), False),
+        ((3.0, 9.0, 9.0), True),
+    ]
+    prompts = Prompts.from_points(clicks)
+    assert prompts.order == "++-+"
+    assert prompts.points == tuple(clicks)
+    on_slice = prompts.of_plane(3).on_plane((8, 50, 60)).moved(1, 2)
+    assert on_slice.points == (((11, 22), True), ((3, 4), False), ((10, 11), True))
+    assert Prompts.model_validate_json(prompts.model_dump_json()) == prompts
+    assert Prompts.from_points(clicks[:3]) == Prompts(
+        positive=[clicks[0][0], clicks[1][0]], negative=[clicks[2][0]]
+    )
 
 
 def test_the_slice_is_dropped_in_its_plane() -> None:

@@ -54,14 +54,14 @@ def test_three_clicks_give_one_mask_everywhere(person, tmp_path):
 
     pending = person.pointing.pending
     given = pending.pointed.prompts()
-    assert (len(given.positive), len(given.negative)) == (2, 1)
+    assert (len(given.positive), len(given.negative), given.order) == (2, 1, "+-+")
     samples = person.pointing.samples
     result = segment_scan(image.data, MODEL, prompts=given, samples=samples)
     np.testing.assert_allclose(result.mean[0], pending.answered.answer.mean, atol=1e-6)
     np.testing.assert_array_equal(result.mask > 0, three_clicks > 0)
 
     tifffile.imwrite(tmp_path / "scan.tif", image.data)
-    options = [("--point", p) for p in given.positive] + [("--not", p) for p in given.negative]
+    options = [("--point" if is_inside else "--not", point) for point, is_inside in given.points]
     arguments = [part for name, (y, x) in options for part in (name, f"{y},{x}")]
     command = ["segment", tmp_path / "scan.tif", "-m", MODEL, "-o", tmp_path / "out", "-n", samples]
     assert main([str(part) for part in (*command, *arguments)]) == 0

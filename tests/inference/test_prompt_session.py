@@ -127,6 +127,20 @@ def test_points_are_answered_in_stages_those_inside_first() -> None:
     assert (len(stages), len(stages[0].positive), stages[-1]) == (6, 1, scribble)
 
 
+def test_points_are_answered_in_the_order_in_which_they_were_given() -> None:
+    inside, outside = [(10, 10), (12, 30)], [(40, 40)]
+    assert stages_of(Prompts(positive=inside, negative=outside, order="+-+")) == [
+        Prompts(positive=inside[:1]),
+        Prompts(positive=inside[:1], negative=outside),
+        Prompts(positive=inside, negative=outside, order="+-+"),
+    ]
+    # nothing is answered before a point inside
+    stages = stages_of(Prompts(positive=inside, negative=outside, order="-++"))
+    assert [stage.order for stage in stages] == ["-+", "-++"]
+    boxed = Prompts(boxes=[(5, 5, 40, 50)], positive=inside, negative=outside, order="-++")
+    assert [stage.points for stage in stages_of(boxed)] == [boxed.points[:n] for n in range(4)]
+
+
 def test_clicks_one_by_one_are_answered_as_all_at_once(
     tiny_prompted_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,20 +149,21 @@ def test_clicks_one_by_one_are_answered_as_all_at_once(
     drawn: list[int] = []
     draw = model.method.draw
     monkeypatch.setattr(model.method, "draw", lambda c, m, r: drawn.append(len(m)) or draw(c, m, r))
-    whole = Prompts(positive=[(30, 40), (36, 52)], negative=[(50, 20)])
+    whole = Prompts(positive=[(30, 40), (36, 52)], negative=[(50, 20)], order="+-+")
     at_once = PromptSession(model, plane, compute).answer(whole, 3)
     all_draws = sum(drawn)
 
     session = PromptSession(model, plane, compute)
     session.answer(Prompts(positive=whole.positive[:1]), 3)
     session.answer(Prompts(positive=whole.positive[:1], negative=whole.negative), 3)
-    session.answer(whole.replace(negative=(*whole.negative, (60, 60))), 3)  # a click that is taken back
+    mistaken = whole.replace(negative=(*whole.negative, (60, 60)), order="+-+-")
+    session.answer(mistaken, 3)  # a click that is taken back
     drawn.clear()
     # batches of other sizes round differently
     np.testing.assert_allclose(session.answer(whole, 3).samples, at_once.samples, atol=1e-5)
     assert 0 < sum(drawn) < all_draws / 2  # what was answered before is known
     drawn.clear()
-    further = whole.replace(negative=(*whole.negative, (8, 70)))
+    further = whole.replace(negative=(*whole.negative, (8, 70)), order="+-+-")
     after_three = session.answer(further, 3).samples
     assert 0 < sum(drawn) <= 3 + 3  # zooming in, and the samples
     at_once = PromptSession(model, plane, compute).answer(further, 3)

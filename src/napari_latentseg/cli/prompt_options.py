@@ -32,7 +32,8 @@ Points = Annotated[
     list[str] | None,
     typer.Option(
         "--point",
-        help="A point inside the structure: Y,X in pixels from 0, and Z,Y,X in a volume. May be repeated.",
+        help="A point inside the structure: Y,X in pixels from 0, and Z,Y,X in a volume. May be repeated;"
+        " points are answered in the order in which they are given.",
     ),
 ]
 NotPoints = Annotated[
@@ -56,7 +57,8 @@ PromptsFile = Annotated[
     Path | None,
     typer.Option(
         "--prompts",
-        help='Points, boxes and size in a JSON file: {"positive": [[Y, X]], "boxes": [], "size": 40}.',
+        help='Points, boxes and size in a JSON file: {"positive": [[Y, X]], "negative": [[Y, X]],'
+        ' "order": "+-", "boxes": [], "size": 40}.',
     ),
 ]
 Through = Annotated[
@@ -103,8 +105,16 @@ def parse_prompts(
     boxes: Sequence[str] | None,
     size: float | None,
     file: Path | None,
+    order: Sequence[bool],
 ) -> Prompts | None:
     """The prompts that the options give; None without any.
+
+    Parameters
+    ----------
+    points, outside, boxes, size, file
+        The values of the options.
+    order
+        For each point, in the order of the command line, whether it is inside.
 
     Raises
     ------
@@ -123,12 +133,13 @@ def parse_prompts(
         return read_prompts(file)
     if not given:
         return None
+    inside_points = (_numbers("point", text, (2, 3)) for text in points or ())
+    outside_points = (_numbers("not", text, (2, 3)) for text in outside or ())
     try:
-        return Prompts(
-            positive=tuple(_numbers("point", text, (2, 3)) for text in points or ()),
-            negative=tuple(_numbers("not", text, (2, 3)) for text in outside or ()),
-            boxes=tuple(_numbers("around", text, (4, 5)) for text in boxes or ()),
-            size=size,
+        return Prompts.from_points(
+            [(next(inside_points if is_inside else outside_points), is_inside) for is_inside in order],
+            [_numbers("around", text, (4, 5)) for text in boxes or ()],
+            size,
         )
     except ValidationError as error:
         _, why = first_validation_error(error)

@@ -26,6 +26,7 @@ from napari_latentseg.cli.options import (
     parse_spacing,
     use_threads,
 )
+from napari_latentseg.cli.point_order import CommandWithPoints, point_order
 from napari_latentseg.cli.prompt_options import (
     Boxes,
     HintPoints,
@@ -71,10 +72,11 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add the command of this file."""
-    app.command()(segment)
+    app.command(cls=CommandWithPoints)(segment)
 
 
 def segment(
+    context: typer.Context,
     scans: Annotated[
         list[Path],
         typer.Argument(
@@ -171,7 +173,7 @@ def segment(
 
         check_report(report)
     size = size_in_pixels(structure_size, scans, series=series, spacing=parse_spacing(spacing))
-    pointed_at = parse_prompts(point, outside, around, size, prompts)
+    pointed_at = parse_prompts(point, outside, around, size, prompts, point_order(context))
     hints = parse_hints(hint, hint_not)
     use_threads(threads)
     model_found = api.locate_model(model)

@@ -132,7 +132,9 @@ class PointedObject:
         return None if self.boxes() or not self.size_steps else self.steps[self.size_steps - 1].size
 
     def prompts(self, origin: Place = (0.0, 0.0), step: int = 1) -> Prompts | None:
-        """The prompts for a part of the slice; None where nothing inside the structure is given yet.
+        """The prompts for a part of the slice, with the points in the order of the steps.
+
+        None where nothing inside the structure is given yet.
 
         Parameters
         ----------
@@ -150,14 +152,18 @@ class PointedObject:
         def moved(y: float, x: float) -> Place:
             return (y - origin[0]) / step, (x - origin[1]) / step
 
-        positive = [moved(*place) for place in self.places("inside")]
-        negative = [moved(*place) for place in self.places("outside")]
+        points = [
+            (moved(*place), done.kind == "inside")
+            for done in self.steps
+            if done.kind in ("inside", "outside")
+            for place in done.places
+        ]
         boxes = [(*moved(*box[:2]), *moved(*box[2:])) for box in self.boxes()]
-        if not (positive or boxes):
+        if not (boxes or any(is_inside for _, is_inside in points)):
             return None
         size = None if self.size is None else max(1.0, self.size / step)
         try:
-            return Prompts(positive=tuple(positive), negative=tuple(negative), boxes=tuple(boxes), size=size)
+            return Prompts.from_points(points, boxes, size)
         except ValidationError as error:
             why = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise BadInput("prompts", *_why_and_remedy(why)) from error

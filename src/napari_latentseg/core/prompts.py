@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +18,7 @@ __all__ = ["Prompts", "read_prompts"]
 Point = Annotated[tuple[FiniteFloat, ...], Field(min_length=2, max_length=3)]
 Box = Annotated[tuple[FiniteFloat, ...], Field(min_length=4, max_length=5)]
 
+_SIGNS = {True: "+", False: "-"}  # of points inside and outside
 _MAX_BYTES = 1 << 20  # of a file of prompts: tens of thousands of clicks
 
 
@@ -30,11 +31,16 @@ class Prompts(FrozenModel):
     Attributes
     ----------
     positive
-        Points inside the structure. A model answers them in this order, each correcting the answer before.
+        Points inside the structure. A model answers one point after the other, each correcting the answer
+        before.
     negative
-        Points that are not part of it; answered after those inside, whenever they were given.
+        Points that are not part of it.
     boxes
         Boxes around it; answered first.
+    order
+        The order in which the points were given and are answered: a ``+`` for the next of `positive` and a
+        ``-`` for the next of `negative`, so ``"+-+"`` where the second of three clicks was outside. Empty
+        where those inside come first.
     size
         About how large the structure is on a slice: the longer side of its box, in voxels, 1 or more. It says
         at which scale the points are answered. None where the model finds that out itself, and with boxes,
@@ -44,8 +50,8 @@ class Prompts(FrozenModel):
     ------
     ValueError
         If nothing is inside on a slice (no positive point and no box), points and boxes are of images and
-        volumes mixed, a box has no size, a point is both inside and outside, or a size is under a voxel or
-        given beside a box.
+        volumes mixed, a box has no size, a point is both inside and outside, the order is of other points, or
+        a size is under a voxel or given beside a box.
 
     Examples
     --------
@@ -58,12 +64,52 @@ class Prompts(FrozenModel):
     (3, 9)
     >>> Prompts(positive=[(40, 52)], size=24).size
     24.0
+    >>> clicks = Prompts(positive=[(40, 52), (60, 50)], negative=[(10, 10)], order="+-+")
+    >>> clicks.points[1]
+    ((10.0, 10.0), False)
     """
 
     positive: tuple[Point, ...] = ()
     negative: tuple[Point, ...] = ()
     boxes: tuple[Box, ...] = ()
+    order: Annotated[str, Field(pattern=r"^[+-]*$")] = ""
     size: FiniteFloat | None = None
+
+    @classmethod
+    def from_points(
+        cls,
+        points: Iterable[tuple[Sequence[float], bool]],
+        boxes: Iterable[Sequence[float]] = (),
+        size: float | None = None,
+    ) -> Prompts:
+        """Prompts with points in the order in which they were given.
+
+        Parameters
+        ----------
+        points
+            Each with whether it is inside the structure.
+        boxes, size
+            As the attributes.
+
+        Raises
+        ------
+        ValidationError
+            As `Prompts`.
+
+        Examples
+        --------
+        >>> Prompts.from_points([((40, 52), True), ((10, 10), False), ((60, 50), True)]).order
+        '+-+'
+        """
+        given = list(points)
+        is_inside_first = sorted(given, key=lambda point: not point[1]) == given
+        return cls(
+            positive=tuple(tuple(point) for point, is_inside in given if is_inside),
+            negative=tuple(tuple(point) for point, is_inside in given if not is_inside),
+            boxes=tuple(tuple(box) for box in boxes),
+            order="" if is_inside_first else "".join(_SIGNS[is_inside] for _, is_inside in given),
+            size=size,
+        )
 
     @model_validator(mode="after")
     def _check(self) -> Prompts:
@@ -81,6 +127,14 @@ class Prompts(FrozenModel):
             y0, x0, y1, x1 = box[-4:]
             if abs(y1 - y0) < 1 or abs(x1 - x0) < 1:
                 raise ValueError("a box has no size: its sides must be a voxel or more")
+        if self.order and (self.order.count("+"), self.order.count("-")) != (
+            len(self.positive),
+            len(self.negative),
+        ):
+            raise ValueError(
+                f"the order {self.order!r} is of other points: give a + for each point inside, in the order"
+                " of all points, and a - for each outside"
+            )
         if self.size is not None:
             if self.size < 1:
                 raise ValueError("the size of the structure is under a voxel: give its longer side in voxels")
@@ -92,6 +146,16 @@ class Prompts(FrozenModel):
                 voxel = ", ".join(str(index) for index in _voxel(point))
                 raise ValueError(f"the voxel ({voxel}) is both inside and outside: take a click back")
         return self
+
+    @property
+    def points(self) -> tuple[tuple[tuple[float, ...], bool], ...]:
+        """All points in their order, each with whether it is inside."""
+        if not self.order:
+            return (*((point, True) for point in self.positive), *((p, False) for p in self.negative))
+        inside, outside = iter(self.positive), iter(self.negative)
+        return tuple(
+            (next(inside), True) if sign == _SIGNS[True] else (next(outside), False) for sign in self.order
+        )
 
     @property
     def plane(self) -> int | None:
@@ -112,11 +176,10 @@ class Prompts(FrozenModel):
         plane
             One of `planes`.
         """
-        return Prompts(
-            positive=tuple(point for point in self.positive if round(point[0]) == plane),
-            negative=tuple(point for point in self.negative if round(point[0]) == plane),
-            boxes=tuple(box for box in self.boxes if round(box[0]) == plane),
-            size=self.size,
+        return Prompts.from_points(
+            [(point, is_inside) for point, is_inside in self.points if round(point[0]) == plane],
+            [box for box in self.boxes if round(box[0]) == plane],
+            self.size,
         )
 
     def on_plane(self, shape: Sequence[int]) -> Prompts:
@@ -163,12 +226,8 @@ class Prompts(FrozenModel):
                 "give the longer side of the structure in pixels, or leave it out",
             )
         boxes = [_cut_box(box[-4:], height, width) for box in self.boxes]
-        return Prompts(
-            positive=tuple(point[-2:] for point in self.positive),
-            negative=tuple(point[-2:] for point in self.negative),
-            boxes=tuple(boxes),
-            size=self.size,
-        )
+        points = [(point[-2:], is_inside) for point, is_inside in self.points]
+        return Prompts.from_points(points, boxes, self.size)
 
     def moved(self, rows: float, columns: float) -> Prompts:
         """The same prompts in an image whose first voxel lies elsewhere, such as a crop box.
@@ -178,18 +237,13 @@ class Prompts(FrozenModel):
         rows, columns
             What is added to y and x.
         """
-        points = [
-            tuple((*p[:-2], p[-2] + rows, p[-1] + columns) for p in places)
-            for places in (self.positive, self.negative)
-        ]
-        boxes = tuple(
-            (*b[:-4], b[-4] + rows, b[-3] + columns, b[-2] + rows, b[-1] + columns) for b in self.boxes
-        )
-        return Prompts(positive=points[0], negative=points[1], boxes=boxes, size=self.size)
+        points = [((*p[:-2], p[-2] + rows, p[-1] + columns), is_inside) for p, is_inside in self.points]
+        boxes = [(*b[:-4], b[-4] + rows, b[-3] + columns, b[-2] + rows, b[-1] + columns) for b in self.boxes]
+        return Prompts.from_points(points, boxes, self.size)
 
 
 def read_prompts(path: str | Path) -> Prompts:
-    """Read prompts from a JSON file: an object with ``positive``, ``negative``, ``boxes`` and ``size``.
+    """Read prompts from a JSON file: an object with the attributes of `Prompts`.
 
     Parameters
     ----------

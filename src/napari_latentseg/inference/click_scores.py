@@ -84,19 +84,18 @@ def click_scores(answer: Answer, mask: Mask, clicks: int = max(CLICKS)) -> list[
     clicks
         How many, at most; where nothing is wrong any more the last Dice is repeated.
     """
-    positive: list[tuple[float, float]] = [deepest_point(mask)]
-    negative: list[tuple[float, float]] = []
+    points: list[tuple[tuple[float, float], bool]] = [(deepest_point(mask), True)]
     scores: list[float] = []
     for _ in range(clicks):
-        predicted = answer(Prompts(positive=tuple(positive), negative=tuple(negative))) > _THRESHOLD
+        predicted = answer(Prompts.from_points(points)) > _THRESHOLD
         scores.append(dice(predicted, mask))
         errors, count = ndimage.label(predicted != mask)
         if not count:
             return scores + scores[-1:] * (clicks - len(scores))
         sizes = np.bincount(errors.ravel())
         sizes[0] = 0
-        point = deepest_point(errors == sizes.argmax())
-        points = positive if mask[point] else negative
+        place = deepest_point(errors == sizes.argmax())
+        point = (place, bool(mask[place]))
         if point not in points:
             points.append(point)
     return scores

@@ -128,9 +128,9 @@ class PromptSession:
         views for this size, and the samples are those that have about this size.
 
         Several points are answered in stages, each of which corrects the answer before, as the model learnt
-        it: the boxes or the first point inside, then one point more at a time, those inside before those
-        outside. So the answer depends on the prompts alone: it is the same from a person who clicks one by
-        one, takes clicks back, or gives all at once.
+        it: the boxes or the first point inside, then one point more at a time in the order of the prompts. So
+        the answer depends on the prompts alone: it is the same from a person who clicks one by one, takes
+        clicks back, or gives all at once.
 
         Parameters
         ----------
@@ -307,19 +307,12 @@ def stages_of(prompts: Prompts) -> list[Prompts]:
     prompts
         Of one slice. Of many points, as in a scribble, several are added at a time.
     """
-    # a point that is given twice says no more, and corrects nothing
-    points = [(p, True) for p in dict.fromkeys(prompts.positive)]
-    points += [(p, False) for p in dict.fromkeys(prompts.negative)]
-    first = 0 if prompts.boxes else 1
+    points = list(dict.fromkeys(prompts.points))  # one that is given twice corrects nothing
+    # without a box there is no answer before a point inside; points outside may have been given before it
+    first = 0 if prompts.boxes else 1 + [is_inside for _, is_inside in points].index(True)
     step = max(1, -(-(len(points) - first) // (_MOST_STAGES - 1)))
     counts = [*range(first, len(points), step), len(points)]
-    return [
-        prompts.replace(
-            positive=tuple(p for p, is_inside in points[:count] if is_inside),
-            negative=tuple(p for p, is_inside in points[:count] if not is_inside),
-        )
-        for count in counts
-    ]
+    return [Prompts.from_points(points[:count], prompts.boxes, prompts.size) for count in counts]
 
 
 def _agreement(masks: NDArray[np.bool_]) -> float:
