@@ -163,6 +163,22 @@ def test_an_organ_is_one_object_with_the_tumour_that_cuts_it(key):
 
 
 @pytest.mark.parametrize("key", MEASURES)
+def test_a_sure_tumour_inside_an_organ_adds_no_doubt_to_the_slice(key):
+    """The organ is scored with its parts: the border between the two is no boundary of the organ."""
+    organ = ClassInfo(label=1, name="organ", color="#ff0000", includes=("tumour",))
+    tumour = ClassInfo(label=2, name="tumour", color="#00ff00")
+    wholes = [square(2, 7 - i % 2) for i in range(5)]
+    part = np.zeros_like(wholes[0])
+    part[2, 11:14, 11:14] = wholes[0][2, 11:14, 11:14]
+    found = made(np.stack([[whole, part] for whole in wholes]), GEOMETRY, classes=(organ, tumour))
+    (by_slice,) = rank(found, key)
+    (expected,) = rank(made(np.stack([[whole] for whole in wholes]), GEOMETRY), key)
+    classes = 2 if MEASURES[key].averages_classes else 1
+    assert by_slice.uncertainty * classes == pytest.approx(expected.uncertainty)
+    assert (by_slice.name, by_slice.box, by_slice.reason) == ("organ", expected.box, expected.reason)
+
+
+@pytest.mark.parametrize("key", MEASURES)
 def test_an_object_by_itself_is_as_unsure_as_its_slice(key):
     """A mask of one object in one plane: the sums over its surroundings are those of the plane."""
     moving = np.stack([[square(4, 4 - i % 2)] for i in range(5)])

@@ -107,7 +107,9 @@ class _BlockReader:
     def __init__(
         self, segmentation: Segmentation, timepoint: TimePoint, variance: Any, measure: UncertaintyMeasure
     ) -> None:
-        self._classes = segmentation.classes
+        descendants = class_descendants(segmentation.classes)
+        self._members = [[k, *parts] for k, parts in enumerate(descendants)]
+        self._labels = [[segmentation.classes[i].label for i in members] for members in self._members]
         self._timepoint, self._variance, self._required = timepoint, variance, measure.required
 
     def read(self, block: Block) -> None:
@@ -132,17 +134,18 @@ class _BlockReader:
             self._samples = np.stack(class_maps)
 
     def full_view(self, class_index: int) -> RegionView:
-        """The view of a class in the whole block."""
+        """The view of a class, with the voxels of its parts, in the whole block."""
+        labels = self._labels[class_index]
         band = None
         # in a part of a plane, the boundary at the first and the last row depends on the row beyond
         if self._padded_labels is not None:
-            band = boundary_band(self._padded_labels == self._classes[class_index].label)[self._inner_rows]
+            band = boundary_band(np.isin(self._padded_labels, labels))[self._inner_rows]
         return RegionView(
             self._mean[class_index],
-            self.labels == self._classes[class_index].label,
+            np.isin(self.labels, labels),
             self.labels.size,
             None if self._block_variance is None else self._block_variance[class_index],
-            None if self._samples is None else self._samples == class_index,
+            None if self._samples is None else np.isin(self._samples, self._members[class_index]),
             band,
         )
 
@@ -166,6 +169,8 @@ def score_slices(
     segmentation: Segmentation, mask: Any, measure: UncertaintyMeasure, progress: Progress
 ) -> Iterator[ScoredRegion]:
     """Score every slice.
+
+    As in `napari_latentseg.measure.measure`, a class has the voxels of its parts.
 
     Parameters
     ----------
