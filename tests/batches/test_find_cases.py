@@ -84,6 +84,16 @@ def test_each_series_of_dicom_is_a_case(tmp_path: Path) -> None:
     assert len({case.series for case in cases}) == 3
 
 
+def test_series_of_two_patients_with_one_uid_are_two_cases(tmp_path: Path) -> None:
+    series(tmp_path / "in" / "a", PatientID="A")
+    series(tmp_path / "in" / "b", PatientID="B", first=3)
+    series(tmp_path / "in" / "c" / "1", uid="1.2.9", PatientID="C")
+    series(tmp_path / "in" / "c" / "2", uid="1.2.9", PatientID="C", first=3)
+    found = find_cases(tmp_path / "in").cases
+    assert [case.path.name for case in found] == ["a", "b", "c"]
+    assert [case.series for case in found][:2] == [found[0].series] * 2
+
+
 def test_a_series_in_two_folders_is_one_case(tmp_path: Path) -> None:
     series(tmp_path / "in" / "study" / "disc1", count=2)
     series(tmp_path / "in" / "study" / "disc2", first=2, count=2, SeriesNumber=1)

@@ -119,3 +119,22 @@ def test_repeated_slices_are_left_out_with_a_note(made, tmp_path):
     scan = reader.read(folder)
     assert np.array_equal(np.asarray(scan.array), made.ramp(4, 5, 6))
     assert scan.notes == ("1 duplicate slices were left out",)
+
+
+@pytest.mark.parametrize("marks", [{"AcquisitionTime": "111010"}, {"first": (0, 0, 8)}])
+def test_patients_whose_series_have_one_uid_are_never_mixed(made, tmp_path, marks):
+    """Some programs give every series one UID when they anonymise: as a time series, or as one volume."""
+    where = made.positions(4, first=marks.pop("first", (0, 0, 0)))
+    made.series(tmp_path / "a", made.ramp(4, 5, 6), made.positions(4), AcquisitionTime="101010")
+    other = {"PatientID": "", "PatientName": "Roe^Richard", "AcquisitionTime": "101010"} | marks
+    made.series(tmp_path / "b", 1 + made.ramp(4, 5, 6), where, **other)
+    with pytest.raises(BadInput, match="holds 2 series"):
+        reader.read(tmp_path)
+    infos = reader.list_series(tmp_path)
+    assert [info.shape for info in infos] == [(4, 5, 6), (4, 5, 6)]
+    for folder, info in zip(("a", "b"), infos, strict=True):
+        scan = reader.read(tmp_path, info.uid)
+        assert scan.content_sha256 == reader.read(tmp_path / folder).content_sha256
+        assert scan.properties["dicom_series"] == info.uid
+    assert "Roe" not in repr(infos)
+    assert infos[1].patient not in repr(infos)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from napari_latentseg.batches.batch_folder import HIDDEN
@@ -54,22 +54,24 @@ def folder_cases(root: Path, out: Path | None, passed_over: Counter[str]) -> lis
         If the folder cannot be read.
     """
     cases: list[BatchCase] = []
+    patients: dict[BatchCase, str] = {}
     for folder, files in _walk(root, out, passed_over):
         if ome_zarr.is_ours(folder):
             cases.append(BatchCase(_name(folder, root), folder))
         elif any(_may_be_dicom(file) and dicom.is_ours(file) for file in files):
-            cases += _series_cases(folder, root, passed_over)
+            patients |= (series := _series_cases(folder, root, passed_over))
+            cases += series
             # what is no DICOM in it, such as a NIfTI file of the same scan, is a case too
             cases += _file_cases([file for file in files if not _may_be_dicom(file)], root, passed_over)
         else:
             cases += _file_cases(files, root, passed_over)
-    return _join_split_series(cases, root)
+    return _join_split_series(cases, patients, root)
 
 
 def cases_of_file(path: Path, root: Path) -> list[BatchCase]:
     """The cases of one file or image folder that was named: several for DICOM with several series."""
     if (path.is_dir() or path.suffix.lower() == ".zip" or _may_be_dicom(path)) and _is_dicom(path):
-        return _series_cases(path, root, Counter())
+        return list(_series_cases(path, root, Counter()))
     return [BatchCase(_name(path, root), path)]
 
 
@@ -105,7 +107,7 @@ def _file_cases(files: list[Path], root: Path, passed_over: Counter[str]) -> lis
         return []
     of_results = names_in_records(files[0].parent, files)
     stems = {stem_of(file).lower() for file in files}
-    cases = []
+    cases: list[BatchCase] = []
     for file in files:
         mask = _MASK_STEM.fullmatch(stem_of(file))
         if not is_image_file(file):
@@ -121,36 +123,43 @@ def _file_cases(files: list[Path], root: Path, passed_over: Counter[str]) -> lis
     return cases
 
 
-def _series_cases(path: Path, root: Path, passed_over: Counter[str]) -> list[BatchCase]:
-    """A case for each series of a folder or zip."""
+def _series_cases(path: Path, root: Path, passed_over: Counter[str]) -> dict[BatchCase, str]:
+    """A case for each series of a folder or zip, with the hash of its patient."""
     name = _name(path, root)
     try:
         series = dicom.list_series(path)
     except NoImageError:
         passed_over["folder of DICOM without images"] += 1
-        return []
+        return {}
     except BadInput as problem:
-        return [BatchCase(name, path, problem=problem)]
+        return {BatchCase(name, path, problem=problem): ""}
     counts = Counter(info.uid for info in series)
-    cases = []
+    cases: dict[BatchCase, str] = {}
     for info in series:
         is_unique = counts[info.uid] == 1
         number = "" if is_unique else f"-{info.number}"
         own_name = name if len(series) == 1 else _shortened(f"{name}_{info.uid}{number}")
         refusal = BadInput(path, f"series {info.uid}: {info.problem}") if info.problem else None
-        cases.append(BatchCase(own_name, path, info.uid if is_unique else info.number, problem=refusal))
+        case = BatchCase(own_name, path, info.uid if is_unique else info.number, problem=refusal)
+        cases[case] = info.patient
     return cases
 
 
-def _join_split_series(cases: list[BatchCase], root: Path) -> list[BatchCase]:
-    """Make one case of a series whose files lie in several folders, so that no half of it is a volume."""
-    folders: dict[str, list[BatchCase]] = {}
+def _join_split_series(
+    cases: list[BatchCase], patients: Mapping[BatchCase, str], root: Path
+) -> list[BatchCase]:
+    """Make one case of a series whose files lie in several folders, so that no half of it is a volume.
+
+    Series of two patients that were given one UID stay apart.
+    """
+    folders: dict[tuple[str, str], list[BatchCase]] = {}
     for case in cases:
         if isinstance(case.series, str) and case.path.is_dir():
-            folders.setdefault(case.series, []).append(case)
-    joined = {uid: parts for uid, parts in folders.items() if len(parts) > 1}
-    kept = [case for case in cases if case.series not in joined or not case.path.is_dir()]
-    for uid, parts in joined.items():
+            folders.setdefault((case.series, patients[case]), []).append(case)
+    joined = {key: parts for key, parts in folders.items() if len(parts) > 1}
+    split = {case for parts in joined.values() for case in parts}
+    kept = [case for case in cases if case not in split]
+    for (uid, _), parts in joined.items():
         parent = Path(os.path.commonpath([part.path for part in parts]))
         kept.append(BatchCase(_shortened(f"{_name(parent, root)}_{uid}"), parent, uid))
     return kept

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Frame", "Header", "read_header"]
 
 # The attributes that are read. Of patients only name and number are among them, to find out whether the
-# description of the series repeats them; they are not kept.
+# description of the series repeats them, and whether two files are of one patient; they are not kept.
 _IDENTIFYING_KEYWORDS = ("PatientName", "PatientID", "OtherPatientNames", "OtherPatientIDs")
 _KEYWORDS = (
     *_IDENTIFYING_KEYWORDS, "StudyInstanceUID",
@@ -90,6 +90,9 @@ class Header:
         The file.
     series, frame_of_reference
         The first eight digits of a hash of the UIDs; the UIDs themselves would lead to the patient.
+    patient
+        Whose image it is: as many digits of a hash of the patient's number, or of the name where there is no
+        number. Only compared with those of other files, and never recorded.
     number, modality, description
         Of the series. The description is shown on screen only, never recorded: it may hold anything.
     title
@@ -114,6 +117,7 @@ class Header:
     item: DicomFile
     series: str = ""
     frame_of_reference: str = ""
+    patient: str = field(default="", repr=False)
     number: int = 0
     modality: str = ""
     description: str = ""
@@ -164,6 +168,7 @@ def read_header(item: DicomFile) -> Header:
         item,
         short_hash(series),
         short_hash(ds.get("FrameOfReferenceUID", "")),
+        short_hash(str(ds.get("PatientID") or ds.get("PatientName") or "").strip()),
         int(ds.get("SeriesNumber") or 0),
         str(ds.get("Modality") or ""),
         description,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from napari_latentseg.io._errors import read_errors
 from napari_latentseg.io._progress import report_progress
 from napari_latentseg.io.dicom.files import DicomFile, find_dicom_files, silence_dicom_loggers, zip_kept_open
 from napari_latentseg.io.dicom.geometry import SlicePose, is_same_orientation, stack_matrix
-from napari_latentseg.io.dicom.header import Frame, Header, read_header
+from napari_latentseg.io.dicom.header import Frame, Header, read_header, short_hash
 from napari_latentseg.io.dicom.ordering import OrderedFrames, order_frames
 from napari_latentseg.io.dicom.pixels import is_colour
 from napari_latentseg.utils.counts import count_text
@@ -78,6 +79,8 @@ class SeriesInfo:
         As the scanner wrote it. Shown on screen only, never recorded: it may hold anything.
     title
         The description where it does not name the patient, else empty; for names of layers.
+    patient
+        As of the header: tells whether series in two folders are of one patient.
     modality, axes, shape, spacing, units
         As of the scan; empty if there is a problem.
     count, size
@@ -98,6 +101,7 @@ class SeriesInfo:
     size: tuple[int, int]
     problem: str = ""
     title: str = ""
+    patient: str = field(default="", repr=False)
 
     @classmethod
     def from_series(cls, number: int, series: Series) -> SeriesInfo:
@@ -116,6 +120,7 @@ class SeriesInfo:
             (series.frames[0].encoding.rows, series.frames[0].encoding.columns),
             f"{series.problem.why}; {series.problem.remedy}" if series.problem else "",
             series.header.title,
+            series.header.patient,
         )
 
     def describe(self) -> str:
@@ -165,7 +170,7 @@ def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
         headers_by_item = {header.item: header for header in headers}
         series_list = [
             series
-            for group in _group_frames(headers)
+            for group in _with_uids_of_one_patient(_group_frames(headers))
             for series in _build_series(path.name, *group, headers_by_item)
         ]
     # a stable sort: series of equal number stay in the order of their files
@@ -173,9 +178,11 @@ def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
 
 
 def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]:
-    """Group frames by series, frame of reference, size and orientation; without position, by file.
+    """Group frames by series, patient, frame of reference, size and orientation; without position, by file.
 
-    Files without a UID of their series are grouped by folder, and by what files of one series share.
+    The patient counts since some programs give the series of every patient the same UID when they
+    anonymise. Files without a UID of their series are grouped by folder, and by what files of one series
+    share.
     """
     groups: list[tuple[Header, list[Frame]]] = []
     groups_by_key: dict[tuple[Any, ...], list[tuple[SlicePose, list[Frame]]]] = {}
@@ -185,7 +192,14 @@ def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]
             continue
         first = header.frames[0].encoding
         series = (header.unnamed_series, header.item.folder) if header.unnamed_series else (header.series,)
-        key = (*series, header.frame_of_reference, first.rows, first.columns, is_colour(first))
+        key = (
+            *series,
+            header.patient,
+            header.frame_of_reference,
+            first.rows,
+            first.columns,
+            is_colour(first),
+        )
         planes = groups_by_key.setdefault(key, [])
         for frame in header.frames:
             pose = frame.pose
@@ -198,6 +212,19 @@ def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]
                 planes.append((pose, [frame]))
                 groups.append((header, planes[-1][1]))
     return groups
+
+
+def _with_uids_of_one_patient(
+    groups: Sequence[tuple[Header, list[Frame]]],
+) -> Iterator[tuple[Header, list[Frame]]]:
+    """The groups, of which none has the digits of a series of another patient."""
+    patients: dict[str, set[str]] = defaultdict(set)
+    for header, _ in groups:
+        patients[header.series].add(header.patient)
+    for header, frames in groups:
+        is_shared = len(patients[header.series]) > 1
+        digits = short_hash(f"{header.series} {header.patient}") if is_shared else header.series
+        yield replace(header, series=digits), frames
 
 
 def _build_series(
