@@ -52,9 +52,9 @@ def tiff(tmp_path: Path, values: np.ndarray, **options: object) -> Path:
     return tmp_path / "m.tif"
 
 
-def palette_tiff(tmp_path: Path) -> Path:
+def palette_tiff(tmp_path: Path, scale: int = 257) -> Path:
     table = np.zeros((3, 256), np.uint16)
-    table[:, 1:3] = np.array([[128, 0, 0], [0, 128, 0]]).T * 257
+    table[:, 1:3] = np.array([[128, 0, 0], [0, 128, 0]]).T * scale
     return tiff(tmp_path, PARTS, photometric="palette", colormap=table)
 
 
@@ -105,6 +105,7 @@ OF_TWO_CLASSES: dict[str, Callable[[Path], Path]] = {
     "palette PNG": lambda f: palette_png(f, PARTS, VOC_PALETTE),
     "palette BMP": lambda f: palette_png(f, PARTS, VOC_PALETTE, "m.bmp"),
     "palette TIFF": palette_tiff,
+    "palette TIFF of 8 bits": lambda f: palette_tiff(f, scale=1),
     "floating point": lambda f: tiff(f, PARTS.astype(np.float32) + np.float32(1e-6)),
 }
 

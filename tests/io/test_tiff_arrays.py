@@ -114,6 +114,15 @@ def test_a_palette_becomes_colours(tmp_path):
     assert np.array_equal(scan.array, np.moveaxis((table >> 8)[:, ramp((5, 30, 20))], 0, -1))
 
 
+def test_a_palette_that_was_written_in_8_bits_is_not_black(tmp_path):
+    """The format asks for 16 bits; libtiff takes one without larger values as 8 bits."""
+    table = np.random.default_rng(0).integers(0, 256, (3, 256), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", ramp((30, 20)), photometric="palette", colormap=table)
+    expected = np.moveaxis(table[:, ramp((30, 20))], 0, -1)
+    assert np.array_equal(tiff.read(tmp_path / "a.tif").array, expected)
+    assert np.array_equal(np.asarray(tiff.read_lazy(tmp_path / "a.tif").array), expected)
+
+
 def test_a_lookup_table_of_imagej_only_shows(tmp_path):
     table = np.random.default_rng(0).integers(0, 65535, (3, 256), np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", ramp((30, 20)), imagej=True, photometric="palette", colormap=table)

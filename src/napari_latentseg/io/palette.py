@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PaletteImage", "read_palette_image"]
+__all__ = ["PaletteImage", "read_palette_image", "tiff_palette_colors"]
 
 _PHOTO_SUFFIXES, _TIFF_SUFFIXES = (".png", ".bmp"), (".tif", ".tiff")
 
@@ -80,4 +80,24 @@ def _tiff_palette(path: Path) -> PaletteImage | None:
             return None
         if tif.is_imagej or tif.is_ome:  # a table for display: `read_scan` gives the values then
             return None
-        return PaletteImage(tif.series[0].asarray(), (page.colormap >> 8).astype(np.uint8).T)
+        return PaletteImage(tif.series[0].asarray(), tiff_palette_colors(page.colormap).T)
+
+
+def tiff_palette_colors(colormap: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """The colours of a TIFF's palette in 8 bits.
+
+    The format asks for 16 bits. Some programs write 8, which libtiff takes as such where no value is larger:
+    in 16 bits, all of them would be black.
+
+    Parameters
+    ----------
+    colormap
+        uint16 `(3, K)`.
+
+    Returns
+    -------
+    ndarray
+        uint8 `(3, K)`.
+    """
+    has_8_bits = int(colormap.max(initial=0)) <= np.iinfo(np.uint8).max
+    return (colormap if has_8_bits else colormap >> 8).astype(np.uint8)

@@ -29,6 +29,7 @@ from napari_latentseg.io._tiff_metadata import (
     ome_metadata,
     ome_sizes,
 )
+from napari_latentseg.io.palette import tiff_palette_colors
 from napari_latentseg.utils.size_claims import check_memory
 
 NAME = "tiff"
@@ -225,7 +226,7 @@ def _resolve_colours(path: Path, page: Any, array: Any, axes: str) -> Any:
 
     photometric = page.photometric
     if photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
-        table: NDArray[np.uint8] = (page.colormap >> 8).astype(np.uint8)
+        table = tiff_palette_colors(page.colormap)
         if array.dtype == np.bool_:
             array = array.astype(np.uint8)  # truth values would select instead of index
         if isinstance(array, np.ndarray):
