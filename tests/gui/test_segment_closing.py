@@ -51,7 +51,7 @@ def test_the_x_of_the_window_asks_one_question_in_plain_words(tmp_path):
     code = (
         "import time, napari, numpy as np\n"
         "from qtpy.QtCore import QEvent, QTimer\n"
-        "from qtpy.QtWidgets import QApplication, QMessageBox\n"
+        "from qtpy.QtWidgets import QApplication\n"
         "from napari_latentseg.widgets._shared.closing import CloseGuard\n"
         "from napari_latentseg.widgets.segment.widget import SegmentWidget\n"
         "viewer = napari.Viewer(show=True)\n"
@@ -64,18 +64,25 @@ def test_the_x_of_the_window_asks_one_question_in_plain_words(tmp_path):
         "while widget.progress_bar.value() < 5:\n"
         "    QApplication.processEvents()\n"
         "window, questions = viewer.window._qt_window, []\n"
-        "(guard,) = widget.session.findChildren(CloseGuard)\n"
+        "(guard,) = window.findChildren(CloseGuard)\n"
         "class ByAPerson(QEvent):\n"
         "    def __init__(self): super().__init__(QEvent.Type.Close)\n"
         "    def spontaneous(self): return True\n"
         "def answer(button):\n"
         "    box = QApplication.activeModalWidget()\n"
         "    questions.append(box.text())\n"
-        "    box.button(button).click()\n"
-        "for button in (QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes):\n"
-        "    QTimer.singleShot(300, lambda: answer(button))\n"
-        "    assert guard.eventFilter(window, ByAPerson())\n"
-        "    assert widget.busy\n"
+        "    assert box.defaultButton().text() == box.escapeButton().text() == 'Keep running'\n"
+        "    next(b for b in box.buttons() if b.text() == button).click()\n"
+        "QTimer.singleShot(300, lambda: answer('Keep running'))\n"
+        "assert guard.eventFilter(window, ByAPerson())\n"
+        "assert widget.busy\n"
+        "for quit_app in (False, True):  # File > Close window, and Exit\n"
+        "    QTimer.singleShot(300, lambda: answer('Keep running'))\n"
+        "    assert not window.close(quit_app=quit_app, confirm_need=True)\n"
+        "    assert window.isVisible() and widget.busy\n"
+        "QTimer.singleShot(300, lambda: answer('Close and stop'))\n"
+        "assert guard.eventFilter(window, ByAPerson())\n"
+        "assert widget.busy\n"
         "start = time.monotonic()\n"
         "while window.isVisible():\n"
         "    QApplication.processEvents()\n"
@@ -88,6 +95,7 @@ def test_the_x_of_the_window_asks_one_question_in_plain_words(tmp_path):
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60_000)
     assert ended.returncode == 0, ended.stderr
     questions, seconds = ended.stdout.splitlines()
-    assert questions == str(["A segmentation is running. Close and stop it?"] * 2)
+    asked = "“stack” is being segmented. Its result is lost; what was exported or approved is kept."
+    assert questions == str([f"{asked}\n\nClose and stop it?"] * 4)
     assert int(seconds.split()[0]) <= 10
     assert "Traceback" not in ended.stderr

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QDialog
 from tests.helpers.explained import unexplained
 
 from napari_latentseg.batches.case_rows import read_case_rows
+from napari_latentseg.widgets._shared.closing import CloseGuard
 from napari_latentseg.widgets.batch.dialog import BatchDialog
 from napari_latentseg.widgets.batch.process import batch_of
 from napari_latentseg.widgets.review.widget import ReviewWidget
@@ -324,6 +325,9 @@ def test_napari_asks_and_ends_the_batch(viewer, qtbot, open_dialog, images, resu
     number = dialog.process.child.process_id
     manager = viewer.window._task_status_manager
     assert any("folder is being segmented" in line for line in manager.get_status())
+    (work,) = viewer.window._qt_window.findChild(CloseGuard).work_in_progress()
+    assert work.what == "A folder is being segmented."
+    assert "Finished cases are kept" in work.kept
     manager.cancel_all()  # what napari does when its window is closed all the same
     assert not dialog.process.busy
     with pytest.raises(ProcessLookupError):

@@ -21,6 +21,7 @@ from napari_latentseg.models.comparison import Comparison
 from napari_latentseg.models.install import install_folder
 from napari_latentseg.models.versions import list_candidates, list_versions
 from napari_latentseg.training.events import FineTuneData, PreviewCase
+from napari_latentseg.widgets._shared.closing import CloseGuard
 from napari_latentseg.widgets.train.comparison import ComparisonPanel, metric_rows
 from napari_latentseg.widgets.train.data_source import write_layer_pairs
 from napari_latentseg.widgets.train.messages import planned_validation_text, validation_text
@@ -334,6 +335,10 @@ def test_napari_asks_and_ends_the_training(viewer, widget, qtbot, images):
     number = widget.training.child.process_id
     manager = viewer.window._task_status_manager
     assert any("being trained" in line for line in manager.get_status())
+    (work,) = viewer.window._qt_window.findChild(CloseGuard).work_in_progress()
+    assert work.what == "A model is being trained."
+    assert "Stop and keep best" in work.kept
+    assert "Stop and keep best" in widget.stop_button.text()
     manager.cancel_all()  # what napari does when its window is closed all the same
     assert not widget.training.busy
     with pytest.raises(ProcessLookupError):

@@ -17,6 +17,7 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer
 
 from napari_latentseg.errors import Cancelled
+from napari_latentseg.widgets._shared.reading_thread import reading_thread
 
 __all__ = ["BackgroundTask"]
 
@@ -64,8 +65,7 @@ class BackgroundTask(QObject):
         # not the `destroyed` signal of this object: a method connected to that may be freed before it is
         # called, and crash
         window.destroyed.connect(self._on_window_destroyed)
-        # a daemon: a library may stay in a damaged file for minutes, and napari must be able to end
-        self._thread = threading.Thread(target=self._run, name="latentseg-reading", daemon=True)
+        self._thread = reading_thread(self._run, "latentseg-reading", self._stop.set)
 
     def start(self) -> None:
         """Start the thread."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QCoreApplication, QObject, QProcess, QTimer, Signal
 
+from napari_latentseg.widgets._shared.closing import WorkInProgress, watch_closing
 from napari_latentseg.widgets._shared.confirm_close import confirm_before_closing
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class ChildProcess(QObject):
         self._viewer = weakref.ref(viewer)
         self._process: QProcess | None = None
         self._release_napari: Callable[[], None] = lambda: None
+        self._work: WorkInProgress | None = None
+        watch_closing(viewer, self.work_in_progress)
         self._partial_line = b""
         self.error_output = ""
         self.failed_to_start = False
@@ -77,7 +80,7 @@ class ChildProcess(QObject):
         """Of the operating system; 0 without a process."""
         return 0 if self._process is None else int(self._process.processId())
 
-    def start(self, arguments: Sequence[str], description: str = "") -> None:
+    def start(self, arguments: Sequence[str], description: str = "", kept: str = "") -> None:
         """Start the Python interpreter with these arguments.
 
         Parameters
@@ -86,6 +89,8 @@ class ChildProcess(QObject):
             The command and its options, without the name of the program.
         description
             The work, for the question before napari is closed; where empty, it closes without one.
+        kept
+            What stays of the work and what is lost if napari is closed, for the same question.
         """
         self._partial_line, self.error_output, self.failed_to_start = b"", "", False
         process = QProcess(self)
@@ -98,9 +103,15 @@ class ChildProcess(QObject):
         process.errorOccurred.connect(self._on_error)
         self._process = process
         viewer = self._viewer()
+        what = f"{description[:1].upper()}{description[1:]}."
+        self._work = WorkInProgress(what, kept) if description else None
         if viewer is not None and description:
             self._release_napari = confirm_before_closing(viewer, description, self.end)
         process.start()
+
+    def work_in_progress(self) -> WorkInProgress | None:
+        """The work, for the question before napari is closed."""
+        return self._work if self.is_running else None
 
     def request_stop(self) -> None:
         """Ask the process to stop in good order; see `napari_latentseg.cli.interrupt`."""

@@ -1,4 +1,4 @@
-"""Tell napari about work outside of its own worker threads, so that it asks before it closes."""
+"""Tell napari about work outside of its own worker threads, so that it ends it when it closes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["confirm_before_closing"]
 def confirm_before_closing(
     viewer: ViewerModel, description: str, on_close: Callable[[], object]
 ) -> Callable[[], None]:
-    """Have napari ask before its window is closed, as it does for its own workers.
+    """Have napari end work when its window is closed, as it does with its own workers.
 
-    napari 0.9 has no public call for that; where the private one is missing, it closes without a question.
+    napari 0.9 has no public call for that; where the private one is missing, the work ends with the program.
 
     Parameters
     ----------
     viewer
         The viewer whose window is meant.
     description
-        The work in progress, shown in the question.
+        The work in progress, shown in napari's own question.
     on_close
         Called when the window is closed all the same.
 

@@ -9,6 +9,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import Measurement
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.counts import count_text
+from napari_latentseg.widgets._shared.closing import WorkInProgress
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.runner import RunJob
 from napari_latentseg.widgets._shared.shown_mask import PersonMask, ShownMask, shown_mask_of
@@ -131,6 +132,11 @@ class RunResult:
         if self.has_other_data:
             parts.append("of earlier values")
         return ", ".join(parts)
+
+    def work_in_progress(self) -> WorkInProgress:
+        """What is said of its run where napari is closed meanwhile."""
+        what = f"“{self.image.name}” is being segmented."
+        return WorkInProgress(what, "Its result is lost; what was exported or approved is kept.")
 
     @property
     def is_in_viewer(self) -> bool:

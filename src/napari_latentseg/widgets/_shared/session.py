@@ -14,7 +14,7 @@ from napari_latentseg.utils.counts import count_text
 from napari_latentseg.utils.scratch import remove_abandoned_scratch
 from napari_latentseg.widgets._shared.brush_cursor import remove_brush_background
 from napari_latentseg.widgets._shared.cases import Cases
-from napari_latentseg.widgets._shared.closing import CloseGuard
+from napari_latentseg.widgets._shared.closing import WorkInProgress, watch_closing
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, role_of, scan_from_layer
 from napari_latentseg.widgets._shared.orientation_letters import OrientationLetters
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
@@ -122,7 +122,7 @@ class ViewerSession(QObject):
         self.mask_changed.connect(self.thresholds.follow_undo)
         self._chosen: weakref.WeakKeyDictionary[Image, RunResult] = weakref.WeakKeyDictionary()
         viewer.layers.events.removed.connect(self._on_removed)
-        CloseGuard(viewer, self.runner_is_busy, self.close, self)
+        watch_closing(viewer, self.work_in_progress, self.close)
         self.cases = Cases(viewer, self)
         self.cases.image_changed.connect(self._on_image_changed)
         self.cases.image_renamed.connect(self._on_image_renamed)
@@ -228,9 +228,9 @@ class ViewerSession(QObject):
         """Whether more samples of a result are being drawn, or its layers updated."""
         return self.busy and (self._running_result is None or self._running_result is result)
 
-    def runner_is_busy(self) -> bool:
-        """Whether a run is in progress."""
-        return self.runner.busy
+    def work_in_progress(self) -> WorkInProgress | None:
+        """The run, for the question before napari is closed."""
+        return self._running_result.work_in_progress() if self._running_result and self.runner.busy else None
 
     def close(self) -> None:
         """Stop the run at once, and follow the viewer no longer: its window is being closed."""

@@ -12,6 +12,7 @@ from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.io._progress import report_progress_to
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.background_task import BackgroundTask
+from napari_latentseg.widgets._shared.closing import WorkInProgress, watch_closing_at
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
 
 __all__ = ["TaskLine", "enable"]
@@ -45,6 +46,7 @@ class TaskLine(QWidget):
         super().__init__(parent)
         self._waiting, self._failed = waiting, failed
         self._task: BackgroundTask | None = None
+        self._is_watched = False
         self._doing = self._noun = self._when_cancelled = ""
         self.status = PlainLabel(status)
         self.status.setWordWrap(True)
@@ -62,6 +64,15 @@ class TaskLine(QWidget):
     def busy_reason(self) -> str:
         """Why nothing else can begin; empty if it can."""
         return self._waiting if self._task is not None else ""
+
+    def work_in_progress(self) -> WorkInProgress | None:
+        """The work, for the question before napari is closed."""
+        if self._task is None:
+            return None
+        kept = self._when_cancelled.removeprefix("Cancelled").removeprefix("; ")
+        return WorkInProgress(
+            f"{self._doing} is in progress.", f"{kept[:1].upper()}{kept[1:]}." if kept else ""
+        )
 
     def start(
         self,
@@ -93,6 +104,7 @@ class TaskLine(QWidget):
                 return function()
 
         self._doing, self._noun, self._when_cancelled = doing, noun, when_cancelled
+        self._be_watched()
         self._task = BackgroundTask(self, work, on_done, self._fail, self._show_progress)
         self.status.setText(f"{doing} ...")
         self.progress.setRange(0, 0)
@@ -106,6 +118,12 @@ class TaskLine(QWidget):
         self.progress.setVisible(False)
         self.status.setText(text)
         self._refresh()
+
+    def _be_watched(self) -> None:
+        """Once the line lies in its dialog, and that in the window of napari."""
+        if not self._is_watched:
+            self._is_watched = True
+            watch_closing_at(self, self.work_in_progress)
 
     def _refresh(self) -> None:
         enable(self.cancel, "" if self._task is not None else "Nothing is under way")

@@ -111,7 +111,8 @@ class BatchProcess(EventProcess):
         rows = self.rows if request.resume and request.out == self.out else {}
         self._reset("preparing")
         self.request, self.out, self.rows = request, request.out, rows
-        self.child.start(request.command_line(), "a folder is being segmented")
+        kept = "Finished cases are kept; the folder can be continued from them the next time."
+        self.child.start(request.command_line(), "a folder is being segmented", kept)
         self.rows_replaced.emit()
         self.changed.emit()
 

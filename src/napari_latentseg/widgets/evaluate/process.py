@@ -96,7 +96,8 @@ class EvaluationProcess(EventProcess):
             raise BadInput("the temporary folder", why, "free some disk space") from error
         self._reset("preparing")
         self.request = request
-        self.child.start(request.command_line(self.folder), "a model is being evaluated")
+        kept = "Its figures are lost; the model and the images are not changed."
+        self.child.start(request.command_line(self.folder), "a model is being evaluated", kept)
         self.changed.emit()
 
     def progress_text(self) -> str:

@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 __all__ = ["FineTuneRequest", "TrainingProcess", "training_of"]
 
 
+_KEPT = (
+    "What it has learnt is lost; the model that it began with and the annotations are kept. To keep the best"
+    " weights so far, keep it running and press “Stop and keep best” in Train."
+)
+
+
 @dataclass(frozen=True)
 class FineTuneRequest:
     """The arguments of a fine-tuning.
@@ -162,7 +168,7 @@ class TrainingProcess(EventProcess):
         self._reset("preparing")
         self.epochs = epochs
         self.request = request
-        self.child.start(request.command_line(), "a model is being trained")
+        self.child.start(request.command_line(), "a model is being trained", _KEPT)
         self.changed.emit()
 
     def resume(self, minutes: float) -> None:
