@@ -181,6 +181,7 @@ def test_a_list_names_the_cases(tmp_path: Path, delimiter: str) -> None:
         ("case,path\na/b,c\n", "row 2: the case 'a/b' holds '/'"),
         ("case,path\nA,x\na,y\n", "would be called like that of"),
         (b"\xff\xfe\x00", "cannot be read as a table"),
+        ("case,path,path\na,b,c\n", "has two columns path"),
     ],
 )
 def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, text: str | bytes, message: str) -> None:
@@ -188,6 +189,12 @@ def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, text: str | bytes
     table.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(BadInput, match=re.escape(message)):
         find_cases(table)
+
+
+def test_a_path_that_no_file_can_have_is_the_problem_of_its_case(tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+    table.write_text(f"case,path\na,~nobody-of-this-name/x.png\nb,{'x' * 300}.png\nc,x\0.png\n", "utf-8")
+    assert ["no such file" in str(case.problem) for case in find_cases(table).cases] == [True] * 3
 
 
 def test_without_names_of_files_cases_are_called_after_their_content(tmp_path: Path) -> None:

@@ -119,6 +119,14 @@ def test_what_is_no_list_is_one_line(tmp_path: Path, name: str, content: str, wh
         read_split_lists([text(tmp_path / name, content)])
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_of_any_spreadsheet_is_read(tmp_path: Path, delimiter: str) -> None:
+    rows = [("Name", "split"), ("a.png", "train"), ("", ""), ("b.png", "test")]
+    content = "\r\n".join(delimiter.join(row) for row in rows)
+    found = read_split_lists([text(tmp_path / "s.csv", content)])
+    assert found.names == {"train": ("a",), "test": ("b",)}
+
+
 def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"lost\.txt: cannot be read"):
         read_split_lists([tmp_path / "lost.txt"])

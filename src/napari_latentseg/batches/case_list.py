@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from pathlib import Path
 
@@ -11,6 +9,8 @@ from napari_latentseg.batches.case import BatchCase
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.dicomweb.address import is_archive_address, parse_address
 from napari_latentseg.io.result_names import check_case_code
+from napari_latentseg.utils.paths import is_there, written_path
+from napari_latentseg.utils.written_tables import read_table
 
 __all__ = ["listed_cases"]
 
@@ -25,7 +25,7 @@ def listed_cases(table: Path, scans: Path | None = None) -> list[BatchCase]:
     ----------
     table
         With the headings ``case``, ``path`` and, where it is needed, ``series``; separated by commas,
-        semicolons or tabs.
+        semicolons or tabs, as spreadsheets save them.
     scans
         A folder in which paths are looked for that are not found from the folder of the table.
 
@@ -39,20 +39,14 @@ def listed_cases(table: Path, scans: Path | None = None) -> list[BatchCase]:
     BadInput
         If the file cannot be read, has other columns or no rows, or a case has no name that files can have.
     """
-    try:
-        text = table.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(table, "cannot be read as a table", _REMEDY) from error
-    first_line = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first_line.count)
-    try:
-        rows = list(csv.reader(io.StringIO(text), delimiter=delimiter))
-    except csv.Error as error:
-        raise BadInput(table, "cannot be read as a table", _REMEDY) from error
+    rows = read_table(table, _REMEDY)
     headings = [name.strip().lower() for name in rows[0]] if rows else []
     missing = [name for name in ("case", "path") if name not in headings]
     if missing:
         raise BadInput(table, f"has no column {' and no column '.join(missing)}", _REMEDY)
+    repeated = [name for name in ("case", "path", "series") if headings.count(name) > 1]
+    if repeated:
+        raise BadInput(table, f"has two columns {repeated[0]}", "delete one of them")
     cases: list[BatchCase] = []
     for number, row in enumerate(rows[1:], 2):
         values = dict(zip(headings, (value.strip() for value in row), strict=False))
@@ -72,15 +66,15 @@ def _case(table: Path, number: int, values: dict[str, str], scans: Path | None) 
         raise BadInput(f"{table}, row {number}", f"the case {error.why}", error.remedy) from error
     text, series_text = values.get("path", ""), values.get("series", "")
     is_in_archive = is_archive_address(text)
-    path = Path(text) if is_in_archive else table.absolute().parent / Path(text).expanduser()
+    path = Path(text) if is_in_archive else table.absolute().parent / written_path(text)
     problem: BadInput | None = None
     if is_in_archive:
         problem = _address_problem(text, f"{table}, row {number}")
     elif not text:
         problem = BadInput(f"{table}, row {number}", f"the case {name} has no path", "write one")
-    elif not path.exists():
+    elif not is_there(path):
         from_scans = scans / text if scans is not None else path
-        if from_scans.exists():
+        if is_there(from_scans):
             path = from_scans
         else:
             problem = BadInput(path, "no such file or folder", f"check row {number} of {table.name}")

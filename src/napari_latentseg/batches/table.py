@@ -14,6 +14,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.io.dicomweb.address import is_archive_address, parse_address
 from napari_latentseg.measure.spreadsheet_text import escape_formulas
 from napari_latentseg.utils.path_lock import path_lock
+from napari_latentseg.utils.written_tables import read_table
 
 __all__ = ["COLUMNS", "BatchTable", "read_rows"]
 
@@ -156,16 +157,17 @@ def read_rows(path: Path) -> dict[str, Row]:
     BadInput
         If the file is no table of cases.
     """
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(path, "cannot be read as a table of cases", "choose another folder") from error
-    reader = csv.DictReader(io.StringIO(text), delimiter="\t")
-    if not set(COLUMNS) <= set(reader.fieldnames or ()):
+    headings, *rows = read_table(path, "choose another folder") or [[]]
+    if not set(COLUMNS) <= set(headings):
         raise BadInput(path, "is no table of cases", "rename it, or choose another folder")
-    return {row["case"]: {name: value or "" for name, value in row.items() if name} for row in reader}
+    found: dict[str, Row] = {}
+    for values in rows:
+        if any(values):
+            row = dict.fromkeys(headings, "") | dict(zip(headings, values, strict=False))
+            found[row["case"]] = {name: value for name, value in row.items() if name}
+    return found
 
 
 def _one_line(text: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import pickle
 import pickletools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import stem_of
 from napari_latentseg.utils.json_text import load_json
+from napari_latentseg.utils.written_tables import decoded_table
 
 __all__ = ["ListPart", "SplitLists", "read_split_lists"]
 
@@ -175,6 +175,8 @@ def _read(path: Path) -> dict[ListPart, list[str]]:
     suffix = path.suffix.lower()
     if suffix in (".pkl", ".pickle"):
         return _from_object(_load_pickle(content, path), path)
+    if suffix in (".csv", ".tsv"):
+        return _from_table(decoded_table(content, path, _REMEDY), path)
     try:
         text = content.decode("utf-8-sig")
         json_content = load_json(text) if suffix == ".json" else None
@@ -182,11 +184,6 @@ def _read(path: Path) -> dict[ListPart, list[str]]:
         raise BadInput(path, "is no list of names", _REMEDY) from error
     if suffix == ".json":
         return _from_object(json_content, path)
-    if suffix in (".csv", ".tsv"):
-        try:
-            return _from_table(text, path)
-        except csv.Error as error:
-            raise BadInput(path, "is no table", _REMEDY) from error
     lines = [line.strip() for line in text.splitlines()]
     return {_part_of_file(path): [_stem(line) for line in lines if line and not line.startswith("#")]}
 
@@ -247,28 +244,25 @@ def _entries(value: Any, path: Path) -> list[str]:
     return [_stem(name) for name in names]
 
 
-def _from_table(text: str, path: Path) -> dict[ListPart, list[str]]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" or "\t" in text.partition("\n")[0] else ","
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    columns = {str(column).strip().lower(): column for column in reader.fieldnames or ()}
-    name_column = _first(columns, _NAME_COLUMNS)
-    part_column = _first(columns, _PART_COLUMNS)
+def _from_table(rows: list[list[str]], path: Path) -> dict[ListPart, list[str]]:
+    headings = [heading.strip().lower() for heading in rows[0]] if rows else []
+    name_column = next((name for name in _NAME_COLUMNS if name in headings), None)
+    part_column = next((name for name in _PART_COLUMNS if name in headings), None)
     if name_column is None:
         raise BadInput(path, "has no column name", _REMEDY)
     parts: dict[ListPart, list[str]] = {}
-    for row in reader:
-        word = (row.get(part_column) or "").strip().lower() if part_column is not None else ""
+    for row in rows[1:]:
+        values = dict(zip(headings, (value.strip() for value in row), strict=False))
+        if not any(values.values()):
+            continue
+        word = values.get(part_column, "").lower() if part_column is not None else ""
         part = _PARTS.get(word) if part_column is not None else _part_of_file(path)
         if part is None:
             why = f"has {word!r} in the column {part_column}"
             raise BadInput(path, why, "write train, validation or test")
-        if name := (row.get(name_column) or "").strip():
+        if name := values.get(name_column, ""):
             parts.setdefault(part, []).append(_stem(name))
     return parts
-
-
-def _first(columns: Mapping[str, str], wanted: Iterable[str]) -> str | None:
-    return next((columns[name] for name in wanted if name in columns), None)
 
 
 def _part_of_file(path: Path) -> ListPart:

@@ -1,11 +1,11 @@
-"""The folder of the user's models, codecs and annotations; where links lead."""
+"""The folder of the user's models, codecs and annotations; where links lead; paths that people write."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["HOME_ENV_VAR", "data_home", "real_path"]
+__all__ = ["HOME_ENV_VAR", "data_home", "is_there", "real_path", "written_path"]
 
 HOME_ENV_VAR = "NAPARI_LATENTSEG_HOME"
 """The environment variable that overrides the folder."""
@@ -25,3 +25,19 @@ def real_path(path: Path) -> Path:
     `Path.resolve` raises RuntimeError for links that lead to one another; here they stay as they are.
     """
     return Path(os.path.realpath(path))
+
+
+def written_path(text: str) -> Path:
+    """A path as a person wrote it: ``~`` stands for a home folder, and stays where there is no such user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder; False also where no file can have that name."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a null character
+        return False
