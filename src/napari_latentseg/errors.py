@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -15,8 +17,8 @@ __all__ = [
     "EndedElsewhere",
     "choose_from",
     "first_validation_error",
-    "no_access",
     "printable",
+    "system_failure",
 ]
 
 
@@ -153,16 +155,56 @@ _TYPE_NAMES = {"int": "a whole number", "float": "a number", "finite": "a number
            "model": "a set of names and values"}  # fmt: skip
 
 
-def no_access(error: PermissionError) -> BadInput:
-    """What a person is told of a file or folder that the system does not let them read or write.
+def _numbers(names: str) -> frozenset[int]:
+    """Numbers of errors of the system, of those that this system has."""
+    return frozenset(getattr(errno, name) for name in names.split() if hasattr(errno, name))
+
+
+# errors of the system, by what a person can do about them
+_NAME_ERRORS = _numbers("ENAMETOOLONG ELOOP EILSEQ")
+_SPACE_ERRORS = _numbers("ENOSPC EDQUOT EFBIG EROFS")
+_REACH_ERRORS = _numbers(
+    "EIO ENXIO ENODEV ESTALE ENOTCONN ETIMEDOUT EHOSTDOWN EHOSTUNREACH ENETDOWN ENETUNREACH ENETRESET"
+    " ECONNABORTED ECONNRESET"
+)
+
+
+def system_failure(error: OSError) -> BadInput | None:
+    """What a person is told where the system does not let a file or folder be used.
+
+    Parameters
+    ----------
+    error
+        From the system.
+
+    Returns
+    -------
+    BadInput or None
+        None for an error that says nothing of the system, but of a fault in a program.
 
     Examples
     --------
-    >>> print(no_access(PermissionError(13, "Permission denied", "scans/locked")))
+    >>> print(system_failure(PermissionError(13, "Permission denied", "scans/locked")))
     scans/locked: may not be read or written by this user; ask for access, or choose another place
+    >>> print(system_failure(OSError(5, "Input/output error", "scans/a.nii")))
+    scans/a.nii: cannot be reached (Input/output error); check the disk, or the connection to it
     """
-    remedy = "ask for access, or choose another place"
-    return BadInput(error.filename or "file", "may not be read or written by this user", remedy)
+    name = error.filename or "file"
+    if isinstance(error, PermissionError):
+        remedy = "ask for access, or choose another place"
+        return BadInput(name, "may not be read or written by this user", remedy)
+    if error.errno is None:
+        return None
+    if error.errno in _NAME_ERRORS:
+        return BadInput(name, "is no name that a file can have", "choose another name")
+    if error.errno in _SPACE_ERRORS:
+        return BadInput(
+            name, f"cannot be written ({os.strerror(error.errno)})", "make room, or choose another place"
+        )
+    if error.errno in _REACH_ERRORS:
+        why = f"cannot be reached ({os.strerror(error.errno)})"
+        return BadInput(name, why, "check the disk, or the connection to it")
+    return None
 
 
 def first_validation_error(error: ValidationError) -> tuple[str, str]:

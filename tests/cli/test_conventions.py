@@ -334,5 +334,34 @@ def test_a_folder_without_access_is_named_in_one_line(
     )
 
 
+LONG = "x" * 300 + ".png"
+WITH_A_LONG_NAME = {
+    "info": (LONG,),
+    "convert": (LONG, "b.png"),
+    "segment": (LONG, "--model", "any-structure", "--out", "out"),
+    "batch": (LONG, "--model", "any-structure", "--out", "out"),
+    "cases": (LONG,),
+    "measure": (LONG,),
+    "rank": (LONG,),
+    "report": (LONG, "--out", "a.html"),
+    "compare": (LONG, LONG),
+    "change": (LONG, LONG),
+    "edit": (LONG, "--out", "b.png", "--smooth", "1"),
+    "fill": (LONG, "--slices", LONG, "--out", "out"),
+    "evaluate": (LONG, "--model", "any-structure"),
+    "calibrate": ("any-structure", "--data", LONG),
+    "train": (LONG, "--out", "model", "--method", "gms"),
+}
+
+
+@pytest.mark.parametrize("command", WITH_A_LONG_NAME)
+def test_a_name_that_no_file_can_have_is_one_line(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(command, *WITH_A_LONG_NAME[command])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_error_names_an_argument_as_the_help_does(refused: Callable[..., str]) -> None:
     assert "Missing argument 'SCAN'" in refused("info")

@@ -17,6 +17,8 @@ READING = {
     "not enough memory": (MemoryError(), "does not fit into memory"),
     "gone": (FileNotFoundError(2, NAME), "no such file"),
     "locked": (PermissionError(13, NAME), "may not be read"),
+    "a drive of the network that is gone": (OSError(5, NAME), "cannot be reached (Input/output error)"),
+    "no reason of the system": (OSError(NAME), "is not a TIFF file, or is damaged or cut short"),
     "another package": (
         ValueError(f"{NAME} requires the 'imagecodecs' package"),
         "is compressed in a way that needs another package; install imagecodecs",

@@ -37,7 +37,7 @@ from napari_latentseg.cli.console import print_error, print_line
 from napari_latentseg.cli.help_text import tidy_help
 from napari_latentseg.cli.interrupt import Terminated, exit_on_termination
 from napari_latentseg.cli.options import with_current_names, with_option_name
-from napari_latentseg.errors import BadInput, Cancelled, EndedElsewhere, no_access
+from napari_latentseg.errors import BadInput, Cancelled, EndedElsewhere, system_failure
 from napari_latentseg.utils.device import is_out_of_memory
 from napari_latentseg.utils.launcher import says_errors
 from napari_latentseg.utils.scratch import remove_abandoned_scratch
@@ -142,11 +142,6 @@ def run(args: Sequence[str] | None = None) -> int:
             message = message.replace(programmer, reader)
         _say_error(f"{' '.join(message.split())} (--help tells more)")
         return 2
-    except PermissionError as error:
-        _say_error(str(no_access(error)))
-        if is_verbose:
-            traceback.print_exc()
-        return 2
     except MemoryError:
         print_error(_OUT_OF_MEMORY)
         return 2
@@ -158,6 +153,14 @@ def run(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        failure = system_failure(error)
+        if failure is None:
+            raise
+        _say_error(str(failure))
+        if is_verbose:
+            traceback.print_exc()
+        return 2
     except EndedElsewhere:
         return 1
     except (KeyboardInterrupt, typer.Abort, Cancelled):

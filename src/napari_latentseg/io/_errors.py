@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import CHANNEL
-from napari_latentseg.errors import BadInput
+from napari_latentseg.errors import BadInput, system_failure
 
 _WRITABLE_DTYPES = tuple(
     np.dtype(t) for t in (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64)
@@ -61,6 +61,11 @@ def read_errors(path: Path, kind: str, why: str = "") -> Iterator[None]:
         raise BadInput(path, "may not be read", "ask for the right to read it") from error
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
+    except OSError as error:
+        failure = system_failure(error)
+        if failure is None:
+            raise BadInput(path, why or f"is not {kind}, or is damaged or cut short", _COPY_AGAIN) from error
+        raise BadInput(path, failure.why, failure.remedy) from error
     except BaseException as error:  # libraries raise almost anything; a panic of Rust is no Exception
         if "imagecodecs" in str(error):
             raise BadInput(

@@ -11,7 +11,7 @@ from napari.qt.threading import create_worker
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QThreadPool
 
-from napari_latentseg.errors import no_access
+from napari_latentseg.errors import system_failure
 from napari_latentseg.widgets._shared.plain_text import show_error
 
 __all__ = ["run_in_thread", "show_exception"]
@@ -32,8 +32,8 @@ _T = TypeVar("_T")
 
 def show_exception(error: BaseException) -> None:
     """Show an error as a notification."""
-    if isinstance(error, PermissionError):
-        error = no_access(error)
+    if isinstance(error, OSError):
+        error = system_failure(error) or error
     show_error(str(error) or type(error).__name__)
 
 
