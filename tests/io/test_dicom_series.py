@@ -138,3 +138,23 @@ def test_patients_whose_series_have_one_uid_are_never_mixed(made, tmp_path, mark
         assert scan.properties["dicom_series"] == info.uid
     assert "Roe" not in repr(infos)
     assert infos[1].patient not in repr(infos)
+
+
+def test_modalities_whose_series_have_one_uid_are_never_mixed(made, tmp_path):
+    made.series(tmp_path / "a", made.ramp(4, 5, 6), made.positions(4), Modality="CT")
+    made.series(tmp_path / "b", made.ramp(4, 5, 6), made.positions(4, first=(0, 0, 8)), Modality="MR")
+    with pytest.raises(BadInput, match="holds 2 series"):
+        reader.read(tmp_path)
+    assert [reader.read(tmp_path, number).modality for number in (1, 2)] == ["CT", "MR"]
+
+
+@pytest.mark.parametrize("thickness", [None, 0])
+def test_a_slice_of_unknown_thickness_says_so(made, tmp_path, thickness):
+    """Its volumes are no measurement; the thickness of slices in a stack is not needed."""
+    volume(made, tmp_path / "one", 1, SliceThickness=thickness)
+    volume(made, tmp_path / "two", 2, SliceThickness=thickness)
+    volume(made, tmp_path / "known", 1, SliceThickness=3)
+    one, two, known = (reader.read(tmp_path / name) for name in ("one", "two", "known"))
+    assert one.notes == ("the file does not say how thick its slice is; volumes are those of 1 mm",)
+    assert (two.notes, known.notes) == ((), ())
+    assert [scan.geometry.spacing[0] for scan in (one, two, known)] == [1, 2, 3]

@@ -35,14 +35,14 @@ class SlicePose:
     spacing
         Distance between rows and between columns.
     thickness
-        Slice spacing of a volume of this slice alone.
+        Slice spacing of a volume of this slice alone; 0 where the file does not say, which counts as 1 mm.
     """
 
     position: Vector
     row: Vector
     column: Vector
     spacing: tuple[float, float]
-    thickness: float = 1.0
+    thickness: float = 0.0
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -70,7 +70,7 @@ class SlicePose:
         name
             For messages.
         position, orientation, spacing, thickness
-            Image Position (3 numbers), Image Orientation (6), Pixel Spacing (2), slice spacing (invalid: 1).
+            Image Position (3 numbers), Image Orientation (6), Pixel Spacing (2), slice spacing (invalid: 0).
 
         Raises
         ------
@@ -92,7 +92,7 @@ class SlicePose:
             row,
             column,
             (float(spacing[0]), float(spacing[1])),
-            float(thickness) if math.isfinite(thickness) and thickness > 0 else 1.0,
+            float(thickness) if math.isfinite(thickness) and thickness > 0 else 0.0,
         )
 
 
@@ -126,7 +126,7 @@ def plane_matrix(pose: SlicePose, step: NDArray[np.float64] | None = None) -> ND
         Vector to the next slice in mm, x first; None: `thickness` along the normal.
     """
     if step is None:
-        step = pose.normal * pose.thickness
+        step = pose.normal * (pose.thickness or 1.0)
     columns = (step, np.multiply(pose.column, pose.spacing[0]), np.multiply(pose.row, pose.spacing[1]))
     matrix = np.eye(4)
     matrix[:3, :3] = np.stack(columns, axis=1)[::-1]

@@ -332,7 +332,7 @@ def _read_pose(item: DicomFile, ds: Dataset, groups: _FunctionalGroups) -> Slice
         [float(v) for v in position],
         [float(v) for v in orientation],
         [float(v) for v in spacing],
-        abs(float(thickness or 1.0)),
+        abs(float(thickness or 0.0)),
     )
     return _pose_at_offset(item, pose, offsets, groups.index) if is_multiframe and offsets else pose
 

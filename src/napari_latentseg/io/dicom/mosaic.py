@@ -121,7 +121,7 @@ def _united_imaging_grid(item: DicomFile, ds: Dataset) -> Mosaic | None:
     _check_grid(item, ds, count, tiles)
     if len(slices) != count:
         raise BadInput(item.name, "is a grid of slices whose positions are not given", _REMEDY)
-    thickness = float(ds.get("SpacingBetweenSlices") or ds.get("SliceThickness") or 1)
+    thickness = float(ds.get("SpacingBetweenSlices") or ds.get("SliceThickness") or 0)
     poses = tuple(
         _pose(
             item,

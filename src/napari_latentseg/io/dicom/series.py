@@ -25,6 +25,8 @@ __all__ = ["NoImageError", "Series", "SeriesInfo", "find_series"]
 
 _UNNAMED_NOTE = "the files have no UID of their series: they form one by size, orientation and position"
 
+_NO_THICKNESS_NOTE = "the file does not say how thick its slice is; volumes are those of 1 mm"
+
 
 class NoImageError(BadInput):
     """The DICOM files are all reports, settings of the display and the like."""
@@ -178,11 +180,10 @@ def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
 
 
 def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]:
-    """Group frames by series, patient, frame of reference, size and orientation; without position, by file.
+    """Group frames by series, frame of reference, size and orientation; without position, by file.
 
-    The patient counts since some programs give the series of every patient the same UID when they
-    anonymise. Files without a UID of their series are grouped by folder, and by what files of one series
-    share.
+    Patient and modality count too, since some programs give all series one UID when they anonymise. Files
+    without a UID of their series are grouped by folder, and by what files of one series share.
     """
     groups: list[tuple[Header, list[Frame]]] = []
     groups_by_key: dict[tuple[Any, ...], list[tuple[SlicePose, list[Frame]]]] = {}
@@ -195,6 +196,7 @@ def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]
         key = (
             *series,
             header.patient,
+            header.modality,
             header.frame_of_reference,
             first.rows,
             first.columns,
@@ -275,9 +277,11 @@ def _unpositioned_series(header: Header, frames: list[Frame]) -> Series:
 def _positioned_series(name: str, header: Header, ordered: OrderedFrames) -> Series:
     first_volume = ordered.frames[: ordered.slices]
     volume_count = len(ordered.frames) // ordered.slices
-    series = Series(header, ordered.frames, notes=(*header.notes, *ordered.notes))
+    poses = [frame.pose for frame in first_volume if frame.pose]
+    thickness_notes = () if len(poses) > 1 or poses[0].thickness else (_NO_THICKNESS_NOTE,)
+    series = Series(header, ordered.frames, notes=(*header.notes, *ordered.notes, *thickness_notes))
     try:
-        matrix = stack_matrix(name, [frame.pose for frame in first_volume if frame.pose])
+        matrix = stack_matrix(name, poses)
     except BadInput as problem:
         return replace(series, leading=(len(ordered.frames),), problem=problem)
     if volume_count == 1:
