@@ -151,6 +151,10 @@ def review(viewer: Any) -> Shots:
     settle(1)
     yield "window-review", None
     widget.show_map("variance", False)
+    for _ in range(len(widget.queue.findings)):  # the slices at both ends show no lesion
+        if (widget.session.current.layers.mask.data[viewer.dims.current_step[0]] > 0).mean() > 0.02:
+            break
+        widget.next()
     widget.contours_button.click()
     wait_until(lambda: widget.contours.layer is not None)
     settle(1)

@@ -27,7 +27,7 @@ def evaluated(
 def test_a_protocol_is_said_with_its_size(evaluated: Callable[..., Any]) -> None:
     ended = evaluated("--protocol", "gms")
     assert ended.code == 0, ended
-    assert "soft DSC" in ended.out
+    assert "soft Dice" in ended.out
     assert "(protocol gms at 224 x 224, 3 images, 1 sample from none)" in ended.out
     report = json.loads(evaluated("--protocol", "gms", "--json").out)
     assert report["protocol"]["name"] == "gms"
@@ -43,7 +43,7 @@ def test_several_numbers_of_samples_are_a_table(evaluated: Callable[..., Any]) -
     ended = evaluated("-n", "1,2,3", "--sampling", "augment", "--stability")
     assert ended.code == 0, ended
     lines = ended.out.splitlines()
-    table = lines.index(next(line for line in lines if line.startswith("samples  DSC")))
+    table = lines.index(next(line for line in lines if line.startswith("samples  Dice")))
     assert [line.split()[0] for line in lines[table + 1 : table + 4]] == ["1", "2", "3"]
     assert any(line.startswith("samples against the first: masks PSNR") for line in lines)
 

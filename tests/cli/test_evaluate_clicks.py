@@ -92,8 +92,8 @@ def test_the_page_shows_the_worst_and_the_best_object(model: Path, discs: Path, 
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text("utf-8"))
     large = next(scored for scored in report.objects if scored.image == "large")
     assert captions == [
-        f"<b>Worst: large</b>, DSC {large.dsc[0]:.4f} after one click, {large.dsc[1]:.4f} after 2",
-        "<b>Best: small</b>, DSC 1.0000 after one click, 1.0000 after 2",
+        f"<b>Worst: large</b>, Dice {large.dsc[0]:.4f} after one click, {large.dsc[1]:.4f} after 2",
+        "<b>Best: small</b>, Dice 1.0000 after one click, 1.0000 after 2",
     ]
     (worst, best) = (
         np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"), int)

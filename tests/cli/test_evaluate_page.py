@@ -161,8 +161,8 @@ def test_intervals_are_said_and_in_the_json(evaluated: Callable[..., Any]) -> No
     low, high = np.percentile(dsc[draws].mean(axis=1), [2.5, 97.5])
     assert report["intervals"]["mean"]["dsc"] == pytest.approx([low, high])
     assert report["median"]["dsc"] == pytest.approx(np.median(dsc))
-    assert lines[1].startswith(f"  95 % intervals over 6 images: DSC {low:.4f} to {high:.4f}  IoU ")
-    assert lines[2].startswith(f"  median DSC {np.median(dsc):.4f} (")
+    assert lines[1].startswith(f"  95 % intervals over 6 images: Dice {low:.4f} to {high:.4f}  IoU ")
+    assert lines[2].startswith(f"  median Dice {np.median(dsc):.4f} (")
 
 
 def test_patients_are_drawn_with_their_images(evaluated: Callable[..., Any]) -> None:

@@ -92,7 +92,7 @@ def test_a_mask_turned_in_its_file_scores_the_same_to_the_last_bit(
         reports.append(json.loads(report.read_text())["images"])
     assert reports[0] == reports[1]
     ended = cli("compare", tmp_path / "same/masks/a.nii.gz", tmp_path / "turned/masks/a.nii.gz")
-    assert ended.out.startswith("label 1: DSC 1.000")
+    assert ended.out.startswith("label 1: Dice 1.000")
 
 
 def test_train_refuses_to_merge_two_labels_and_learns_them_by_name(

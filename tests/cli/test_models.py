@@ -27,7 +27,7 @@ def test_models_are_listed(cli, installed: Path, args: list[str]) -> None:
     ended = cli(*args)
     assert (ended.code, ended.errors) == (0, [])
     head, *rows = ended.out.splitlines()
-    assert head.split() == ["NAME", "WHAT", "METHOD", "DSC", "SAMPLES", "FROM"]
+    assert head.split() == ["NAME", "WHAT", "METHOD", "DICE", "SAMPLES", "FROM"]
     (row,) = [r for r in rows if r.startswith("tiny-whole ")]
     assert row.split() == ["tiny-whole", "A", "tiny", "model", "GMS", "variant", "-", "augment,", "none"]
 

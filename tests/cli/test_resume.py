@@ -138,7 +138,7 @@ def test_members_of_a_model_are_trained_on_its_conditioner(
     line = ["train", "--members-of", base, "--data", tmp_path / "data", "--out", out, "--device", "cpu"]
     ended = cli(*line, "--members", 2, "--member-epochs", 1)
     assert ended.code == 0
-    assert "member 2, epoch 1: DSC" in ended.out
+    assert "member 2, epoch 1: Dice" in ended.out
     card = read_card(out)
     assert (card.members, card.member_parts) == (2, "predictor")
     assert card.files["weights.safetensors"] == read_card(base).files["weights.safetensors"]

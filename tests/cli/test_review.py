@@ -148,7 +148,7 @@ def test_the_card_of_that_very_model(cli, result: Path, tiny_model_folder: Path,
 def test_compare(cli, result: Path, tmp_path: Path) -> None:
     mask = result / "knee_mask.nii.gz"
     same = cli("compare", mask, mask)
-    assert (same.code, same.out) == (0, "target: DSC 1.000, IoU 1.000, HD95 0.00 mm\n")
+    assert (same.code, same.out) == (0, "target: Dice 1.000, IoU 1.000, HD95 0.00 mm\n")
     values = np.asarray(nibabel.load(mask).dataobj)
     other = tmp_path / "other.nii.gz"
     nibabel.save(nibabel.Nifti1Image(np.roll(values, 1, 0), nibabel.load(mask).affine), other)
@@ -173,7 +173,7 @@ def test_what_was_not_segmented_is_not_compared(
         ended = cli("compare", *pair)
         assert ended.code == 0
         row, note = ended.out.splitlines()
-        assert row.startswith(f"target in 2 of {planes} slices: DSC 1.000,")
+        assert row.startswith(f"target in 2 of {planes} slices: Dice 1.000,")
         assert note == f"Compared in 2 of {planes} slices only: the rest was not segmented."
         (found,) = json.loads(cli("compare", *pair, "--json").out)
         assert (found["dsc"], found["segmented"]) == (1.0, f"2 of {planes} slices")
@@ -198,9 +198,9 @@ def test_compare_pictures(cli, refused, tmp_path: Path, tiny_model_folder: Path)
     ):
         Image.fromarray(values).save(tmp_path / f"{name}.png")
     ended = cli("compare", tmp_path / "mask.png", tmp_path / "truth.png")
-    assert ended.out == "label 1: DSC 0.909, IoU 0.833, HD95 2.00 pixels\n"
+    assert ended.out == "label 1: Dice 0.909, IoU 0.833, HD95 2.00 pixels\n"
     named = cli("compare", tmp_path / "mask.png", tmp_path / "truth.png", "--model", tiny_model_folder)
-    assert named.out.startswith("target: DSC 0.909")
+    assert named.out.startswith("target: Dice 0.909")
     assert "has shape" in refused("compare", tmp_path / "mask.png", tmp_path / "small.png")
     assert cli("compare", tmp_path / "mask.png", tmp_path / "white.png").out == ended.out
     assert "colours.png: holds 3 colours: #00ff00 (" in refused(

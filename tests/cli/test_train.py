@@ -236,7 +236,7 @@ def test_scores_are_printed_and_written(cli, data: Path, tiny_model_folder: Path
     assert report["mean"]["dsc"] == pytest.approx(mean)
     assert {"dsc", "iou", "hd95", "size", "hd95_unit"} <= set(report["conventions"])
     assert (report["samples"], report["source"], report["seed"]) == (3, "augment", 4)
-    assert f"DSC {mean:.4f}" in ended.out
+    assert f"Dice {mean:.4f}" in ended.out
     assert "(6 images, 3 samples from augment)" in ended.out
     quiet = cli("evaluate", "--model", tiny_model_folder, "--data", data, "--sampling", "none", "--quiet")
     assert (quiet.code, quiet.out, quiet.errors) == (0, "", [])

@@ -22,7 +22,7 @@ def test_the_metrics_with_the_spacing_of_the_scan():
     known = score(FOUND, TRUTH, SPACING)
     assert (one.dsc, one.iou, one.hd95, one.unit, one.empty) == (known.dsc, known.iou, known.hd95, "mm", "")
     assert 0 < one.assd < one.hd95
-    assert one.describe().startswith("lesion: DSC 0.")
+    assert one.describe().startswith("lesion: Dice 0.")
 
 
 def test_monai_finds_the_same_surface_distance():

@@ -145,7 +145,7 @@ def test_a_second_reader(reader, viewer, segmented, blind):
     reader.approve(reader.widget.table)
     reader.wait(lambda: reader.state(name) == "approved")
     reader.wait(lambda: f"{name}: Anna and Ben, " in reader.widget.message.text())
-    assert ("DSC 1.000" in reader.widget.message.text()) is not blind
+    assert ("Dice 1.000" in reader.widget.message.text()) is not blind
     case = next(row for row in reader.work.rows if row.name == name)
     assert case.readers == ("Anna", "Ben")
 

@@ -134,11 +134,11 @@ def test_from_the_models_over_the_scores_to_the_worst_image(
     assert "1 image left out: " in status
     assert "patient2_5.png: is not a PNG" in status
     rows = {row[0]: row for row in cells(dialog.scores)}
-    assert rows["DSC"][1] == f"{report.mean.dsc:.4f}"
+    assert rows["Dice"][1] == f"{report.mean.dsc:.4f}"
     low, high = report.intervals.mean.dsc
-    assert rows["DSC"][2] == f"{low:.4f} to {high:.4f}"
-    assert rows["DSC"][3:5] == [f"{report.mean.dsc:.4f}", "+0.0000 (+0.0000 to +0.0000)"]
-    assert rows["Missed (DSC < 0.1)"][1].startswith(f"{report.missed_count} of 5 (")
+    assert rows["Dice"][2] == f"{low:.4f} to {high:.4f}"
+    assert rows["Dice"][3:5] == [f"{report.mean.dsc:.4f}", "+0.0000 (+0.0000 to +0.0000)"]
+    assert rows["Missed (Dice < 0.1)"][1].startswith(f"{report.missed_count} of 5 (")
     assert rows["Calibration error (ECE)"][1] == f"{report.calibration.reliability.ece:.4f}"
     assert "GED² (2 readers)" in rows
     ((name, objects),) = report.objects.items()
@@ -290,10 +290,10 @@ def test_a_model_that_is_pointed_at_is_scored_by_clicks(
     assert "1 image left out: " in dialog.status.text()
     rows = {row[0]: row for row in cells(dialog.scores)}
     for number, dsc in enumerate(report.dsc):
-        name = f"DSC after {number + 1} click" + "s" * (number > 0)
+        name = f"Dice after {number + 1} click" + "s" * (number > 0)
         assert rows[name][1] == f"{dsc:.4f}"
     low, high = report.intervals[0]
-    assert rows["DSC after 1 click"][2] == f"{low:.4f} to {high:.4f}"
+    assert rows["Dice after 1 click"][2] == f"{low:.4f} to {high:.4f}"
 
     names = [dialog.tabs.tabText(i) for i in range(dialog.tabs.count()) if dialog.tabs.isTabVisible(i)]
     assert names == ["Scores", "Objects"]

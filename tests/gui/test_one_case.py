@@ -14,6 +14,7 @@ from tests.helpers.two_cases import SHAPE, add_case, add_result, click_eye, clic
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.cases import is_case_image
+from napari_latentseg.widgets._shared.layers import METADATA_KEY
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.models.widget import ModelsWidget
@@ -58,6 +59,13 @@ def test_an_opened_file_is_the_image_that_is_segmented(viewer, segment, tmp_path
         assert segment.header.line.text() == name
         assert segment.header.run_line.text() == "not segmented"
     assert visible_names(viewer) == {"malignant_10"}
+    entry = {"role": "corrected", "image": str(session_of(viewer).image.unique_id)}
+    objects = viewer.add_labels(
+        np.zeros((40, 50), np.uint8), name="malignant_10 objects", metadata={METADATA_KEY: entry}
+    )
+    assert segment.header.run_line.text() == "malignant_10 objects"  # accepted by pointing, or drawn
+    viewer.layers.remove(objects)
+    assert segment.header.run_line.text() == "not segmented"
 
 
 def test_the_layers_of_another_case_are_hidden(cases):

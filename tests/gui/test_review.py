@@ -182,7 +182,7 @@ def test_comparison_with_a_reference(shown_volume, review, qtbot):
         axis_labels=image.axis_labels,
     )  # fmt: skip
     review.measures.reference.value = moved
-    qtbot.waitUntil(lambda: "DSC" not in review.measures.comparison.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "Dice" not in review.measures.comparison.text(), timeout=60_000)
     assert review.measures.comparison.text()  # says that it lies elsewhere, rather than a figure
 
 

@@ -340,7 +340,7 @@ def test_card_is_at_hand(viewer, widget, qtbot):
     widget.form.card_button.click()
     (dialog,) = widget.form.findChildren(CardDialog)
     text = dialog.text.toPlainText()
-    for part in ("Retinal vessels", "GMS variant", "not a medical device", "CC BY 4.0", "DSC"):
+    for part in ("Retinal vessels", "GMS variant", "not a medical device", "CC BY 4.0", "Dice"):
         assert part.lower() in text.lower()
     dialog.close()
 

@@ -298,5 +298,5 @@ def test_a_comparison_leaves_out_what_was_not_segmented(viewer, segment, qtbot):
     viewer.window.add_dock_widget(review, name="Review", area="right")
     qtbot.waitUntil(lambda: len(review.queue.findings) == 1, timeout=60_000)  # of the one slice
     review.measures.reference.value = viewer.add_labels(reference, name="reader")
-    qtbot.waitUntil(lambda: "DSC 1.000" in review.measures.comparison.text(), timeout=60_000)
-    assert " in 1 of 5 slices: DSC 1.000" in review.measures.comparison.text()
+    qtbot.waitUntil(lambda: "Dice 1.000" in review.measures.comparison.text(), timeout=60_000)
+    assert " in 1 of 5 slices: Dice 1.000" in review.measures.comparison.text()

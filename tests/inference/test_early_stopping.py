@@ -89,7 +89,7 @@ def test_a_run_ends_when_its_mask_no_longer_changes(tiny_model: Model) -> None:
     assert (found.record.samples, found.record.samples_asked, found.record.tolerance) == (n, 20, 0.05)
     assert found.record.complete
     assert found.record.input.notes[-1] == (
-        f"stopped at {n} of 20 samples: two in a row changed the mask by at most 0.05 (1 - DSC)"
+        f"stopped at {n} of 20 samples: two in a row changed the mask by at most 0.05 (1 - Dice)"
     )
     plain = predicted(tiny_model, scan, samples=n, seed=1)
     assert same(found, plain)

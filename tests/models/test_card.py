@@ -137,7 +137,7 @@ def test_the_text_says_what_matters(lesions: Path) -> None:
         "GMS variant (width 16, compact codec in place of SD-VAE)",
         "lab-codec, 8 latent channels",
         "drawn: 8 images, 2 for validation (20%); CC0",
-        "DSC 0.812, IoU 0.750, HD95 3.2 pixel (one pass) on the 2 kept apart",
+        "Dice 0.812, IoU 0.750, HD95 3.2 pixel (one pass) on the 2 kept apart",
         "counts as right",
         "augment: flips, rotations and shifts of the image, undone in the prediction; none: one prediction",
         card.files["weights.safetensors"],
@@ -152,7 +152,7 @@ def test_figures_of_other_kinds_are_given_too(lesions: Path) -> None:
         data="some", images=3, samples=8, source="augment", values={"dsc": 0.5, "nsd": 0.25}
     )
     card = read_card(lesions).model_copy(update={"metrics": (metric,)})
-    assert "DSC 0.500, nsd 0.250 (mean of 8 samples from augment) on some" in card_text(card)
+    assert "Dice 0.500, nsd 0.250 (mean of 8 samples from augment) on some" in card_text(card)
 
 
 def test_several_classes_are_named(lesions: Path) -> None:
@@ -165,7 +165,7 @@ def test_the_figures_of_each_class_are_in_the_card_and_its_text(lesions: Path) -
     card = read_card(lesions)
     classes = {"liver": {"dsc": 0.9312, "images": 8}, "gallbladder": {"dsc": 0.7, "images": 1}}
     card = card.replace(metrics=(card.metrics[0].replace(classes=classes), *card.metrics[1:]))
-    assert "liver DSC 0.931 (8 images); gallbladder DSC 0.700 (1 image)" in card_text(card)
+    assert "liver Dice 0.931 (8 images); gallbladder Dice 0.700 (1 image)" in card_text(card)
     assert ModelCard.model_validate_json(card.model_dump_json()).metrics[0].classes == classes
     earlier = card.model_dump(mode="json")
     del earlier["metrics"][0]["classes"]  # as earlier versions wrote it
@@ -181,13 +181,13 @@ def test_figures_are_told_with_their_number_of_images_intervals_and_missed_objec
     )  # fmt: skip
     lines = dict(card_lines(card.replace(metrics=(metric,))))
     assert lines["Measured"] == (
-        "DSC 0.818 (0.770 to 0.861), HD95 12.3 pixel (9.0 to 16.0) (mean of 5 samples from augment) on a set,"
-        " 62 images; 3 missed (DSC < 0.1); in parentheses 95 % intervals over images"
+        "Dice 0.818 (0.770 to 0.861), HD95 12.3 pixel (9.0 to 16.0) (mean of 5 samples from augment) on a"
+        " set, 62 images; 3 missed (Dice < 0.1); in parentheses 95 % intervals over images"
     )
     plain = dict(
         card_lines(card.replace(metrics=(metric.replace(intervals={}, missed=None, data="62 of it"),)))
     )
-    assert plain["Measured"] == "DSC 0.818, HD95 12.3 pixel (mean of 5 samples from augment) on 62 of it"
+    assert plain["Measured"] == "Dice 0.818, HD95 12.3 pixel (mean of 5 samples from augment) on 62 of it"
 
 
 def test_the_course_of_the_training_is_told() -> None:

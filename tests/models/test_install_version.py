@@ -156,7 +156,7 @@ def test_the_history_has_both_figures_on_the_same_cases(teach: Callable[..., Pat
     assert first.dice.startswith("Dice 0.81 on ")
     expected = second.dice if with_base else "Dice 0.81 on 2 cases"
     assert dice_text(load_model("lesions").card) == expected
-    assert ("its base on the same: DSC 0.780" in card_text(load_model("lesions").card)) == with_base
+    assert ("its base on the same: Dice 0.780" in card_text(load_model("lesions").card)) == with_base
 
 
 def test_a_change_that_two_digits_hide_has_three(teach: Callable[..., Path]) -> None:

@@ -35,21 +35,21 @@ def write(folder: Path, text: str) -> Path:
         (
             ONE_STAGE,
             TrainingLog(3, 121.5, (CurvePoint(2, 0.7), CurvePoint(3, 0.65))),
-            "3 epochs in 2 min; DSC on the validation slices 0.700 in epoch 2",
+            "3 epochs in 2 min; Dice on the validation slices 0.700 in epoch 2",
         ),
         (
             STAGES,
             TrainingLog(
                 4, 150, curve((1, 0.9, "codes"), (3, 0.5, "diffusion"), (4, 0.6, "diffusion"))
             ),
-            "4 epochs in 2 min; DSC on the validation slices 0.500 in epoch 3, best 0.600 in epoch 4",
+            "4 epochs in 2 min; Dice on the validation slices 0.500 in epoch 3, best 0.600 in epoch 4",
         ),
         (
             MEMBERS,
             TrainingLog(
                 3, 32, curve((1, 0.5, "member 1"), (2, 0.6, "member 1"), (3, 0.7, "member 2"))
             ),
-            "3 epochs in 32 s; DSC on the validation slices 0.700 in epoch 3",
+            "3 epochs in 32 s; Dice on the validation slices 0.700 in epoch 3",
         ),
         ("epoch,loss,dsc,seconds\n1,0.5,,7200\n", TrainingLog(1, 7200, ()), "1 epoch in 2.0 h"),
     ],

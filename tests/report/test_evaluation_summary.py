@@ -37,24 +37,24 @@ def test_a_single_model_has_values_and_intervals() -> None:
     intervals = score_intervals(report.images, [{} for _ in DICES], None, None, None)
     assert intervals is not None
     rows = {row.name: row for row in summary_rows(report.replace(intervals=intervals))}
-    assert rows["DSC"].value == "0.6125"
+    assert rows["Dice"].value == "0.6125"
     low, high = intervals.mean.dsc
-    assert rows["DSC"].interval == f"{low:.4f} to {high:.4f}"
+    assert rows["Dice"].interval == f"{low:.4f} to {high:.4f}"
     assert rows["HD95 (pixels)"].value == "3.9"
-    assert rows["Missed (DSC < 0.1)"].value == "1 of 4 (25 %)"
+    assert rows["Missed (Dice < 0.1)"].value == "1 of 4 (25 %)"
     assert not any(row.other or row.difference or row.p_value for row in rows.values())
     without = {row.name: row for row in summary_rows(report)}
-    assert without["DSC"].interval == ""
+    assert without["Dice"].interval == ""
 
 
 def test_another_model_stands_beside_it() -> None:
     ours, theirs = report_of(DICES), report_of((0.8, 0.05, 0.7, 0.05), "theirs")
     paired = compare_paired(ours, theirs, "theirs")
     rows = {row.name: row for row in summary_rows(ours.replace(paired=paired))}
-    assert rows["DSC"].other == "0.4000"
-    assert rows["DSC"].difference.startswith("+0.2125 (")
-    assert rows["DSC"].p_value == f"{paired.dsc.p_value:.3f}"
-    assert rows["Missed (DSC < 0.1)"].other == "2 of 4 (50 %)"
+    assert rows["Dice"].other == "0.4000"
+    assert rows["Dice"].difference.startswith("+0.2125 (")
+    assert rows["Dice"].p_value == f"{paired.dsc.p_value:.3f}"
+    assert rows["Missed (Dice < 0.1)"].other == "2 of 4 (50 %)"
 
 
 def test_classes_have_rows_with_their_number_of_images() -> None:
@@ -64,8 +64,8 @@ def test_classes_have_rows_with_their_number_of_images() -> None:
     by_image = [{"head": scores(0.9), "body": scores(0.7)}, {"head": scores(0.5)}]
     rows = summary_rows(report_of((0.8, 0.5), classes=class_means(by_image)))
     assert [(row.name, row.value) for row in rows[3:5]] == [
-        ("DSC of head (2 images)", "0.7000"),
-        ("DSC of body (1 image)", "0.7000"),
+        ("Dice of head (2 images)", "0.7000"),
+        ("Dice of body (1 image)", "0.7000"),
     ]
 
 

@@ -65,7 +65,7 @@ def test_what_the_mask_leaves_out_is_worth_half() -> None:
 
 
 def test_a_large_slice_is_no_more_unsure_than_a_small_one() -> None:
-    """Which is what sums over a slice say, and what made them useless for an order by 1 - DSC."""
+    """Which is what sums over a slice say, and what made them useless for an order by 1 - Dice."""
     found = result((0, 0, BIG, BIG, 0.9), (0, 1, SMALL, SMALL, 0.6), classes=1)
     assert rank(found, "doubt")[0].index == (1,)
     assert rank(found, "expected-error")[0].index == (0,)

@@ -177,7 +177,7 @@ def test_the_best_member_comes_first(
     list(make(tmp_path / "m", {"members": 3, "epochs": 2}))
     card = read_card(tmp_path / "m")
     assert card.member_dsc == (0.9, 0.5, 0.2)
-    assert "DSC 0.900, 0.500, 0.200 on the validation slices" in card_text(card)
+    assert "Dice 0.900, 0.500, 0.200 on the validation slices" in card_text(card)
     assert json.loads((tmp_path / "m" / "training.json").read_text())["run"]["seeds"] == [2334, 2335, 2333]
     list(make(tmp_path / "alone", {"epochs": 2, "seed": 2334}))
     first, alone = (read_card(tmp_path / name).files["weights.safetensors"] for name in ("m", "alone"))

@@ -33,7 +33,7 @@ def pixels(content: bytes) -> np.ndarray:
 
 
 def coloured(image: np.ndarray) -> np.ndarray:
-    """Where the blue of the DSC lies."""
+    """Where the blue of the Dice lies."""
     return np.argwhere((image == (0, 0x60, 0xC0)).all(axis=-1))
 
 

@@ -86,7 +86,7 @@ def evaluate_clicks(
     >>> data = write_annotated_phantoms("phantoms", 2)
     >>> report = evaluate_clicks("any-structure", data, clicks=3, samples=1)
     >>> report.rows()[0]
-    ('clicks', 'DSC', '95 % interval')
+    ('clicks', 'Dice', '95 % interval')
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.api.annotated_images import images_with_masks

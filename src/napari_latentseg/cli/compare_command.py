@@ -82,7 +82,7 @@ def compare_masks(
     overwrite: Overwrite = False,
     as_json: JsonOutput = False,
 ) -> None:
-    """Compare masks: DSC, IoU and HD95 of each class; distances in mm where the masks have a spacing.
+    """Compare masks: Dice, IoU and HD95 of each class; distances in mm where the masks have a spacing.
 
     A mask that lies where the first does but is stored in another orientation is turned exactly.
 

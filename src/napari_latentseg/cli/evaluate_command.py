@@ -149,7 +149,7 @@ def evaluate(
     as_json: JsonOutput = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a model on annotated images: Dice (DSC), IoU and HD95.
+    """Score a model on annotated images: Dice, IoU and HD95.
 
     HD95 counts pixels, or voxels of a volume, whatever their size in mm, as in the models' cards; `compare`
     gives it in mm.

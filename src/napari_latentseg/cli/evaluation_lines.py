@@ -42,19 +42,19 @@ def print_evaluation(report: EvaluationReport, subset: str, *, quiet: bool) -> N
         mean = protocol.mean
         at = "at file size" if protocol.size is None else f"at {protocol.size} x {protocol.size}"
         images = f"protocol {protocol.name} {at}, {images}"
-    scores = f"DSC {mean.dsc:.4f}  IoU {mean.iou:.4f}  HD95 {mean.hd95:.1f} pixel"
+    scores = f"Dice {mean.dsc:.4f}  IoU {mean.iou:.4f}  HD95 {mean.hd95:.1f} pixel"
     if protocol is not None:
-        pooled = f"DSC {protocol.pooled.dsc:.4f}  IoU {protocol.pooled.iou:.4f} pooled over all pixels"
+        pooled = f"Dice {protocol.pooled.dsc:.4f}  IoU {protocol.pooled.iou:.4f} pooled over all pixels"
         if protocol.aggregation == "pooled":
             scores = f"{pooled}; {scores} as means over images"
         elif protocol.soft_dsc is not None:
-            scores += f"  soft DSC {protocol.soft_dsc:.4f}"
+            scores += f"  soft Dice {protocol.soft_dsc:.4f}"
     print_line(f"{scores}  ({images})", quiet=quiet)
     for line in _interval_lines(report):
         print_line(line, quiet=quiet)
     for name, scores_of_class in report.classes.items():
         print_line(
-            f"  {name}: DSC {scores_of_class.dsc:.4f}  IoU {scores_of_class.iou:.4f}"
+            f"  {name}: Dice {scores_of_class.dsc:.4f}  IoU {scores_of_class.iou:.4f}"
             f"  HD95 {scores_of_class.hd95:.1f} pixel  ({count_text(scores_of_class.images, 'image')}"
             f"{_class_interval(report, name)})",
             quiet=quiet,
@@ -66,7 +66,7 @@ def print_evaluation(report: EvaluationReport, subset: str, *, quiet: bool) -> N
         for line in _paired_lines(report.paired):
             print_line(line, quiet=quiet)
     if report.by_samples:
-        rows = [("samples", "DSC", "IoU", "HD95")]
+        rows = [("samples", "Dice", "IoU", "HD95")]
         rows += [
             (str(row.samples), f"{row.dsc:.4f}", f"{row.iou:.4f}", f"{row.hd95:.1f}")
             for row in report.by_samples
@@ -86,26 +86,26 @@ def _interval_lines(report: EvaluationReport) -> list[str]:
     if intervals is None or median is None:
         return []
     return [
-        f"  95 % intervals over {intervals.units} {intervals.unit}s: DSC {_interval(intervals.mean.dsc)}"
+        f"  95 % intervals over {intervals.units} {intervals.unit}s: Dice {_interval(intervals.mean.dsc)}"
         f"  IoU {_interval(intervals.mean.iou)}  HD95 {_interval(intervals.mean.hd95, 1)} pixel",
-        f"  median DSC {median.dsc:.4f} ({_interval(intervals.median.dsc)})",
+        f"  median Dice {median.dsc:.4f} ({_interval(intervals.median.dsc)})",
     ]
 
 
 def _class_interval(report: EvaluationReport, name: str) -> str:
     if report.intervals is None or name not in report.intervals.classes:
         return ""
-    return f"; 95 % interval of the DSC {_interval(report.intervals.classes[name].dsc)}"
+    return f"; 95 % interval of the Dice {_interval(report.intervals.classes[name].dsc)}"
 
 
 def _paired_lines(paired: PairedReport) -> list[str]:
     other = paired.against
     settings = f"{count_text(paired.samples, 'sample')} from {paired.source}"
     lines = [
-        f"against {other.name} {other.version} ({settings}; DSC {paired.against_mean.dsc:.4f}): "
-        f"DSC {_difference(paired.dsc)}"
+        f"against {other.name} {other.version} ({settings}; Dice {paired.against_mean.dsc:.4f}): "
+        f"Dice {_difference(paired.dsc)}"
     ]
-    lines += [f"  {name}: DSC {_difference(score)}" for name, score in paired.classes.items()]
+    lines += [f"  {name}: Dice {_difference(score)}" for name, score in paired.classes.items()]
     if paired.training_count:
         lines.append(f"  {other.name} was trained on {paired.training_count} of the images")
     elif paired.validation_count:

@@ -54,7 +54,7 @@ def _list(as_json: bool) -> None:
         return
     from napari_latentseg.models.card_text import dice_text
 
-    rows = [("NAME", "WHAT", "METHOD", "DSC", "SAMPLES FROM")]
+    rows = [("NAME", "WHAT", "METHOD", "DICE", "SAMPLES FROM")]
     for card in cards.values():
         dice = dice_text(card, label="") or "-"
         method = f"{card.method_name} variant" if card.deviations_from_paper else card.method_name
@@ -158,7 +158,7 @@ def history(name: ModelName, as_json: JsonOutput = False) -> None:
     if as_json:
         print_json([version_json(version) for version in versions])
         return
-    rows = [("VERSION", "", "FROM", "DSC", "COMPARED WITH ITS BASE")]
+    rows = [("VERSION", "", "FROM", "DICE", "COMPARED WITH ITS BASE")]
     for version in versions:
         dice = version.dice.removeprefix("Dice ") or "-"
         origin = version.parent or _ORIGIN[version.origin]

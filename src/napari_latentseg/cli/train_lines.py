@@ -78,7 +78,7 @@ class TrainReport:
             print_line(f"{_place(event)}{event.text}", quiet=self._quiet)
         elif event.event == "epoch" and event.dsc is not None:
             # in the stage of an autoencoder this is the Dice of its reconstruction, not of a segmentation
-            line = f"{_place(event)}epoch {event.epoch}: DSC {event.dsc:.4f}"
+            line = f"{_place(event)}epoch {event.epoch}: Dice {event.dsc:.4f}"
             print_line(f"{line} on the validation images", quiet=self._quiet)
         elif event.event == "saved":
             for note in event.notes:
@@ -89,7 +89,7 @@ def print_trained(card: ModelCard, out: Path, *, stopped_early: bool, quiet: boo
     """Print where the model is, its Dice on each data set, and what is to be known of its samples."""
     # one record for each data set and sampling source: print those of the first source
     for metric in card.metrics[: max(1, len(card.training_data))]:
-        score = f"DSC {metric.values['dsc']:.4f} on {metric.images} validation images"
+        score = f"Dice {metric.values['dsc']:.4f} on {metric.images} validation images"
         data_set_text = f" of {metric.data.partition(':')[0]}" if len(card.training_data) > 1 else ""
         print_line(f"{out}: {card.method_title}, {score}{data_set_text}", quiet=quiet)
     for agreement in card.sample_agreement:

@@ -92,7 +92,7 @@ class ClickReport(FrozenModel):
 
     def rows(self) -> list[tuple[str, ...]]:
         """A table in words: a row for each number of clicks."""
-        rows: list[tuple[str, ...]] = [("clicks", "DSC", "95 % interval")]
+        rows: list[tuple[str, ...]] = [("clicks", "Dice", "95 % interval")]
         for number, dsc in enumerate(self.dsc, start=1):
             interval = (
                 "" if self.intervals is None else "{:.4f} to {:.4f}".format(*self.intervals[number - 1])

@@ -72,9 +72,9 @@ class Comparison:
                 "truth": "not in the reference",
                 "both": "in neither",
             }
-            return f"{name}: DSC {self.dsc:.3f} ({empty_text[self.empty]})"
+            return f"{name}: Dice {self.dsc:.3f} ({empty_text[self.empty]})"
         unit = "pixels" if self.unit == "pixel" else self.unit
-        line = f"{name}: DSC {self.dsc:.3f}, IoU {self.iou:.3f}, HD95 {self.hd95:.2f} {unit}"
+        line = f"{name}: Dice {self.dsc:.3f}, IoU {self.iou:.3f}, HD95 {self.hd95:.2f} {unit}"
         return line if self.assd is None else f"{line}, ASSD {self.assd:.2f} {unit}"
 
 

@@ -55,7 +55,7 @@ CONVENTIONS: dict[str, str] = {
 
 
 def dice(prediction: Mask, reference: Mask) -> float:
-    """Dice coefficient (DSC): twice the overlap over the sum of the sizes.
+    """Dice coefficient: twice the overlap over the sum of the sizes.
 
     Parameters
     ----------

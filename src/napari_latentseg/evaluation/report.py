@@ -405,7 +405,7 @@ class ReconstructionReport(FrozenModel):
             return "" if value is None else f"{value:.{digits}f}"
 
         return [
-            ("", "count", "DSC", "IoU", "SSIM", "PSNR (dB)"),
+            ("", "count", "Dice", "IoU", "SSIM", "PSNR (dB)"),
             ("images", str(self.slice_count), "", "", text(self.image_ssim, 4), text(self.image_psnr, 1)),
             (
                 "masks", str(self.mask_count), text(self.mask_dsc, 4), text(self.mask_iou, 4),

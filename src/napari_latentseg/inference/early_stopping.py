@@ -20,7 +20,7 @@ class SampleStopper:
     Parameters
     ----------
     tolerance
-        Largest change that counts as none, in (0, 1): 1 - DSC between the masks before and after a sample.
+        Largest change that counts as none, in (0, 1): 1 - Dice between the masks before and after a sample.
     max_samples
         Most samples of a plane.
 
@@ -46,7 +46,7 @@ class SampleStopper:
         sample_count
             How many samples it has.
         change
-            Change of its mask by the latest sample (1 - DSC); None if both masks are empty.
+            Change of its mask by the latest sample (1 - Dice); None if both masks are empty.
         """
         if self.final_sample_count is not None:
             return sample_count >= self.final_sample_count

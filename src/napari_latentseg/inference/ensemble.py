@@ -107,7 +107,7 @@ class Ensemble:
         Returns
         -------
         float or None
-            If `compare_mask`, 1 - DSC between the masks of the mean before and after this sample, averaged
+            If `compare_mask`, 1 - Dice between the masks of the mean before and after this sample, averaged
             over the classes in either mask; None if both are empty, or without `compare_mask`.
         """
         sample_index = int(self.samples_per_plane[plane])

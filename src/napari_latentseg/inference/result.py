@@ -161,7 +161,7 @@ def _notes(state: RunState, sample_count: int, distinct_count: int) -> list[str]
     ):
         notes.append(
             f"stopped at {state.early_stop_samples} of {state.requested_samples} samples: two in a row"
-            f" changed the mask by at most {state.stopper.tolerance:g} (1 - DSC)"
+            f" changed the mask by at most {state.stopper.tolerance:g} (1 - Dice)"
         )
     return notes
 

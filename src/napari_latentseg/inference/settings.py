@@ -63,7 +63,7 @@ class InferenceSettings(FrozenModel):
         Post-processing of the mask, such as filling holes.
     tolerance
         Stop early when two samples in a row, the third at the earliest, change the mask by at most this (1 -
-        DSC), see `napari_latentseg.inference.early_stopping.SampleStopper`; None to draw all samples.
+        Dice), see `napari_latentseg.inference.early_stopping.SampleStopper`; None to draw all samples.
     keep_samples
         Whether to keep the probabilities of each sample, rounded to 1/255, so that volumes can be measured at
         another threshold. At most a quarter of the memory limit is used for it; beyond that, none is kept.

@@ -125,7 +125,7 @@ def _sampling_lines(card: ModelCard) -> list[tuple[str, str]]:
     if card.member_dsc:
         dice = ", ".join(f"{dsc:.3f}" for dsc in card.member_dsc)
         shared = "; they share one conditioner" if card.member_parts == "predictor" else ""
-        text = f"DSC {dice} on the validation slices{shared}; other sources use the first"
+        text = f"Dice {dice} on the validation slices{shared}; other sources use the first"
         lines.append(("Members", text))
     return lines
 
@@ -304,12 +304,12 @@ def _range_text(limits: tuple[float, float]) -> str:
 
 def _class_text(name: str, values: dict[str, float]) -> str:
     count = round(values.get("images", 0))
-    return f"{name} DSC {values.get('dsc', 0):.3f} ({count_text(count, 'image')})"
+    return f"{name} Dice {values.get('dsc', 0):.3f} ({count_text(count, 'image')})"
 
 
 def _metric_text(name: str, value: float, unit: str, interval: tuple[float, float] | None = None) -> str:
     digits, ending = (1, f" {unit}") if name == "hd95" else (3, "")
-    title = {"dsc": "DSC", "iou": "IoU", "hd95": "HD95"}.get(name, name)
+    title = {"dsc": "Dice", "iou": "IoU", "hd95": "HD95"}.get(name, name)
     ends = "" if interval is None else f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
     return f"{title} {value:.{digits}f}{ending}{ends}"
 
@@ -320,7 +320,7 @@ def _measured_text(metric: MetricRecord) -> str:
     if not re.search(rf"\b{metric.images}\b", metric.data):
         text += f", {count_text(metric.images, 'image')}"
     if metric.missed is not None:
-        text += f"; {metric.missed} missed (DSC < {MISSED_DICE})"
+        text += f"; {metric.missed} missed (Dice < {MISSED_DICE})"
     if metric.intervals:
         text += "; in parentheses 95 % intervals over images"
     return text

@@ -57,7 +57,7 @@ class TrainingLog:
         Examples
         --------
         >>> TrainingLog(60, 2460, (CurvePoint(5, 0.651), CurvePoint(60, 0.785))).describe()
-        '60 epochs in 41 min; DSC on the validation slices 0.651 in epoch 5, best 0.785 in epoch 60'
+        '60 epochs in 41 min; Dice on the validation slices 0.651 in epoch 5, best 0.785 in epoch 60'
         """
         text = f"{count_text(self.epochs, 'epoch')} in {_duration_text(self.seconds)}"
         if not self.curve:
@@ -65,7 +65,7 @@ class TrainingLog:
         last = self.curve[-1].series  # the last stage trains the predictor
         curve = [point for point in self.curve if point.series == last]
         best = max(curve, key=lambda point: point.dsc)
-        text += "; DSC on the validation slices"
+        text += "; Dice on the validation slices"
         if curve[0] is not best:
             text += f" {curve[0].dsc:.3f} in epoch {curve[0].epoch}, best"
         return f"{text} {best.dsc:.3f} in epoch {best.epoch}"

@@ -72,11 +72,11 @@ class ModelVersion:
     origin
         ``"package"`` (embedded), ``"installed"``, or ``"taught"``: fine-tuned on this machine.
     dsc
-        DSC of the card's headline metrics, in [0, 1]; None without metrics.
+        Dice of the card's headline metrics, in [0, 1]; None without metrics.
     dsc_images
         On how many images it was measured; None without metrics.
     base_dsc
-        DSC of the base model on the same images; None where the version was not compared on them.
+        Dice of the base model on the same images; None where the version was not compared on them.
     comparison
         Comparison with its base model, in one line; empty without one.
 
@@ -101,7 +101,7 @@ class ModelVersion:
 
     @property
     def dice(self) -> str:
-        """The DSC in words, with its number of images and that of the base on the same; empty without one."""
+        """Its Dice in words, with its number of images and the base's on the same; empty without one."""
         if self.dsc is None or self.dsc_images is None:
             return ""
         return dice_words(self.dsc, self.dsc_images, self.base_dsc, "case" if self.parent else "image")
@@ -177,7 +177,7 @@ def list_versions(name: str) -> list[ModelVersion]:
 
 
 def _dsc_fields(folder: Path, card: ModelCard) -> dict[str, Any]:
-    """The fields of a `ModelVersion` about its DSC."""
+    """The fields of a `ModelVersion` about its Dice."""
     metric = card.headline_metrics
     if metric is None or "dsc" not in metric.values:
         return {"dsc": None}

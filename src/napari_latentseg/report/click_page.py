@@ -28,7 +28,7 @@ _COLUMNS = (1, 3, 5, 10, 20)  # clicks: the first that are reported everywhere, 
 _BINS = 20  # of the histogram, as on the page of other models
 
 CLICK_CONVENTIONS = (
-    ("DSC", "Dice: overlap of answer and reference mask, 1 is equal masks; mean over objects"),
+    ("Dice", "Overlap of answer and reference mask, 1 is equal masks; mean over objects"),
     (
         "objects",
         "the three largest connected objects of each label of an image; of a volume those in the slice where"
@@ -46,7 +46,7 @@ CLICK_CONVENTIONS = (
 
 def object_headings(report: ClickReport) -> list[str]:
     """The columns of a table of objects."""
-    return ["Image", *(f"DSC after {count_text(number, 'click')}" for number in _shown_clicks(report))]
+    return ["Image", *(f"Dice after {count_text(number, 'click')}" for number in _shown_clicks(report))]
 
 
 def object_texts(report: ClickReport) -> list[list[str | Cell]]:

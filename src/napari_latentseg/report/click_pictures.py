@@ -88,7 +88,7 @@ def _draw(title: str, report: ClickReport, number: int, answered: AnsweredObject
             (answered.last, ANSWER_COLOR),
         )
     ]
-    text = f"DSC {scored.dsc[0]:.4f} after one click, {scored.dsc[-1]:.4f} after {len(scored.dsc)}"
+    text = f"Dice {scored.dsc[0]:.4f} after one click, {scored.dsc[-1]:.4f} after {len(scored.dsc)}"
     if index:
         text += f"; {slice_title(geometry, index, shape).lower()}"
     if part.shape != marked.shape:

@@ -130,7 +130,7 @@ def _histogram_text(dsc: np.ndarray[Any, Any], missed: int) -> str:
     return (
         f"How many images have which Dice; red is the mean, blue the median. Half of the images lie between"
         f" {np.percentile(dsc, 25):.3f} and {np.percentile(dsc, 75):.3f}. In {missed} of {len(dsc)} the mask"
-        f" is in the wrong place or missing (DSC below {MISSED_DICE}): a mean says nothing of these."
+        f" is in the wrong place or missing (Dice below {MISSED_DICE}): a mean says nothing of these."
     )
 
 
@@ -202,14 +202,14 @@ def _reader_values(report: EvaluationReport) -> dict[str, Any] | None:
 def _case_values(report: EvaluationReport) -> dict[str, Any]:
     """The table of images, in ascending order of their Dice."""
     calibration, paired = report.calibration, report.paired
-    head, text = ["Image", "DSC", "IoU", "HD95 (pixels)"], ""
+    head, text = ["Image", "Dice", "IoU", "HD95 (pixels)"], ""
     class_names = list(report.classes) if len(report.classes) > 1 else []
-    head += [f"DSC of {name}" for name in class_names]
+    head += [f"Dice of {name}" for name in class_names]
     if calibration is not None:
         head.append("Confidence")
         text = "Confidence: Dice of the mask and the mean probability, 1 where the samples agree everywhere."
     if paired is not None:
-        head.append(f"DSC of {paired.against.name}")
+        head.append(f"Dice of {paired.against.name}")
     empty_texts = {"prediction": "nothing found", "truth": "nothing is there", "both": "rightly empty"}
     has_empty = any(image.empty for image in report.images)
     if has_empty:

@@ -71,7 +71,7 @@ def summary_rows(report: EvaluationReport) -> list[SummaryRow]:
     """Means, classes, missed images, objects, calibration and the agreement with readers, in this order."""
     intervals, paired = report.intervals, report.paired
     rows = []
-    for key, title, digits in (("dsc", "DSC", 4), ("iou", "IoU", 4), ("hd95", "HD95 (pixels)", 1)):
+    for key, title, digits in (("dsc", "Dice", 4), ("iou", "IoU", 4), ("hd95", "HD95 (pixels)", 1)):
         interval = None if intervals is None else getattr(intervals.mean, key)
         score = None if paired is None else getattr(paired, key)
         other = None if paired is None else getattr(paired.against_mean, key)
@@ -80,7 +80,7 @@ def summary_rows(report: EvaluationReport) -> list[SummaryRow]:
     for name, mean in report.classes.items():
         ends = None if intervals is None else intervals.classes.get(name)
         score = None if paired is None else paired.classes.get(name)
-        title = f"DSC of {name} ({count_text(mean.images, 'image')})"
+        title = f"Dice of {name} ({count_text(mean.images, 'image')})"
         interval = None if ends is None else ends.dsc
         rows.append(_score_row(title, mean.dsc, interval, None, score, 4, _MEANINGS["dsc"]))
     rows += [_missed_row(report), *_object_rows(report)]
@@ -122,7 +122,7 @@ def _missed_row(report: EvaluationReport) -> SummaryRow:
         other = text(sum(dsc < MISSED_DICE for dsc in report.paired.against_dsc))
     meaning = "Images whose mask is missing or in the wrong place; a mean says nothing of these"
     return SummaryRow(
-        f"Missed (DSC < {MISSED_DICE})", text(report.missed_count), other=other, tooltip=meaning
+        f"Missed (Dice < {MISSED_DICE})", text(report.missed_count), other=other, tooltip=meaning
     )
 
 

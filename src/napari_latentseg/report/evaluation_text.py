@@ -87,7 +87,7 @@ def _score_cells(key: str, values: object, ends: object) -> list[str | Cell]:
 def score_texts(report: EvaluationReport) -> list[str]:
     """What the scores and their intervals mean."""
     lines = [
-        "DSC (Dice) is the overlap of prediction and reference: 0 is none, 1 is equal masks. IoU is the same"
+        "Dice is the overlap of prediction and reference: 0 is none, 1 is equal masks. IoU is the same"
         " in another scale, always the smaller. HD95 is a distance of the two outlines, which 95 % of their"
         " points keep: 0 is best.",
     ]
@@ -109,7 +109,7 @@ def score_texts(report: EvaluationReport) -> list[str]:
     if report.protocol is not None:
         pooled = report.protocol.pooled
         lines.append(
-            f"Scored by the protocol {report.protocol.name}. Over all pixels together: DSC {pooled.dsc:.4f},"
+            f"Scored by the protocol {report.protocol.name}. Over all pixels together: Dice {pooled.dsc:.4f},"
             f" IoU {pooled.iou:.4f}."
         )
     if report.empty and any(report.empty.values()):
@@ -173,7 +173,7 @@ def risk_texts(calibration: MeanCalibration) -> list[str]:
         "The images are put in the order of how sure the model is of its mask (Dice of mask and mean"
         " probability). The curve is the mean error of the images up to there; it should begin low and rise"
         " to the dashed line, the mean error of all images.",
-        f"Mean error (1 - DSC) of the half that the model is surest of: {half:.4f}; of all:"
+        f"Mean error (1 - Dice) of the half that the model is surest of: {half:.4f}; of all:"
         f" {curve.random_area:.4f}.",
     ]
 
@@ -181,12 +181,12 @@ def risk_texts(calibration: MeanCalibration) -> list[str]:
 def paired_rows(paired: PairedReport) -> list[list[str | Cell]]:
     """A row for each score and each class."""
     scores: list[tuple[str, str, PairedScore, int]] = [
-        ("DSC", "paired.dsc", paired.dsc, 4),
+        ("Dice", "paired.dsc", paired.dsc, 4),
         ("IoU", "paired.iou", paired.iou, 4),
         ("HD95", "paired.hd95", paired.hd95, 1),
     ]
     scores += [
-        (f"DSC of {name} ({count_text(score.images, 'image')})", f"paired.classes.{name}", score, 4)
+        (f"Dice of {name} ({count_text(score.images, 'image')})", f"paired.classes.{name}", score, 4)
         for name, score in paired.classes.items()
     ]
     return [
@@ -208,7 +208,7 @@ def paired_texts(paired: PairedReport) -> list[str]:
     other, score = paired.against, paired.dsc
     lines = [
         f"{other.name}, version {other.version} ({other.method}), {count_text(paired.samples, 'sample')} from"
-        f" {paired.source}, threshold {paired.threshold:.3g}, {paired.precision}: DSC"
+        f" {paired.source}, threshold {paired.threshold:.3g}, {paired.precision}: Dice"
         f" {paired.against_mean.dsc:.4f}.",
         f"Difference: this model minus the other, image by image, with intervals over {paired.units}"
         f" {paired.unit}s. p: Wilcoxon signed-rank test, two-sided; a small p says that a difference like"
@@ -219,10 +219,10 @@ def paired_texts(paired: PairedReport) -> list[str]:
         is_clear = score.interval[0] > 0 or score.interval[1] < 0
         which = "better" if score.mean_difference > 0 else "worse"
         lines.append(
-            f"In the mean DSC this model is {which} on such images."
+            f"In the mean Dice this model is {which} on such images."
             if is_clear
-            else "The interval of the mean difference in DSC holds 0: these images do not tell which model is"
-            " better."
+            else "The interval of the mean difference in Dice holds 0: these images do not tell which model"
+            " is better."
         )
     if paired.training_count:
         lines.append(

@@ -52,7 +52,7 @@ def pair_head(comparison: ReaderComparison) -> list[str]:
     """The head of `ClassTables.pairs`."""
     unit = "pixels" if comparison.tolerance.unit == "pixel" else comparison.tolerance.unit
     surface = f"surface Dice at {comparison.tolerance.describe()}"
-    return ["", "DSC", "IoU", f"HD95 ({unit})", f"ASSD ({unit})", surface]
+    return ["", "Dice", "IoU", f"HD95 ({unit})", f"ASSD ({unit})", surface]
 
 
 def class_tables(comparison: ReaderComparison) -> list[ClassTables]:
@@ -121,7 +121,7 @@ def _matrix(readers: Sequence[str], keyed: Sequence[tuple[str, ReaderPair]]) -> 
     for key, pair in keyed:
         cell = Cell(f"{key}.dsc", f"{pair.dsc:.3f}")
         cells[pair.first, pair.second] = cells[pair.second, pair.first] = cell
-    head: Row = ["DSC", *readers]
+    head: Row = ["Dice", *readers]
     return [head, *([name, *(cells.get((name, other), "") for other in readers)] for name in readers)]
 
 

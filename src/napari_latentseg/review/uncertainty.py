@@ -23,7 +23,7 @@ DEFAULT_MEASURE = "doubt"
 """The default measure, the best of these in the validation in docs/benchmarks.md."""
 
 _PSEUDO_COUNT = 10.0
-"""Voxels of agreement added to every region, so that the DSC of a region of few voxels is not extreme."""
+"""Voxels of agreement added to every region, so that the Dice of a region of few voxels is not extreme."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _expected_dice_error(sums: _Sums) -> float:
 
 
 def _mean_pairwise_dice_error(overlap: _Sums) -> float:
-    """Mean of 1 - DSC over pairs of samples, from the number of voxels that each pair shares, `(n, n)`."""
+    """Mean of 1 - Dice over pairs of samples, from the number of voxels that each pair shares, `(n, n)`."""
     sizes = np.diag(overlap)
     total = sizes[:, None] + sizes
     dice = np.divide(2 * overlap, total, out=np.ones_like(overlap), where=total > 0)
@@ -256,10 +256,10 @@ MEASURES: dict[str, UncertaintyMeasure] = {
         only_predicted_classes=True,
     ),
     "expected-dice-error": UncertaintyMeasure(
-        title="Expected 1 - DSC",
+        title="Expected 1 - Dice",
         unit="",
         description=(
-            "1 - DSC of the mask expected from the mean probabilities: twice their sum inside the mask over "
+            "1 - Dice of the mask expected from the mean probabilities: twice their sum inside the mask over "
             "their total plus the size of the mask, each with ten voxels added"
         ),
         source="Ratio of expectations; Lipton et al., ECML PKDD 2014, on the expected F1 of a threshold",
@@ -316,7 +316,7 @@ MEASURES: dict[str, UncertaintyMeasure] = {
     "disagreement": UncertaintyMeasure(
         title="Disagreement of the samples",
         unit="",
-        description="Mean of 1 - DSC over all pairs of samples; 0 for a pair of empty samples",
+        description="Mean of 1 - Dice over all pairs of samples; 0 for a pair of empty samples",
         source=f"{_ROY} (agreement of the Monte Carlo samples by Dice)",
         required="samples",
         accumulate=_pairwise_overlap,
@@ -326,7 +326,7 @@ MEASURES: dict[str, UncertaintyMeasure] = {
     "mask-disagreement": UncertaintyMeasure(
         title="Disagreement with the mask",
         unit="",
-        description="Mean of 1 - DSC between the mask and each sample; 0 if both are empty",
+        description="Mean of 1 - Dice between the mask and each sample; 0 if both are empty",
         source=f"after {_ROY}; the expected loss of the mask if one of the samples is the truth",
         required="samples",
         accumulate=_overlap_with_mask,

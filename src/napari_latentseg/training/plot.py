@@ -57,7 +57,7 @@ def draw_curve(events: Sequence[TrainEpoch]) -> bytes:
         for x, y in points if colour == "#0060c0" else []:
             draw.ellipse([(x - 3, y - 3), (x + 3, y + 3)], fill=colour)
     draw.text(
-        (left, 6), f"DSC of the validation images (blue); loss, at most {max_loss:.3g} (grey)", fill="black"
+        (left, 6), f"Dice of the validation images (blue); loss, at most {max_loss:.3g} (grey)", fill="black"
     )
     draw.text((left, bottom + 10), f"epoch 1 to {len(events)}", fill="black")
     out = io.BytesIO()

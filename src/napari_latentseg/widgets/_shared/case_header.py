@@ -6,6 +6,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QSizePolicy, QWidget
 from superqt import QElidingLabel
 
+from napari_latentseg.widgets._shared.layers import role_of
 from napari_latentseg.widgets._shared.plain_text import plain_text
 from napari_latentseg.widgets._shared.session import RunResult, ViewerSession
 
@@ -27,10 +28,16 @@ def _case_and_run(session: ViewerSession) -> tuple[str, str]:
     name = image.name if session.cases.is_open(image) else f"{image.name} (image removed)"
     result = session.shown_result
     if result is None:
-        return name, "not segmented"
+        return name, _own_masks(session) or "not segmented"
     state = " in progress" if result is session.running and result not in session.results else ""
     data = " (of earlier values)" if result.has_other_data else ""
     return name, f"run {result.layers.run_number}{state}{data} · {_model(result)}"
+
+
+def _own_masks(session: ViewerSession) -> str:
+    """What a person has drawn, or accepted by pointing, on an image without a run; empty without."""
+    masks = [layer for layer in session.cases.layers if role_of(layer) == "corrected"]
+    return ", ".join(layer.name for layer in masks if session.cases.image_of(layer) is session.image)
 
 
 class CaseHeader(QWidget):

@@ -81,6 +81,8 @@ class DockWidget(QWidget):
         self._events: list[tuple[Any, weakref.WeakMethod[Any]]] = []
         self._lay_out_frame()
         call_when_destroyed(self, _disconnector(self._events))
+        for event in (napari_viewer.layers.events.inserted, napari_viewer.layers.events.removed):
+            self.connect_event(event, self.header.refresh)
         actions: dict[str, Callable[[], None]] = {
             role: partial(self.toggle_map, role) for role in ("variance", "doubt")
         }

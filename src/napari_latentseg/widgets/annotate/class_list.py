@@ -88,7 +88,7 @@ class ClassList(QWidget):
         self.add_row.hide()
         self.warning.hide()
         self._removable: frozenset[int] = frozenset()
-        self._color = ""
+        self._color = self._unknown_warning = ""
         self.add_button.clicked.connect(self._show_add_row)
         self.confirm_button.clicked.connect(self._add)
         self.name_field.returnPressed.connect(self._add)
@@ -115,7 +115,7 @@ class ClassList(QWidget):
             Shown while the name of a new class is asked for.
         """
         self._removable = frozenset(labels)
-        self.warning.setText(warning)
+        self._unknown_warning = warning
         self._update_remove_button()
 
     def _selected_label(self) -> int:
@@ -166,7 +166,8 @@ class ClassList(QWidget):
         self._set_color(unused_color(self._classes))
         self._edit_row.hide()
         self.add_row.show()
-        self.warning.setVisible(bool(self.warning.text()))
+        self.warning.setText(self._unknown_warning)
+        self.warning.setVisible(bool(self._unknown_warning))
         self.name_field.setFocus()
 
     def _set_color(self, color: str) -> None:
@@ -180,7 +181,14 @@ class ClassList(QWidget):
         dialog.open()
 
     def _add(self, *_: Any) -> None:
-        if self.name_field.text().strip():
+        name = " ".join(self.name_field.text().split())
+        if name.lower() in {info.name.lower() for info in self._classes}:
+            self.warning.setText(f"There is already a class named {name}: choose another name.")
+            self.warning.show()
+            self.name_field.setFocus()
+            self.name_field.selectAll()
+            return
+        if name:
             self.class_added.emit(self.name_field.text(), self._color)
             self.name_field.clear()
         self.add_row.hide()

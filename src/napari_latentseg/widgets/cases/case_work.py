@@ -426,7 +426,7 @@ class CaseWork(QObject):
 
         def say(comparison: ReaderComparison) -> None:
             lines = [
-                f"{pair.first} and {pair.second}, {pair.name}: DSC {pair.dsc:.3f}"
+                f"{pair.first} and {pair.second}, {pair.name}: Dice {pair.dsc:.3f}"
                 for pair in comparison.pairs
             ]
             self.said.emit(f"{name}: {'; '.join(lines)}.")

@@ -17,7 +17,7 @@ from napari_latentseg.widgets._shared.text_table import TextTable
 
 __all__ = ["ObjectTable", "ScoreTable", "WorstImageTable"]
 
-_IMAGE_HEADINGS = ("Image", "DSC", "IoU", "HD95 (pixels)", "Slice")
+_IMAGE_HEADINGS = ("Image", "Dice", "IoU", "HD95 (pixels)", "Slice")
 
 
 class ScoreTable(TextTable):
@@ -48,13 +48,13 @@ class ScoreTable(TextTable):
         """Replace all rows by the Dice after each click, and how many objects reached a good one."""
         means = [
             [
-                f"DSC after {count_text(number + 1, 'click')}",
+                f"Dice after {count_text(number + 1, 'click')}",
                 f"{dsc:.4f}",
                 "" if report.intervals is None else interval_text(report.intervals[number]),
             ]
             for number, dsc in enumerate(report.dsc)
         ]
-        reached = [f"Objects that reached a DSC of {REACHED:g}", f"{report.reached:.0%}", ""]
+        reached = [f"Objects that reached a Dice of {REACHED:g}", f"{report.reached:.0%}", ""]
         meanings = ["Mean Dice over objects: overlap of answer and reference; 1 is equal masks"] * len(means)
         self.show_texts(
             ["", "Value", "95 % interval"],

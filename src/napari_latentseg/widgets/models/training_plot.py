@@ -75,7 +75,7 @@ class TrainingPlot(QWidget):
         end = to_widget(self.log.epochs, self._bottom)
         painter.drawText(QRectF(end.x() - 50, end.y() + 2, 60, 16), right, str(self.log.epochs))
         painter.drawText(
-            QRectF(area.left(), area.bottom() + 18, area.width(), 18), centred, "DSC on validation, by epoch"
+            QRectF(area.left(), area.bottom() + 18, area.width(), 18), centred, "Dice on validation, by epoch"
         )
         series = list(dict.fromkeys(point.series for point in self.log.curve))
         for number, name in enumerate(series):

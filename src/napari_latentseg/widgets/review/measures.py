@@ -57,7 +57,7 @@ class MeasuresPanel(QWidget):
         self.reference = ComboBox(
             choices=self._mask_choices,
             nullable=True,
-            tooltip="A reference mask to compare with: DSC, IoU and HD95",
+            tooltip="A reference mask to compare with: Dice, IoU and HD95",
         )
         let_combo_shrink(self.reference.native)
         self.comparison = PlainLabel()

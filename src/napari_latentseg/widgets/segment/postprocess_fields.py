@@ -38,7 +38,7 @@ class PostProcessFields(QObject):
                 ("when the mask changes by less than 0.5 %", 0.005),
             ],
             value=0.0,
-            tooltip="Stop sampling when two consecutive samples change the mask by less than this (1 - DSC)",
+            tooltip="Stop sampling when two consecutive samples change the mask by less than this (1 - Dice)",
         )
         self.min_size = FloatSpinBox(
             value=0, min=0, max=1e9, step=1,
