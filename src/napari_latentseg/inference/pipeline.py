@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from napari_latentseg.utils.waited_thread import waited_thread
+
 __all__ = ["computed_ahead"]
 
 T = TypeVar("T")
@@ -82,8 +84,12 @@ def computed_ahead(
                 return
         was_computed.put(_Outcome(is_end=True))
 
-    # daemons: a file that is never read to its end does not keep the program from ending
-    threads = [threading.Thread(target=target, name="latentseg-run", daemon=True) for target in (read, work)]
+    def stop() -> None:
+        is_stopped.set()
+        free_slots.release()
+        was_read.put(_Outcome(is_end=True))
+
+    threads = [waited_thread(target, "latentseg-run", stop) for target in (read, work)]
     for thread in threads:
         thread.start()
     try:
@@ -100,9 +106,7 @@ def computed_ahead(
             free_slots.release()
             yield outcome.value
     finally:
-        is_stopped.set()
-        free_slots.release()
-        was_read.put(_Outcome(is_end=True))
+        stop()
         for thread in threads:
             thread.join()
 

@@ -33,6 +33,7 @@ from napari_latentseg.training.datasets import AnnotatedDataset
 from napari_latentseg.training.events import TrainJudging
 from napari_latentseg.training.judging_calibration import JudgingCalibration
 from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.waited_thread import waited_thread
 
 __all__ = ["GRACE_S", "Judging", "JudgingSample", "ThinnedCase", "stops_networks"]
 
@@ -334,7 +335,7 @@ def _in_thread(steps: Iterator[Any], is_abandoned: threading.Event) -> Generator
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=work, name="latentseg-judging", daemon=True)
+    thread = waited_thread(work, "latentseg-judging", is_abandoned.set)
     thread.start()
     try:
         while True:  # asked once at least, however short it is

@@ -17,7 +17,7 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer
 
 from napari_latentseg.errors import Cancelled
-from napari_latentseg.widgets._shared.reading_thread import reading_thread
+from napari_latentseg.utils.waited_thread import waited_thread
 
 __all__ = ["BackgroundTask"]
 
@@ -65,7 +65,7 @@ class BackgroundTask(QObject):
         # not the `destroyed` signal of this object: a method connected to that may be freed before it is
         # called, and crash
         window.destroyed.connect(self._on_window_destroyed)
-        self._thread = reading_thread(self._run, "latentseg-reading", self._stop.set)
+        self._thread = waited_thread(self._run, "latentseg-reading", self._stop.set)
 
     def start(self) -> None:
         """Start the thread."""

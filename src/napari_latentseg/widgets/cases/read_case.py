@@ -19,7 +19,7 @@ from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.result_names import RECORD_NAME
 from napari_latentseg.utils.json_text import load_json
-from napari_latentseg.widgets._shared.reading_thread import reading_thread
+from napari_latentseg.utils.waited_thread import waited_thread
 from napari_latentseg.widgets.batch.open_result import SavedCase, label_map_of, read_case, read_image
 from napari_latentseg.widgets.opening.layer_data import LayerData, layers_of_scan
 
@@ -181,7 +181,7 @@ class ReadAhead:
             except BaseException as error:  # told where the case is opened; a panic of Rust is no Exception
                 self._error = error
 
-        self._thread = reading_thread(read, "latentseg-case-ahead")
+        self._thread = waited_thread(read, "latentseg-case-ahead")
         self._thread.start()
 
     def fits(self, case: ListedCase, reader: str) -> bool:

@@ -1,4 +1,4 @@
-"""Threads that read files, and that a program which ends does not wait for long."""
+"""Threads that a program which ends tells to stop, and waits for, but not for long."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import time
 import weakref
 from collections.abc import Callable
 
-__all__ = ["reading_thread"]
+__all__ = ["waited_thread"]
 
 _EXIT_WAIT_S = 10.0  # a library may stay in a damaged file for minutes, and napari must be able to end
 _threads: weakref.WeakKeyDictionary[threading.Thread, Callable[[], object]] = weakref.WeakKeyDictionary()
 
 
-def reading_thread(
+def waited_thread(
     target: Callable[[], object], name: str, stop: Callable[[], object] = lambda: None
 ) -> threading.Thread:
     """A thread that is told to stop where the program ends, and is waited for then, but not for ever.

@@ -29,7 +29,7 @@ begun.wait()
 _AHEAD = """
 import threading
 import torch
-from napari_latentseg.widgets._shared.reading_thread import reading_thread
+from napari_latentseg.utils.waited_thread import waited_thread
 begun = threading.Event()
 def work():
     image = torch.rand(1, 8, 512, 512)
@@ -37,8 +37,17 @@ def work():
         begun.set()
         torch.nn.functional.conv2d(image, torch.rand(8, 8, 5, 5))
     print('stopped', flush=True)
-reading_thread(work, 'latentseg-case-ahead').start()
+waited_thread(work, 'latentseg-case-ahead').start()
 begun.wait()
+"""
+
+
+_COMPUTED_AHEAD = """
+import torch
+from napari_latentseg.inference.pipeline import computed_ahead
+image, weights = torch.rand(1, 8, 512, 512), torch.rand(8, 8, 5, 5)
+batches = computed_ahead(range(1000), lambda number: torch.nn.functional.conv2d(image, weights))
+next(batches)  # and the program ends, as at a second Ctrl+C
 """
 
 
@@ -55,11 +64,15 @@ def test_a_case_that_is_read_ahead_is_waited_for():
     assert _run(_AHEAD) == (0, "stopped", "")
 
 
+def test_a_run_that_is_left_is_stopped_and_waited_for():
+    assert _run(_COMPUTED_AHEAD) == (0, "", "")
+
+
 def test_a_thread_that_does_not_end_is_not_waited_for_for_ever():
     code = (
         "import threading\n"
-        "from napari_latentseg.widgets._shared import reading_thread as module\n"
+        "from napari_latentseg.utils import waited_thread as module\n"
         "module._EXIT_WAIT_S = 0.1\n"
-        "module.reading_thread(threading.Event().wait, 'latentseg-stuck').start()\n"
+        "module.waited_thread(threading.Event().wait, 'latentseg-stuck').start()\n"
     )
     assert _run(code) == (0, "", "")
