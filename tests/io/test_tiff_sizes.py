@@ -130,6 +130,46 @@ def test_position_of_ome(tmp_path):
     assert matrix[:, -1] == pytest.approx([-3, 0, 100, 1])  # a position without a unit is in no known frame
 
 
+STACKS: dict[str, tuple[float | None, list[float], float, str]] = {
+    "as given": (3.0, [0, 3, 6, 9], 3.0, ""),
+    "nearly as given": (3.0, [0, 3.05, 6, 9.02], 3.0, ""),
+    "downwards": (3.0, [9, 6, 3, 0], 3.0, ""),
+    "not given": (None, [0, 3, 6, 9], 3.0, ""),
+    "not given, downwards": (None, [9, 6, 3, 0], 3.0, ""),
+    "another distance": (1.0, [0, 3, 6, 9], 1.0, "do not fit the distance"),
+    "with a gap": (3.0, [0, 3, 9, 12], 3.0, "not equally spaced"),
+    "no positions": (3.0, [0, 0, 0, 0], 3.0, ""),
+}
+
+
+@pytest.mark.parametrize(("given", "positions", "step", "note"), STACKS.values(), ids=STACKS.keys())
+def test_the_distance_of_slices_and_their_positions(tmp_path, given, positions, step, note):
+    planes = {"PositionZ": [float(z) for z in positions], "PositionZUnit": [MICRO] * 4}
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 1.0, "PhysicalSizeY": 1.0, "Plane": planes}
+    if given is not None:
+        metadata["PhysicalSizeZ"] = given
+    tifffile.imwrite(tmp_path / "a.ome.tif", ramp((4, 30, 20)), ome=True, metadata=metadata)
+    scan = tiff.read(tmp_path / "a.ome.tif")
+    assert (scan.geometry.spacing, scan.geometry.units) == ((step, 1, 1), ("um",) * 3)
+    assert note in " ".join(scan.notes)
+    assert len(scan.notes) == bool(note)
+
+
+def test_uneven_positions_give_no_distance(tmp_path):
+    planes = {"PositionZ": [0.0, 3, 9, 12], "PositionZUnit": [MICRO] * 4}
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 1.0, "PhysicalSizeY": 1.0, "Plane": planes}
+    tifffile.imwrite(tmp_path / "a.ome.tif", ramp((4, 30, 20)), ome=True, metadata=metadata)
+    assert tiff.read(tmp_path / "a.ome.tif").geometry.units == ("pixel", "um", "um")
+
+
+def test_a_size_along_one_axis_alone_is_noted(tmp_path):
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.5}
+    tifffile.imwrite(tmp_path / "a.ome.tif", ramp((30, 20)), ome=True, metadata=metadata)
+    scan = tiff.read(tmp_path / "a.ome.tif")
+    assert scan.geometry.units == ("pixel",) * 2
+    assert scan.notes == ("the file gives the size of a pixel along one axis alone; sizes are in pixels",)
+
+
 IMAGEJ = {
     "micron": ({"unit": "micron", "spacing": 3.0}, (4.0, 2.0), (3, 0.5, 0.25), ("um",) * 3),
     "micro sign": ({"unit": "\\u00B5m", "spacing": 3.0}, (4.0, 2.0), (3, 0.5, 0.25), ("um",) * 3),

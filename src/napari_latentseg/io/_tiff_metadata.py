@@ -22,8 +22,12 @@ _Steps = dict[str, tuple[float, str]]
 
 _UNKNOWN_LENGTH_NOTE = "the file gives the size of a pixel in a unit that is not known; sizes are in pixels"
 _UNKNOWN_TIME_NOTE = "the file gives its time steps in a unit that is not known; they are only counted"
+_ONE_SIZE_NOTE = "the file gives the size of a pixel along one axis alone; sizes are in pixels"
+_UNEVEN_NOTE = "the slices are not equally spaced by their positions; the distance that the file gives counts"
+_OTHER_STEP_NOTE = "the positions of the slices do not fit the distance that the file gives, which counts"
 _CURVE_NOTE = "the file has a calibration curve for its values, which is not applied"
 _UNITLESS = ("", "pixel", "reference frame")  # said where a size is no length on purpose
+_GAP_TOLERANCE = 0.05  # of a step: a stage moves, and its positions are written, with some play
 _STRAIGHT_LINE = 0  # ImageJ's number of the calibration function c0 + c1 * value
 _UNCALIBRATED = 20
 
@@ -40,6 +44,8 @@ class TiffSizes:
         """The geometry of these axes, without channels: in the unit of x, or in pixels if x or y has none."""
         steps, offsets = self.steps, self.offsets
         has_size = "x" in steps and "y" in steps
+        if ("x" in steps) != ("y" in steps):
+            self.add_note(_ONE_SIZE_NOTE)
         unit = steps["x"][1] if has_size else "pixel"
         matrix = np.eye(len(axes) + 1)
         units = []
@@ -60,7 +66,7 @@ class TiffSizes:
         length = _parse_length(size, unit)
         if length is None:
             if math.isfinite(float(str(size))) and str(unit).strip() not in _UNITLESS:
-                self._add_note(_UNKNOWN_LENGTH_NOTE)
+                self.add_note(_UNKNOWN_LENGTH_NOTE)
         elif length[0] > 0:
             self.steps[axis] = length
 
@@ -70,9 +76,10 @@ class TiffSizes:
         if time is not None:
             self.steps["t"] = time
         elif float(str(size)) > 0:
-            self._add_note(_UNKNOWN_TIME_NOTE)
+            self.add_note(_UNKNOWN_TIME_NOTE)
 
-    def _add_note(self, note: str) -> None:
+    def add_note(self, note: str) -> None:
+        """Keep a note for people, once."""
         if note not in self.notes:
             self.notes.append(note)
 
@@ -95,7 +102,11 @@ def ome_channels(text: str) -> list[dict[str, str]]:
 
 
 def ome_sizes(xml: str) -> TiffSizes:
-    """The physical pixel sizes and the position of the first slice."""
+    """The physical pixel sizes and the position of the first slice.
+
+    The distance of the slices is `PhysicalSizeZ`. Where the file does not give it, it is that of their
+    positions, if these are equally spaced; where the two disagree, a note says so.
+    """
     sizes = TiffSizes()
     pixels = next((e for e in ElementTree.fromstring(xml).iter() if _tag(e) == "Pixels"), None)
     if pixels is None:
@@ -113,8 +124,35 @@ def ome_sizes(xml: str) -> TiffSizes:
             offset = _parse_length(first.get(f"Position{axis}", "nan"), unit)
             if offset is not None:
                 sizes.offsets[axis.lower()] = offset
+    _compare_z_positions(sizes, planes)
     sizes.add_time_step(pixels.get("TimeIncrement", "nan"), pixels.get("TimeIncrementUnit", "s"))
     return sizes
+
+
+def _compare_z_positions(sizes: TiffSizes, planes: list[ElementTree.Element]) -> None:
+    """Take the distance of slices from their positions where it is not given; a note if the two differ."""
+    stack = {
+        int(plane.get("TheZ", "0")): _parse_length(
+            plane.get("PositionZ", "nan"), plane.get("PositionZUnit", "reference frame")
+        )
+        for plane in planes
+        if (plane.get("TheC", "0"), plane.get("TheT", "0")) == ("0", "0")
+    }
+    lengths = [stack.get(z) for z in range(max(stack, default=0) + 1)]
+    units = {length[1] for length in lengths if length is not None}
+    if len(lengths) < 2 or None in lengths or len(units) != 1 or "pixel" in units:
+        return
+    (unit,) = units
+    gaps = np.diff([length[0] for length in lengths if length is not None])
+    is_even = np.ptp(gaps) <= _GAP_TOLERANCE * abs(gaps).max() and gaps.all()
+    given = _convert_length(sizes.steps["z"], unit) if "z" in sizes.steps else None
+    if given is None and is_even:
+        sizes.steps["z"] = (float(abs(gaps).mean()), unit)
+    elif given is not None and gaps.any():  # all 0: no positions, as some programs write them
+        if not is_even:
+            sizes.add_note(_UNEVEN_NOTE)
+        elif not math.isclose(abs(gaps).mean(), given, rel_tol=_GAP_TOLERANCE):
+            sizes.add_note(_OTHER_STEP_NOTE)
 
 
 def imagej_sizes(tif: Any) -> TiffSizes:

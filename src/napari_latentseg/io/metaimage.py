@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import CHANNEL, Scan
-from napari_latentseg.core.units import MM_PER_UNIT, SECONDS, canonical_unit
+from napari_latentseg.core.units import MM_PER_UNIT, SECONDS, as_known_unit
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import as_writable, read_errors, write_errors
 from napari_latentseg.io._raw import RawLayout, sibling_file
@@ -164,11 +164,12 @@ def _make_scan(path: Path, array: Any, fields: Mapping[str, str]) -> Scan:
     )  # one row for each axis, x first
     matrix[:n, :n] = (directions * steps[:, None]).T[::-1, ::-1]
     matrix[:n, n] = _read_numbers(fields, _ORIGIN_KEYS, n, [0.0] * n)[::-1]
-    unit = canonical_unit(fields.get("DistanceUnits", "mm").strip() or "mm")
+    factor, unit = as_known_unit(fields.get("DistanceUnits", "mm").strip() or "mm") or (1.0, "")
     notes = [_NO_TIME_UNIT_NOTE] if "t" in labels else []
     if unit not in MM_PER_UNIT:
-        unit = "mm"
+        factor, unit = 1.0, "mm"
         notes.append(_UNKNOWN_UNIT_NOTE)
+    matrix[int("t" in labels) : n] *= factor
     units = tuple("s" if a == "t" else unit for a in labels)
     return Scan(
         array,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import CHANNEL, Scan
-from napari_latentseg.core.units import MM_PER_UNIT, SECONDS, canonical_unit
+from napari_latentseg.core.units import MM_PER_UNIT, SECONDS, as_known_unit, canonical_unit
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import as_writable, read_errors, write_errors
 from napari_latentseg.io._raw import RawLayout, sibling_file
@@ -211,11 +211,11 @@ def _geometry(
     matrix[first:-1, -1] = np.asarray(header.get("space origin", [0.0] * world_dims), dtype=np.float64)[::-1]
     if space in _SPACE_SIGNS:
         matrix[first:-1] *= np.array(_SPACE_SIGNS[space][::-1], dtype=np.float64)[:, None]
-    unit_names = header.get("space units") or _spatial_units(header)
-    units = [canonical_unit(u) for u in unit_names][::-1] if unit_names else []
-    if len(units) != world_dims or any(u not in MM_PER_UNIT and u != "pixel" for u in units):
-        if any(units) and not all(u == "pixel" for u in units):
-            raise BadInput(path, "has unknown units of length", "save it in millimetres")
+    unit_names = [str(name).strip() for name in header.get("space units") or _spatial_units(header)]
+    if any(unit_names):
+        factors, units = _known_lengths(path, unit_names[::-1], world_dims)
+        matrix[first:-1] *= np.array(factors)[:, None]
+    else:
         has_geometry = space or "space directions" in header or "spacings" in header
         units = ["mm" if has_geometry else "pixel"] * world_dims
         notes = [_NO_LENGTH_UNIT_NOTE] if has_geometry else []
@@ -228,9 +228,21 @@ def _geometry(
     return Geometry.from_matrix(matrix, tuple(units), tuple(labels), frame).in_one_unit(), tuple(notes)
 
 
+def _known_lengths(path: Path, names: list[str], count: int) -> tuple[list[float], list[str]]:
+    """Factors and units of this package for the units of a file: all of them lengths, or all pixels."""
+    known = [as_known_unit(name) for name in names]
+    units = [unit[1] for unit in known if unit is not None]
+    is_usable = set(units) <= set(MM_PER_UNIT) or set(units) == {"pixel"}
+    if len(units) != count or not is_usable:
+        raise BadInput(path, "has unknown units of length", "save it in millimetres")
+    return [unit[0] for unit in known if unit is not None], units
+
+
 def _spatial_units(header: Mapping[str, Any]) -> list[str]:
-    """The units of length in the field `units`, which has one entry for each axis."""
-    return [u for u in header.get("units", []) if canonical_unit(u) in MM_PER_UNIT]
+    """The units of the spatial axes in the field `units`, which has one entry for each axis."""
+    kinds = [str(k).lower() for k in header.get("kinds", ["???"] * int(header["dimension"]))]
+    units = header.get("units", [])
+    return [unit for unit, spatial in zip(units, _is_spatial(header, kinds), strict=False) if spatial]
 
 
 def _time_step(header: Mapping[str, Any]) -> tuple[float, str, list[str]]:
