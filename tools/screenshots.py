@@ -332,9 +332,10 @@ def folder(viewer: Any) -> Shots:
     segmenting.folder_button.click()
     dialog = viewer.window._qt_window.findChild(QWidget, "batch")
     yield "folder-empty", dialog
+    results = tempfile.mkdtemp(prefix="results-")
     dialog.deidentify.setChecked(False)  # a case is opened by the name of its file below
     dialog.images.setText(str(images))
-    dialog.out.setText(tempfile.mkdtemp(prefix="results-"))
+    dialog.out.setText(results)
     wait_until(dialog.start_button.isEnabled)
     yield "folder-ready", dialog
     dialog.start_button.click()
@@ -344,6 +345,16 @@ def folder(viewer: Any) -> Shots:
     settle(1)
     dialog.table.selectRow(0)
     yield "folder-done", dialog
+    dialog.deidentify.setChecked(True)
+    dialog.out.setText(tempfile.mkdtemp(prefix="results-"))
+    wait_until(dialog.start_button.isEnabled)
+    dialog.start_button.click()
+    wait_until(lambda: not dialog.process.busy and bool(dialog.table.cases.image_names))
+    settle(1)
+    yield "folder-deidentified", dialog
+    dialog.deidentify.setChecked(False)
+    dialog.out.setText(str(results))
+    wait_until(lambda: "sweep_07" in dialog.process.rows)
     dialog.open_case(dialog.process.rows["sweep_07"])
     wait_until(lambda: bool(dialog.session.results))
     settle(2)

@@ -192,7 +192,8 @@ def test_a_deidentified_result_finds_its_image(viewer, qtbot, open_dialog, image
     assert not any("case_" in text for cells in shown_cells(dialog).values() for text in cells[:1])
     qtbot.waitUntil(lambda: "Image" in dialog.table.cases.headings, timeout=PATIENCE)
     column = dialog.table.cases.headings.index("Image")
-    named = {cells[column]: cells[1] for cells in shown_cells(dialog).values()}
+    assert column == 1  # beside the code, and not beyond what is seen
+    named = {cells[column]: cells[2] for cells in shown_cells(dialog).values()}
     assert named == {"case_0.png": "done", "case_1.png": "failed", "case_2.png": "done"}
     assert not any(b"case_" in path.read_bytes() for path in results.rglob("*") if path.is_file())
     double_click(qtbot, dialog, rows[0].case)

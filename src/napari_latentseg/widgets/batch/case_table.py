@@ -35,7 +35,7 @@ class _CaseModel(QAbstractTableModel):
     @property
     def headings(self) -> tuple[str, ...]:
         image = (_IMAGE,) if self.image_names else ()
-        return ("Case", "State", *self.classes, *_LAST_COLUMNS[:-1], *image, _LAST_COLUMNS[-1])
+        return ("Case", *image, "State", *self.classes, *_LAST_COLUMNS)
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return 0 if parent is not None and parent.isValid() else len(self.rows)
@@ -167,8 +167,8 @@ class CaseTable(QTableView):
 
 def _cell(row: CaseRow, headings: tuple[str, ...], classes: list[str], column: int) -> tuple[str, Any]:
     """The text of a cell, and the value by which it is sorted."""
-    heading = headings[column]
-    if 2 <= column < 2 + len(classes):
+    heading, first_class = headings[column], headings.index("State") + 1
+    if first_class <= column < first_class + len(classes):
         size = next((size for size in row.sizes if size.name == heading), None)
         return ("", -math.inf) if size is None else (_size_text(size), size.value)
     match heading:
