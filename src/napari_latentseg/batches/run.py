@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -79,7 +79,6 @@ def run_batch(
     BadInput
         If the folder is in use or cannot be written, its disk is full, or the model cannot be loaded.
     """
-    outcomes: list[CaseOutcome] = []
     with folder.in_use():
         folder.keep_layout(job.layout)
         if job.layout == "bids":
@@ -89,32 +88,40 @@ def run_batch(
         table = BatchTable(folder, cases, class_names, has_paths=not job.outputs.get("deidentify"))
         table.close()  # one that cannot be written is refused before anything is computed
         on_event(BatchStart(cases=len(cases)))
-        end_reason = ""
-
-        def report(case: str, done: float) -> None:
-            on_event(CaseProgress(case=case, done=min(1.0, max(0.0, done))))
-
-        running = executor.outcomes(job, cases, report, should_stop)
-        try:
-            with closing(running):  # type: ignore[type-var]
-                for outcome in running:
-                    if outcome.stops_batch:
-                        end_reason = outcome.reason
-                        break
-                    outcomes.append(outcome)
-                    table.add(outcome)
-                    on_event(_case_event(folder, outcome))
-                    if fail_fast and outcome.state == "failed":
-                        break
-        finally:
-            table.close()
-    if end_reason:
-        what, _, why = end_reason.partition(": ")
-        raise BadInput(what, why, "then continue with --resume")
+        running = _outcomes(executor, job, cases, on_event, should_stop)
+        with closing(table), closing(running):
+            outcomes: list[CaseOutcome] = []
+            for outcome in running:
+                outcomes.append(outcome)
+                table.add(outcome)
+                on_event(_case_event(folder, outcome))
+                if fail_fast and outcome.state == "failed":
+                    break
     run = BatchRun(tuple(outcomes), should_stop() and len(outcomes) < len(cases))
     done, failed, skipped = (run.count(state) for state in ("done", "failed", "skipped"))
     on_event(BatchEnd(done=done, failed=failed, skipped=skipped, stopped=run.is_stopped))
     return run
+
+
+def _outcomes(
+    executor: Executor,
+    job: BatchJob,
+    cases: Sequence[BatchCase],
+    on_event: Callable[[BatchEvent], None],
+    should_stop: Callable[[], bool],
+) -> Generator[CaseOutcome]:
+    """What the executor gives; raises `BadInput` at an outcome that stops the batch."""
+
+    def report(case: str, done: float) -> None:
+        on_event(CaseProgress(case=case, done=min(1.0, max(0.0, done))))
+
+    running = executor.outcomes(job, cases, report, should_stop)
+    with closing(running):  # type: ignore[type-var]
+        for outcome in running:
+            if outcome.stops_batch:
+                what, _, why = outcome.reason.partition(": ")
+                raise BadInput(what, why, "then continue with --resume")
+            yield outcome
 
 
 def _case_event(folder: BatchFolder, outcome: CaseOutcome) -> CaseEnd:

@@ -60,7 +60,6 @@ def read_segmentation(path: Path | str, *, edited: bool = False) -> Segmentation
     """
     files = _ResultFiles.find(Path(path))
     record = files.record
-    suffixes = class_suffixes(record.classes)
     mask_path = files.path("mask")
     is_edited = files.is_changed(mask_path)
     if is_edited and not edited:
@@ -69,14 +68,8 @@ def read_segmentation(path: Path | str, *, edited: bool = False) -> Segmentation
             "was changed after the run that wrote it",
             "if you edited it, add --edited; if not, write the result again",
         )
-    mean_paths = [files.unchanged_path(f"mean{suffix}") for suffix in suffixes]
-    has_variance = all(files.has(f"variance{suffix}") for suffix in suffixes)
-    variance_paths = [files.unchanged_path(f"variance{suffix}") for suffix in suffixes if has_variance]
-    has_agreement = all(files.has(f"{AGREEMENT_NAME}{suffix}") for suffix in suffixes)
-    agreement_paths = [
-        files.unchanged_path(f"{AGREEMENT_NAME}{suffix}") for suffix in suffixes if has_agreement
-    ]
-    mask, means = read_scan_lazy(mask_path), [read_scan_lazy(path) for path in mean_paths]
+    mask, means = read_scan_lazy(mask_path), files.maps("mean")
+    variances, agreements = (files.maps_if_written(name) for name in ("variance", AGREEMENT_NAME))
     axes = record.input.axes.removesuffix(CHANNEL)
     template = means[0]
     shape = _restore_shape(template, axes, record)
@@ -85,31 +78,31 @@ def read_segmentation(path: Path | str, *, edited: bool = False) -> Segmentation
             raise BadInput(file_scan.name, "does not have the shape of the mean", "write the result again")
     mask_array = np.asarray(mask.array).reshape(shape)
     if is_edited:
-        labels = [0, *(info.label for info in (*record.classes, *record.added_classes))]
-        if not np.isin(np.unique(mask_array), labels).all():
-            raise BadInput(mask_path, "holds labels that are no class of the model", "paint with its classes")
+        _check_labels(mask_path, mask_array, record)
         record = record.replace(mask_edited=True, mask_state="corrected", approved_slices=())
+    # sizes are set beside the volumes of the samples, and not every format keeps the unit of the scan:
+    # MetaImage has millimetres alone, NIfTI no centimetres
+    unit = record.volume_unit.rstrip("23")
     return Segmentation(
         mask=mask_array.astype(np.uint8, copy=False),
         mean=_stack_classes(means, shape),
-        variance=_stack_classes([read_scan_lazy(path) for path in variance_paths], shape)
-        if has_variance
-        else None,
+        variance=_stack_classes(variances, shape) if variances else None,
         volumes=_sample_volumes(record),
         axes=axes,
-        # sizes are set beside the volumes of the samples, and not every format keeps the unit of the scan:
-        # MetaImage has millimetres alone, NIfTI no centimetres
-        geometry=_restore_geometry(template, axes, shape, record).in_one_unit(
-            record.volume_unit.rstrip("23")
-        ),
+        geometry=_restore_geometry(template, axes, shape, record).in_one_unit(unit),
         format=record.input.format,
         properties={},
         classes=record.classes,
         record=record,
-        written_agreement=np.stack([_in_shape(read_scan_lazy(path), shape) for path in agreement_paths])
-        if has_agreement
-        else None,
+        written_agreement=np.stack([_in_shape(each, shape) for each in agreements]) if agreements else None,
     )
+
+
+def _check_labels(mask_path: Path, labels: NDArray[Any], record: RunRecord) -> None:
+    """Refuse a mask that a person edited to labels of no class."""
+    known = [0, *(info.label for info in (*record.classes, *record.added_classes))]
+    if not np.isin(np.unique(labels), known).all():
+        raise BadInput(mask_path, "holds labels that are no class of the model", "paint with its classes")
 
 
 def case_of_result(path: Path | str) -> str:
@@ -207,9 +200,22 @@ class _ResultFiles:
         sha256 = self.hashes.get(path.name.removeprefix(self.prefix))
         return sha256 is not None and path_sha256(path) != sha256
 
-    def has(self, kind: str) -> bool:
-        """Whether the result has a map (mask, mean, variance, agreement), by name without stem and suffix."""
-        return self._find(kind) is not None
+    def maps(self, kind: str) -> list[Scan]:
+        """The means, variances or agreements of all classes, with the values left in their files.
+
+        Raises
+        ------
+        BadInput
+            As `path`, and if one was changed after the run.
+        """
+        suffixes = class_suffixes(self.record.classes)
+        return [read_scan_lazy(self._unchanged_path(f"{kind}{suffix}")) for suffix in suffixes]
+
+    def maps_if_written(self, kind: str) -> list[Scan]:
+        """As `maps`; none unless the result has them for all classes."""
+        suffixes = class_suffixes(self.record.classes)
+        has_all = all(self._find(f"{kind}{suffix}") is not None for suffix in suffixes)
+        return self.maps(kind) if has_all else []
 
     def path(self, kind: str) -> Path:
         """The file of a map.
@@ -226,14 +232,7 @@ class _ResultFiles:
             raise BadInput(path, "is DICOM-SEG, which is not read back", "write the result as NIfTI too")
         return path
 
-    def unchanged_path(self, kind: str) -> Path:
-        """The file of a mean, variance or agreement.
-
-        Raises
-        ------
-        BadInput
-            As `path`, and if it was changed after the run.
-        """
+    def _unchanged_path(self, kind: str) -> Path:
         path = self.path(kind)
         if self.is_changed(path):
             raise BadInput(path, "was changed after the run that wrote it", "write the result again")
