@@ -334,6 +334,19 @@ def test_a_folder_without_access_is_named_in_one_line(
     )
 
 
+def test_a_prompt_that_is_left_ends_the_command_as_ctrl_c_does(
+    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Typer's error for it is a RuntimeError."""
+
+    def leave(*_: object, **__: object) -> None:
+        raise typer.Abort
+
+    monkeypatch.setattr("napari_latentseg.caselist.case_list.find_listed_cases", leave)
+    ended = cli("cases", tmp_path)
+    assert (ended.code, ended.errors) == (130, ["error: stopped"])
+
+
 LONG = "x" * 300 + ".png"
 WITH_A_LONG_NAME = {
     "info": (LONG,),

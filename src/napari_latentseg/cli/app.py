@@ -121,46 +121,13 @@ def _command() -> typer.core.TyperGroup:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; an error is one line on the standard error."""
-    command = _command()
     arguments = with_current_names(sys.argv[1:] if args is None else args)
     is_verbose = VERBOSE in arguments
     try:
-        arguments = read_command_line(command, arguments)
-        remove_abandoned_scratch()
-        with exit_on_termination():
-            code = command.main(
-                args=arguments or ["--help"], prog_name="napari-latentseg", standalone_mode=False
-            )
-    except BadInput as error:
-        _say_error(str(with_option_name(error, arguments)))
-        if is_verbose:
-            traceback.print_exc()
-        return 2
-    except _UsageError as error:
-        message = error.format_message() if hasattr(error, "format_message") else str(error)
-        for programmer, reader in _PLAIN_VALUE_ERRORS.items():
-            message = message.replace(programmer, reader)
-        _say_error(f"{' '.join(message.split())} (--help tells more)")
-        return 2
-    except MemoryError:
-        print_error(_OUT_OF_MEMORY)
-        return 2
-    except RuntimeError as error:
-        if "torch" not in sys.modules or not is_out_of_memory(error):
-            raise
-        print_error(_OUT_OF_MEMORY)
-        return 2
+        code = _run_command(arguments)
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        failure = system_failure(error)
-        if failure is None:
-            raise
-        _say_error(str(failure))
-        if is_verbose:
-            traceback.print_exc()
-        return 2
     except EndedElsewhere:
         return 1
     except (KeyboardInterrupt, typer.Abort, Cancelled):
@@ -170,6 +137,44 @@ def run(args: Sequence[str] | None = None) -> int:
         with suppress(OSError):  # the terminal is gone after SIGHUP
             print_error("stopped")
         return int(str(error.code))
+    except Exception as error:
+        line = _line_for(error, arguments)
+        if line is None:
+            raise
+        _say_error(line)
+        if is_verbose:
+            traceback.print_exc()
+        return 2
     if code == _STOPPED:  # typer turns Ctrl+C into this code, without a word
         print_error("stopped")
+    return code
+
+
+def _run_command(arguments: list[str]) -> int:
+    """The exit code of a command, whose errors are raised."""
+    command = _command()
+    arguments = read_command_line(command, arguments)
+    remove_abandoned_scratch()
+    with exit_on_termination():
+        code = command.main(args=arguments or ["--help"], prog_name="napari-latentseg", standalone_mode=False)
     return int(code or 0)
+
+
+def _line_for(error: Exception, arguments: Sequence[str]) -> str | None:
+    """What a person is told of an error; None for a fault of this program, which needs its traceback."""
+    if isinstance(error, BadInput):
+        return str(with_option_name(error, arguments))
+    if isinstance(error, _UsageError):
+        return f"{_plain_usage_error(error)} (--help tells more)"
+    if isinstance(error, OSError):
+        failure = system_failure(error)
+        return None if failure is None else str(failure)
+    return _OUT_OF_MEMORY if is_out_of_memory(error) else None
+
+
+def _plain_usage_error(error: Exception) -> str:
+    """What is wrong with a command line, without the words of a programmer."""
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    for programmer, reader in _PLAIN_VALUE_ERRORS.items():
+        message = message.replace(programmer, reader)
+    return " ".join(message.split())
