@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,9 +18,12 @@ from qtpy.QtWidgets import QDialogButtonBox
 from tests.helpers.explained import unexplained
 from tests.helpers.patients import command
 
+from napari_latentseg import api
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.sample_data import ultrasound_phantom
+from napari_latentseg.widgets._shared.closing import CloseGuard
+from napari_latentseg.widgets.segment.export import export_result
 from napari_latentseg.widgets.segment.export_dialog import ExportDialog
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
@@ -304,3 +308,17 @@ def test_two_patients_in_turn_from_window_and_command_line(viewer, widget, qtbot
     command(*second, "--case", "case-2", "--overwrite")
     assert (volume("case-2"), volume("T1")) == (seconds_volume, firsts_volume)
     assert {name: contents(out)[name] for name in before} == before
+
+
+def test_napari_asks_before_it_closes_during_an_export(viewer, widget, qtbot, tmp_path, monkeypatch):
+    segmented(viewer, widget, qtbot, "Anna", 0)
+    guard = viewer.window._qt_window.findChild(CloseGuard)
+    assert guard.work_in_progress() == []
+    go_on = threading.Event()
+    monkeypatch.setattr(api, "write_result", lambda *_, **__: go_on.wait(60) and [])
+    worker = export_result(widget.finished_result, tmp_path)
+    (work,) = guard.work_in_progress()
+    assert work.what == "“Anna” is being exported."
+    with qtbot.waitSignal(worker.finished, timeout=60_000):
+        go_on.set()
+    qtbot.waitUntil(lambda: guard.work_in_progress() == [], timeout=60_000)

@@ -45,3 +45,17 @@ def test_a_photograph_has_none_and_the_case_decides(viewer, volume, qtbot):
     assert letters_of(viewer) == ""
     viewer.layers.selection.active = volume
     qtbot.waitUntil(lambda: letters_of(viewer) == "APRL")
+
+
+def test_letters_are_seen_on_the_canvas_of_either_theme(viewer, volume):
+    """Contrast of the relative luminances, as WCAG counts it: 3 is enough for large letters."""
+    before = viewer.theme
+    try:
+        for theme, canvas in (("light", 1.0), ("dark", 0.0)):
+            viewer.theme = theme
+            color = np.asarray(viewer.canvas.overlays["latentseg_top"].color)[:3]
+            linear = np.where(color <= 0.04, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+            darker, brighter = sorted((float(linear @ (0.2126, 0.7152, 0.0722)), canvas))
+            assert (brighter + 0.05) / (darker + 0.05) > 3
+    finally:
+        viewer.theme = before

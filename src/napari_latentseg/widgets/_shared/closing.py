@@ -16,7 +16,7 @@ from napari_latentseg.widgets._shared.plain_text import plain_text
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["CloseGuard", "WorkInProgress", "ask_to_close", "watch_closing", "watch_closing_at"]
+__all__ = ["CloseGuard", "WatchedJob", "WorkInProgress", "ask_to_close", "watch_closing", "watch_closing_at"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class CloseGuard(QObject):
         source
             A method of a `QObject`: its work, or None.
         """
+        self._sources = [reference for reference in self._sources if reference() is not None]
         self._sources.append(weakref.WeakMethod(source))
 
     def work_in_progress(self) -> list[WorkInProgress]:
@@ -123,6 +124,31 @@ def watch_closing_at(
     guard.watch(work)
     if stop is not None:
         guard.closing.connect(stop)
+
+
+class WatchedJob(QObject):
+    """A job of which the window asks, from now until `end`.
+
+    Parameters
+    ----------
+    viewer
+        The viewer whose window asks.
+    work
+        What it says of the job.
+    """
+
+    def __init__(self, viewer: ViewerModel, work: WorkInProgress) -> None:
+        super().__init__()
+        self._work: WorkInProgress | None = work
+        watch_closing(viewer, self.work_in_progress)
+
+    def work_in_progress(self) -> WorkInProgress | None:
+        """The job; None once it has ended."""
+        return self._work
+
+    def end(self) -> None:
+        """It has ended."""
+        self._work = None
 
 
 def ask_to_close(window: QWidget, works: Iterable[WorkInProgress]) -> bool:

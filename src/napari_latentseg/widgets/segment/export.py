@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.case_codes import case_codes_of, remember_folder
+from napari_latentseg.widgets._shared.closing import WatchedJob, WorkInProgress
 from napari_latentseg.widgets._shared.plain_text import show_info
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 
 if TYPE_CHECKING:
     from napari_latentseg.core.segmentation import Segmentation
@@ -188,9 +189,19 @@ def export_result(
         remember_folder(folder)
         return paths
 
-    return run_in_thread(
-        write, lambda paths: show_info(f"{count_text(len(paths), 'file')} written to {folder}")
-    )
+    kept = "It may be lost as a whole; what was exported before stays."
+    work = WorkInProgress(f"“{result.layers.image.name}” is being exported.", kept)
+    job = WatchedJob(result.layers.viewer, work)
+
+    def done(paths: list[Path]) -> None:
+        job.end()
+        show_info(f"{count_text(len(paths), 'file')} written to {folder}")
+
+    def fail(error: BaseException) -> None:
+        job.end()
+        show_exception(error)
+
+    return run_in_thread(write, done, fail)
 
 
 def _file_name(name: str) -> str:
