@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import multiprocessing
+import multiprocessing.process
 import os
 import re
 import warnings
@@ -25,6 +27,7 @@ _ADDRESS = re.compile(r"(?:(?:tcp|tls)://)?(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Z
 _CONNECT_S = 5.0
 _START_S = 120.0  # imports from a slow disk; workers on a quick one are there in three seconds
 _CLOSE_S = 5.0
+_WORKER_NAME = "Dask Worker process"  # as dask calls those that it starts
 _LOGS = ("distributed", "tornado", "asyncio")
 _HOW_TO_START = "start it with `dask scheduler`, and give the address that it prints"
 _LOCAL_CONFIG = {
@@ -213,6 +216,7 @@ def local_workers(count: int, threads: int, preload: str) -> Iterator[Any]:
         stack.enter_context(_quiet_dask())
         stack.enter_context(_environment_for(threads))
         stack.enter_context(dask.config.set(_LOCAL_CONFIG))
+        stack.callback(_end_workers_since, set(multiprocessing.active_children()))
         try:
             cluster = distributed.LocalCluster(
                 n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1",
@@ -234,9 +238,20 @@ def local_workers(count: int, threads: int, preload: str) -> Iterator[Any]:
 
 
 def _close(opened: Any) -> None:
-    """Close a client or a cluster; what takes too long ends with this process, and so do its workers."""
+    """Close a client or a cluster, or give up where that takes too long."""
     with suppress(Exception):  # of whatever kind: nothing that is still wanted depends on it
         opened.close(timeout=_CLOSE_S)
+
+
+def _end_workers_since(earlier: set[multiprocessing.process.BaseProcess]) -> None:
+    """End workers that the closing of their cluster has left, as those that had just begun to start.
+
+    Without this, they would stay until this process ends, which may be a notebook.
+    """
+    for process in set(multiprocessing.active_children()) - earlier:
+        if process.name.startswith(_WORKER_NAME):
+            process.kill()
+            process.join(_CLOSE_S)
 
 
 @contextmanager
