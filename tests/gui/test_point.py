@@ -9,7 +9,7 @@ import pytest
 from qtpy.QtCore import Qt
 from tests.helpers.pointing import RADIUS, disc_answer, make_prompted_model
 from tests.helpers.pointing_person import MODEL, PointingPerson
-from tests.helpers.shared_viewer import camera_of, process_events
+from tests.helpers.shared_viewer import process_events
 
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.core.classes import ClassInfo
@@ -18,6 +18,7 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.inference.prompt_session import PromptSession
 from napari_latentseg.models.store import data_home
 from napari_latentseg.widgets._shared.layers import role_of, scan_from_layer
+from napari_latentseg.widgets._shared.view import camera_of
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 

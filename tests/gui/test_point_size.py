@@ -9,13 +9,14 @@ import pytest
 from qtpy.QtCore import Qt
 from tests.helpers.pointing import RADIUS, disc_answer, make_prompted_model
 from tests.helpers.pointing_person import MODEL, PointingPerson
-from tests.helpers.shared_viewer import camera_of, process_events
+from tests.helpers.shared_viewer import process_events
 
 from napari_latentseg import segment as segment_scan
 from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.inference.prompt_session import PromptSession
 from napari_latentseg.measure.measurement import format_value
 from napari_latentseg.models.store import data_home
+from napari_latentseg.widgets._shared.view import camera_of
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 

@@ -18,6 +18,7 @@ from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.cli import main
 from napari_latentseg.inference.prompt_session import PromptSession
 from napari_latentseg.models.store import data_home
+from napari_latentseg.widgets._shared.closing import CloseGuard
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
@@ -203,7 +204,12 @@ def test_it_is_cancelled_and_what_was_computed_can_be_dropped(person, monkeypatc
     assert not volume.cancel_button.isHidden()
     assert not person.panel.accept_button.isEnabled()
     assert "cancel that first" in person.panel.accept_button.toolTip()
+    guard = person.viewer.window._qt_window.findChild(CloseGuard)
+    assert [work.what for work in guard.work_in_progress()] == [
+        "A structure is being followed through a volume."
+    ]
     person.press(volume.cancel_button)
+    assert guard.work_in_progress() == []
     go_on.set()
     person.wait(lambda: not person.pointing.through.engine.is_ending)
     assert volume.cancel_button.isHidden()

@@ -9,6 +9,7 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import role_of
 from napari_latentseg.widgets._shared.region import crop_box_in_view, crop_box_of_shapes
+from napari_latentseg.widgets._shared.view import camera_of
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 
@@ -90,7 +91,7 @@ def test_a_box_beside_the_image_is_refused(viewer, widget, volume):
 
 
 def test_what_is_in_view(viewer, widget, volume, qtbot):
-    camera = viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+    camera = camera_of(viewer)
     camera.zoom *= 2
     camera.center = (0, 12, 16)
     qtbot.wait(200)

@@ -17,6 +17,8 @@ from qtpy.QtCore import QCoreApplication, QEvent, QObject, QProcess, QThreadPool
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDialog, QWidget
 
+from napari_latentseg.widgets._shared.view import camera_of
+
 PACKAGE = "napari_latentseg"
 APPLICATION = "latentseg_shared_viewer"
 PATIENCE = 120.0
@@ -78,11 +80,6 @@ def process_events() -> None:
     for _ in range(3):
         QApplication.processEvents()
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
-
-
-def camera_of(viewer: Any) -> Any:
-    """napari 0.9 has it in the scene."""
-    return getattr(viewer, "scene", viewer).camera
 
 
 class Callbacks:
@@ -178,7 +175,7 @@ def empty(viewer: Any) -> None:
     viewer.dims.ndisplay = 2
     viewer.dims.reset()
     viewer.dims.order = (0, 1)
-    getattr(viewer, "new_blender", viewer).grid.enabled = False  # napari 0.9 moved it
+    getattr(viewer, "canvas", viewer).grid.enabled = False  # napari 0.9 moved it
     camera_of(viewer).angles = (0, 0, 90)
     viewer.reset_view()
     viewer.title = "napari"

@@ -212,4 +212,4 @@ def test_a_size_has_one_way_to_be_written(unit, value, text):
 
 def test_an_empty_mask_says_that_nothing_was_found():
     (row,) = class_sizes(made(np.zeros((5, 1, 9, 8)), Geometry.from_spacing("yx"), "yx"))
-    assert row.describe() == "lesion: nothing found (90 %: 0 to 0 pixels, of 5 samples)"
+    assert row.describe() == "lesion: nothing found (in none of 5 samples)"

@@ -200,9 +200,10 @@ class Measurement:
         """``90 %: 1.44 to 1.61, calibrated`` in the unit of `size_text`; empty without an interval."""
         if self.low is None or self.high is None:
             return ""
-        origin = (
-            CALIBRATED if self.interval_source == CALIBRATED else f"of {count_text(self.samples, 'sample')}"
-        )
+        samples = count_text(self.samples, "sample")
+        if self.interval_source != CALIBRATED and not (self.value or self.high):
+            return f"in none of {samples}"
+        origin = CALIBRATED if self.interval_source == CALIBRATED else f"of {samples}"
         # nothing found: the line has no other number that would have the unit
         unit = "" if self.value else f" {self.display_scale[1]}"
         level = percent(INTERVAL_LEVEL)

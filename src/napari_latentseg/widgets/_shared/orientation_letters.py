@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject
 from napari_latentseg.core.orientation import EdgeLetters, edge_letters
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import axis_directions, scan_from_layer
+from napari_latentseg.widgets._shared.view import camera_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -57,7 +58,7 @@ class OrientationLetters(QObject):
                 # without a box: napari 0.9 can crash in OpenGL when it draws one after a layer was removed
                 overlays[name] = TextOverlay(position=position, color=_COLOR, font_size=_FONT_SIZE, box=False)
             self.overlays[edge] = overlays[name]
-        dims, camera = viewer.dims.events, viewer.scene.camera.events
+        dims, camera = viewer.dims.events, camera_of(viewer).events
         for emitter in (dims.order, dims.ndisplay, dims.ndim, camera.orientation, viewer.events.theme):
             emitter.connect(self.refresh)
         cases.image_changed.connect(self.refresh)
@@ -87,7 +88,7 @@ class OrientationLetters(QObject):
         row, column = (axis - first_axis for axis in viewer.dims.displayed)
         if min(row, column) < 0:
             return None
-        vertical, horizontal = (str(part) for part in viewer.scene.camera.orientation2d)
+        vertical, horizontal = (str(part) for part in camera_of(viewer).orientation2d)
         directions = axis_directions(image)
         down, right = (
             {label: v for label, v in zip(geometry.axis_labels, directions[:, axis], strict=True) if v}

@@ -34,6 +34,7 @@ from napari_latentseg.widgets._shared.run_result import RunResult
 from napari_latentseg.widgets._shared.runner import RunJob
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets._shared.view import show_whole
 from napari_latentseg.widgets.batch.image_names import cases_by_code, forget_cases
 from napari_latentseg.widgets.opening.layer_data import LayerData, layers_of_scan, survey_path
 from napari_latentseg.widgets.review.navigate import navigate_to
@@ -239,11 +240,18 @@ def label_map_of(record: Path) -> Path:
 def add_images(
     viewer: ViewerModel, layers: list[LayerData], metadata: Mapping[str, Any] | None = None
 ) -> Image:
-    """Add the layers of an image, which are several where it has channels; the first is the case."""
+    """Add the layers of an image, which are several where it has channels; the first is the case.
+
+    All of it is shown, unless an image of the same place and size is there: then the view stays as it is.
+    """
+    others = list(viewer.layers)
     images: list[Image] = []
     for data, arguments, _ in layers:
         further = {"metadata": {**arguments.get("metadata", {}), **(metadata or {})}}
         images.append(viewer.add_image(data, **(arguments | further)))
+    extent = images[0].extent.world
+    if not any(other.ndim == images[0].ndim and np.allclose(other.extent.world, extent) for other in others):
+        show_whole(viewer, images[0])
     return images[0]
 
 

@@ -16,12 +16,13 @@ from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.plain_text import show_info, show_warning
 from napari_latentseg.widgets._shared.region import image_shape
 from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.view import camera_of
 from napari_latentseg.widgets.point.drawing import Drawing
 from napari_latentseg.widgets.point.engine import Answered, AnswerEngine, Question
 from napari_latentseg.widgets.point.objects import AcceptedObjects
 from napari_latentseg.widgets.point.pending import PendingObject, PendingObjects
 from napari_latentseg.widgets.point.structure_size import StructureSize
-from napari_latentseg.widgets.point.target import camera_of, check_places, plane_index, shown_part
+from napari_latentseg.widgets.point.target import check_places, plane_index, shown_part
 from napari_latentseg.widgets.point.through_volume import ThroughVolume
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_latentseg.core.pointed_object import PointedObject
 from napari_latentseg.widgets._shared.keys import LAYER_ACTIONS, bind_layer_keys
 from napari_latentseg.widgets._shared.layers import spatial_arguments
+from napari_latentseg.widgets._shared.view import camera_of
 from napari_latentseg.widgets.point.image_layers import ImageLayers
-from napari_latentseg.widgets.point.target import camera_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

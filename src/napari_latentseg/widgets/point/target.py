@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.slice_part import SlicePart
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-__all__ = ["LARGEST_SIDE", "camera_of", "check_places", "plane_index", "shown_part"]
+__all__ = ["LARGEST_SIDE", "check_places", "plane_index", "shown_part"]
 
 # Pixels. A larger image is answered in the part that is on screen, of which no more are read: the model looks
 # at some hundred pixels of a structure, and more only cost time.
@@ -98,11 +98,6 @@ def check_places(
             )  # fmt: skip
         if not is_inside:
             raise BadInput(what, why, remedy)
-
-
-def camera_of(viewer: ViewerModel) -> Any:
-    """The camera, before and since napari 0.9."""
-    return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
 
 
 def plane_index(viewer: ViewerModel, image: Image) -> tuple[int, ...] | None:

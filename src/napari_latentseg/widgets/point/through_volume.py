@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_latentseg.core.object_names import object_name
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.counts import count_text
+from napari_latentseg.widgets._shared.closing import WorkInProgress, watch_closing
 from napari_latentseg.widgets._shared.layers import scan_from_layer
 from napari_latentseg.widgets._shared.plain_text import show_info, show_warning
 from napari_latentseg.widgets._shared.region import image_shape
@@ -97,6 +98,14 @@ class ThroughVolume(QObject):
         self._last: tuple[Image, VolumeProposal, AcceptedVolume] | None = None
         self._job: VolumeJob | None = None
         self.fraction = 0.0
+        watch_closing(viewer, self.work_in_progress, self.engine.cancel)
+
+    def work_in_progress(self) -> WorkInProgress | None:
+        """What is said where napari is closed while an object is followed."""
+        if not self.is_busy:
+            return None
+        kept = "The slices that were found are not accepted yet, and are lost; accepted objects are kept."
+        return WorkInProgress("A structure is being followed through a volume.", kept)
 
     @property
     def proposal(self) -> VolumeProposal | None:

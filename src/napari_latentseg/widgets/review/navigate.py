@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_latentseg.widgets._shared.layers import layer_matrix
 from napari_latentseg.widgets._shared.region import image_shape
+from napari_latentseg.widgets._shared.view import camera_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -61,7 +62,7 @@ def navigate_to(
     plane_size = np.array(image_shape(layer)[-2:], dtype=float)
     view_fraction = max(float((_MARGIN * box_size / plane_size).max()), _MIN_VIEW_FRACTION)
     viewer.reset_view()
-    camera = viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera  # before and since napari 0.9
+    camera = camera_of(viewer)
     camera.center = (*camera.center[:-2], *world[-2:])
     if view_fraction < 1:
         camera.zoom = camera.zoom / view_fraction
