@@ -169,3 +169,13 @@ def test_the_samples_of_a_result_in_memory_are_compared(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="result: has shape"):
         compare_readers([m[1:] for m in LABELS], geometry=geometry, result=result)
     assert np.array_equal(consensus(LABELS, "majority").labels, np.sum(LABELS, axis=0) > 1)
+
+
+def test_the_labels_of_an_atlas_are_named(cli: Callable, tmp_path: Path) -> None:
+    atlas = LABELS[0].astype(np.int16) * 1021
+    atlas[0, 0, 0] = 3
+    paths = [write(tmp_path / f"{name}.nii.gz", atlas) for name in "ab"]
+    ended = cli("compare", *paths)
+    assert ended.code == 2
+    (line,) = ended.errors
+    assert "has the label 1021, and classes have 1 to 255; renumber an atlas" in line

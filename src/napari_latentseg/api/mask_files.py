@@ -160,5 +160,7 @@ def classes_in_masks(name: Path | str, label_maps: Sequence[Any]) -> tuple[Class
     if labels.dtype.kind not in "bui" and not np.array_equal(labels, np.rint(labels)):
         raise BadInput(name, "holds values that are not labels", "give masks, not probabilities")
     if labels.min() < 1 or labels.max() > 255:
-        raise BadInput(name, "has labels beyond 1 to 255", "give masks of classes, not of single objects")
+        beyond = labels.min() if labels.min() < 1 else labels.max()
+        why = f"has the label {int(beyond)}, and classes have 1 to 255"
+        raise BadInput(name, why, "renumber an atlas; give all objects of a class one label")
     return tuple(ClassInfo(label=int(n), name=f"label {int(n)}", color="#ffb000") for n in labels)
