@@ -4,7 +4,7 @@
 
 For each sampling source:
 
-- DSC of the thresholded mean, over images (mean of the classes that an image has), with a bootstrapped 95 %
+- Dice of the thresholded mean, over images (mean of the classes that an image has), with a bootstrapped 95 %
   interval;
 - calibration error of the mean, over all pixels and where it lies between the outermost of 20 bins (0.05 to
   0.95), and Brier score;
@@ -196,8 +196,8 @@ def table(all_rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """The rows as Markdown."""
     single = next((row["seconds"] for row in all_rows if row["source"] == "none"), None)
     yield (
-        "| source | samples | DSC (95 %) | ECE | ECE where unsure | Brier | risk-coverage (random) | variance"
-        " and error | intervals of 90 % hold (half width) | time |"
+        "| source | samples | Dice (95 %) | ECE | ECE where unsure | Brier | risk-coverage (random) |"
+        " variance and error | intervals of 90 % hold (half width) | time |"
     )
     yield "|" + "---|" * 10
     for row in all_rows:

@@ -146,7 +146,7 @@ def test_the_table_is_of_the_same_images_whatever_their_order(part, tmp_path):
     text = table.markdown([ours, unet])
     assert "| U-Net (MONAI), one pass | 1 | 400 x 4, 5.0 | 14.60 | 0.700 (" in text
     assert "| +12.5 (" in text
-    assert "ours has the higher DSC, at 5 minutes: U-Net (MONAI) 1 of 1." in text
+    assert "ours has the higher Dice, at 5 minutes: U-Net (MONAI) 1 of 1." in text
 
 
 def test_a_set_without_ours_has_no_difference(part, tmp_path):

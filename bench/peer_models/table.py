@@ -16,7 +16,7 @@ from peer_models.jobs import DATA_SETS, OURS, PEERS
 
 BEGIN, END = "<!-- bench/peers.py: begin -->", "<!-- bench/peers.py: end -->"
 COLUMNS = (
-    "", "seeds", "steps x batch, time (min)", "trainable (M)", "DSC (95 %)", "IoU", "HD95", "missed", "ECE",
+    "", "seeds", "steps x batch, time (min)", "trainable (M)", "Dice (95 %)", "IoU", "HD95", "missed", "ECE",
     "s an image", "ours minus it (95 %; p)",
 )  # fmt: skip
 Result = Mapping[str, Any]
@@ -114,7 +114,7 @@ def _summary(table: Sequence[Mapping[str, Any]], minutes: float) -> str:
             ahead = sum(difference > 0 for difference in differences)
             counts.append(f"{title} {ahead} of {len(differences)}")
     return (
-        f"Sets in which ours has the higher DSC, at {minutes:g} minutes: {'; '.join(counts) or 'none yet'}."
+        f"Sets in which ours has the higher Dice, at {minutes:g} minutes: {'; '.join(counts) or 'none yet'}."
     )
 
 

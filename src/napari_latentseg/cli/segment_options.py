@@ -67,8 +67,8 @@ Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
 ResultFormat = Annotated[
     str | None,
     typer.Option(
-        help="nifti, ome-tiff, nrrd, metaimage, ome-zarr, png, dicom-seg or dicom-labelmap; as the scan where"
-        " not given."
+        help="nifti, tiff, ome-tiff, nrrd, metaimage, ome-zarr, png, dicom-seg or dicom-labelmap; as the scan"
+        " where not given."
     ),
 ]
 SlicePlane = Annotated[
