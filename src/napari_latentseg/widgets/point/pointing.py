@@ -234,12 +234,12 @@ class Pointing(QObject):
             add(pending.pointed)
         except BadInput as error:
             self.problem = str(error)
-            self._draw_steps()
+            self.drawing.draw_steps(self.pending, self.index)
             self.changed.emit()
             return
         self.all_pending[index] = pending
         self.problem = ""
-        self._draw_steps()
+        self.drawing.draw_steps(self.pending, self.index)
         self._ask()
         self.changed.emit()
 
@@ -375,11 +375,8 @@ class Pointing(QObject):
         self.changed.emit()
 
     def _draw(self) -> None:
-        self._draw_steps()
-        self._draw_answer()
-
-    def _draw_steps(self) -> None:
         self.drawing.draw_steps(self.pending, self.index)
+        self._draw_answer()
 
     def _draw_answer(self) -> None:
         if self.image is not None and self.card is not None:
