@@ -146,9 +146,10 @@ def write_from_window(
     shown = SimpleNamespace(
         segmentation=result, shown_mask=lambda: SimpleNamespace(segmentation=result),
         job=SimpleNamespace(scan=patient.scan), card=card(),
+        layers=SimpleNamespace(image=SimpleNamespace(name="image"), viewer=SimpleNamespace()),
     )  # fmt: skip
     with (
-        patch.object(export, "run_in_thread", lambda function, on_done: on_done(function())),
+        patch.object(export, "run_in_thread", lambda function, on_done, on_error: on_done(function())),
         patch.object(export, "show_info"),
     ):
         export.export_result(shown, folder, settings=settings)
