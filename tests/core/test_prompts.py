@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -48,6 +49,7 @@ def test_points_keep_their_order() -> None:
     prompts = Prompts.from_points(clicks)
     assert prompts.order == "++-+"
     assert prompts.points == tuple(clicks)
+    assert Prompts.from_points([(np.array(point), inside) for point, inside in clicks]) == prompts
     on_slice = prompts.of_plane(3).on_plane((8, 50, 60)).moved(1, 2)
     assert on_slice.points == (((11, 22), True), ((3, 4), False), ((10, 11), True))
     assert Prompts.model_validate_json(prompts.model_dump_json()) == prompts

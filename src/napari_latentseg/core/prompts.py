@@ -102,12 +102,13 @@ class Prompts(FrozenModel):
         '+-+'
         """
         given = list(points)
-        is_inside_first = sorted(given, key=lambda point: not point[1]) == given
+        signs = [bool(is_inside) for _, is_inside in given]
+        is_inside_first = signs == sorted(signs, reverse=True)
         return cls(
             positive=tuple(tuple(point) for point, is_inside in given if is_inside),
             negative=tuple(tuple(point) for point, is_inside in given if not is_inside),
             boxes=tuple(tuple(box) for box in boxes),
-            order="" if is_inside_first else "".join(_SIGNS[is_inside] for _, is_inside in given),
+            order="" if is_inside_first else "".join(_SIGNS[sign] for sign in signs),
             size=size,
         )
 
