@@ -31,7 +31,7 @@ from napari_latentseg.errors import BadInput
         ({"positive": [(5, 5)], "boxes": [(2, 2, 9, 9)], "size": 8}, "a box says how large"),
         ({"size": 8}, "nothing points at a structure"),
         ({"positive": [(5, 5)], "order": "+-"}, r"the order '\+-' is of other points"),
-        ({"positive": [(5, 5)], "order": "in"}, "pattern"),
+        ({"positive": [(5, 5)], "order": "in"}, "the order 'in' is of other points"),
     ],
 )
 def test_what_is_no_prompt_is_refused(fields: dict[str, Any], why: str) -> None:

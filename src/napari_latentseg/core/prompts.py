@@ -72,7 +72,7 @@ class Prompts(FrozenModel):
     positive: tuple[Point, ...] = ()
     negative: tuple[Point, ...] = ()
     boxes: tuple[Box, ...] = ()
-    order: Annotated[str, Field(pattern=r"^[+-]*$")] = ""
+    order: str = ""
     size: FiniteFloat | None = None
 
     @classmethod
@@ -128,13 +128,11 @@ class Prompts(FrozenModel):
             y0, x0, y1, x1 = box[-4:]
             if abs(y1 - y0) < 1 or abs(x1 - x0) < 1:
                 raise ValueError("a box has no size: its sides must be a voxel or more")
-        if self.order and (self.order.count("+"), self.order.count("-")) != (
-            len(self.positive),
-            len(self.negative),
-        ):
+        # sorted, + comes before -
+        if self.order and "".join(sorted(self.order)) != "+" * len(self.positive) + "-" * len(self.negative):
             raise ValueError(
-                f"the order {self.order!r} is of other points: give a + for each point inside, in the order"
-                " of all points, and a - for each outside"
+                f"the order {self.order[:40]!r} is of other points: give a + for each point inside, in the"
+                " order of all points, and a - for each outside"
             )
         if self.size is not None:
             if self.size < 1:
