@@ -121,12 +121,15 @@ def test_repeated_slices_are_left_out_with_a_note(made, tmp_path):
     assert scan.notes == ("1 duplicate slices were left out",)
 
 
-@pytest.mark.parametrize("marks", [{"AcquisitionTime": "111010"}, {"first": (0, 0, 8)}])
-def test_patients_whose_series_have_one_uid_are_never_mixed(made, tmp_path, marks):
+@pytest.mark.parametrize(
+    "owner", [{"PatientID": "", "PatientName": "Roe^Richard"}, {"StudyInstanceUID": "1.2.3"}], ids=str
+)
+@pytest.mark.parametrize("marks", [{"AcquisitionTime": "111010"}, {"first": (0, 0, 8)}], ids=str)
+def test_patients_or_studies_whose_series_have_one_uid_are_never_mixed(made, tmp_path, owner, marks):
     """Some programs give every series one UID when they anonymise: as a time series, or as one volume."""
-    where = made.positions(4, first=marks.pop("first", (0, 0, 0)))
+    where = made.positions(4, first=marks.get("first", (0, 0, 0)))
     made.series(tmp_path / "a", made.ramp(4, 5, 6), made.positions(4), AcquisitionTime="101010")
-    other = {"PatientID": "", "PatientName": "Roe^Richard", "AcquisitionTime": "101010"} | marks
+    other = {"AcquisitionTime": marks.get("AcquisitionTime", "101010")} | owner
     made.series(tmp_path / "b", 1 + made.ramp(4, 5, 6), where, **other)
     with pytest.raises(BadInput, match="holds 2 series"):
         reader.read(tmp_path)

@@ -58,3 +58,12 @@ def test_units_of_metaimage(tmp_path, unit, factor, noted):
     assert scan.geometry.spacing == pytest.approx((3 * factor, 2 * factor, factor))
     assert scan.geometry.matrix[:3, 3] == pytest.approx([0, 0, factor])
     assert bool(scan.notes) == noted
+
+
+@pytest.mark.parametrize(("spacing", "notes"), [("ElementSpacing = 1 1 1\n", 0), ("", 1)])
+def test_a_metaimage_without_a_spacing_says_so(tmp_path, spacing, notes):
+    header = f"ObjectType = Image\nNDims = 3\nDimSize = 6 5 4\n{spacing}ElementType = MET_UCHAR\n"
+    (tmp_path / "a.mha").write_bytes(f"{header}ElementDataFile = LOCAL\n".encode() + VOLUME.tobytes())
+    scan = read_scan(tmp_path / "a.mha")
+    assert (scan.geometry.spacing, scan.geometry.units) == ((1, 1, 1), ("mm",) * 3)
+    assert scan.notes == ("the file gives no spacing; 1 was assumed along each axis",) * notes

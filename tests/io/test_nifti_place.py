@@ -11,7 +11,7 @@ from tests.helpers.geometries import by_itk, places
 from tests.helpers.nifti import OBLIQUE, ramp
 
 from napari_latentseg.core.geometry import Geometry
-from napari_latentseg.io import format_for, nifti, read_scan
+from napari_latentseg.io import format_for, nifti, read_scan, read_scan_lazy
 from napari_latentseg.io.convert import convert
 
 SHAPE = (2, 3, 4)
@@ -77,6 +77,27 @@ def test_a_sheared_sform_counts_because_no_qform_can_be_sheared(tmp_path):
     expected = nib.affines.apply_affine(sheared, [(3, 2, 1)])[0] * (-1, -1, 1)
     assert np.allclose(places(scan.geometry, SHAPE)[-1][::-1], expected, atol=1e-4)
     assert "the sform counts" in scan.notes[0]
+
+
+@pytest.mark.parametrize("reader", [read_scan, read_scan_lazy])
+@pytest.mark.parametrize(
+    ("codes", "thickness", "step", "notes"),
+    [((0, 1), 0, 1, 1), ((0, 0), 0, 1, 1), ((0, 1), 3, 3, 0), ((1, 0), 0, 3, 0), ((1, 1), 0, 3, 0)],
+)
+def test_a_slice_of_unknown_thickness_says_so(tmp_path, reader, codes, thickness, step, notes):
+    affine = np.diag([0.5, 0.5, 3.0, 1.0])
+    image = nib.Nifti1Image(ramp((4, 3, 1)), None)
+    image.header.set_sform(affine, 1)
+    image.header.set_qform(affine, 1)
+    image.header["sform_code"], image.header["qform_code"] = codes
+    nib.save(image, tmp_path / "a.nii")
+    raw = bytearray((tmp_path / "a.nii").read_bytes())
+    raw[88:92] = np.array([thickness], "<f4").tobytes()  # pixdim[3]
+    (tmp_path / "a.nii").write_bytes(raw)
+    scan = reader(tmp_path / "a.nii")
+    assert scan.geometry.spacing == (step, 0.5, 0.5)
+    said = [note for note in scan.notes if note.endswith("volumes are those of 1 mm")]
+    assert len(said) == notes
 
 
 @pytest.mark.parametrize(("unit", "notes"), [("micron", 1), ("mm", 0)])

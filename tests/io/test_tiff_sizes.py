@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import tifffile
 from tests.helpers.tiff import ramp
 
 from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.errors import BadInput
 from napari_latentseg.io import tiff
 
 MICRO = "\N{MICRO SIGN}m"
@@ -153,6 +155,26 @@ def test_the_distance_of_slices_and_their_positions(tmp_path, given, positions, 
     assert (scan.geometry.spacing, scan.geometry.units) == ((step, 1, 1), ("um",) * 3)
     assert note in " ".join(scan.notes)
     assert len(scan.notes) == bool(note)
+    falls = positions[0] > positions[-1]
+    assert scan.geometry.matrix[0].tolist() == [-step if falls else step, 0, 0, positions[0]]
+
+
+def test_slices_that_go_down_keep_their_place_when_they_are_written(tmp_path):
+    geometry = Geometry.from_matrix(
+        [[-3.0, 0, 0, 9], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], ("um",) * 3, ("z", "y", "x")
+    )
+    tiff.write(tmp_path / "a.ome.tif", ramp((4, 30, 20)), "zyx", geometry, {})
+    assert tiff.read(tmp_path / "a.ome.tif").geometry == geometry
+
+
+@pytest.mark.parametrize(("axis", "unit"), [(0, "pixel"), (1, "um"), (2, "um")], ids=str)
+def test_no_other_axis_can_be_flipped(tmp_path, axis, unit):
+    matrix = np.eye(4)
+    matrix[axis, axis] = -1
+    geometry = Geometry.from_matrix(matrix, (unit,) * 3, ("z", "y", "x"))
+    with pytest.raises(BadInput, match="flipped"):
+        tiff.write(tmp_path / "a.tif", ramp((4, 30, 20)), "zyx", geometry, {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_uneven_positions_give_no_distance(tmp_path):

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.io._notes import NO_TIME_UNIT_NOTE
+
 _SCANNER_CODE = 1  # NIFTI_XFORM_SCANNER_ANAT
 # In voxels, at the corners of the image: more than the rounding of the quaternion, less than can be seen.
 _TOLERANCE_STEPS = 1e-2
@@ -14,7 +16,6 @@ _ORTHOGONAL = 1e-4  # largest cosine between the axes of an affine that counts a
 _TIME_BITS = 56  # of the header field xyzt_units
 
 _NO_PLACE_NOTE = "the file does not say how the image lies in the patient (sform and qform are not set)"
-_NO_TIME_UNIT_NOTE = "the file gives no unit of time; seconds were assumed"
 
 
 class NiftiPlace(NamedTuple):
@@ -26,12 +27,15 @@ class NiftiPlace(NamedTuple):
         `(4, 4)`, RAS, x first.
     is_known
         Whether the header says that these are coordinates of the patient.
+    uses_pixdim
+        Whether the sizes of the voxels are those of `pixdim`, and not of the sform.
     notes
         What a person should know of it.
     """
 
     affine: NDArray[np.float64]
     is_known: bool
+    uses_pixdim: bool
     notes: tuple[str, ...] = ()
 
 
@@ -52,23 +56,23 @@ def nifti_place(header: Any) -> NiftiPlace:
     if sform is None and qform is None:
         steps = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
         steps[~np.isfinite(steps) | (steps == 0)] = 1.0  # of axes of length one
-        return NiftiPlace(np.diag([-steps[0], -steps[1], steps[2], 1.0]), False, (_NO_PLACE_NOTE,))
+        return NiftiPlace(np.diag([-steps[0], -steps[1], steps[2], 1.0]), False, True, (_NO_PLACE_NOTE,))
     if sform is None or qform is None:
         only = qform if sform is None else sform
         assert only is not None
-        return NiftiPlace(only, True)
+        return NiftiPlace(only, True, sform is None)
     ends = np.array([*(max(1, n) - 1 for n in (*header.get_data_shape(), 1, 1, 1)[:3]), 1.0])
     corners = np.array(list(np.ndindex(2, 2, 2, 2))[1::2]) * ends
     apart = np.linalg.norm(((sform - qform) @ corners.T)[:3], axis=0).max()
     if not apart > _TOLERANCE_STEPS * np.linalg.norm(sform[:3, :3], axis=0).min():
-        return NiftiPlace(sform, True)
+        return NiftiPlace(sform, True, False)
     use_sform = header["sform_code"] == _SCANNER_CODE or _is_sheared(sform)
     unit = {1: "m", 3: "um"}.get(int(header["xyzt_units"]) & 7, "mm")
     note = (
         f"sform and qform place the image differently, by up to {apart:.3g} {unit}; "
         f"the {'sform' if use_sform else 'qform'} counts"
     )
-    return NiftiPlace(sform if use_sform else qform, True, (note,))
+    return NiftiPlace(sform if use_sform else qform, True, not use_sform, (note,))
 
 
 def _qform(header: Any) -> NDArray[np.float64] | None:
@@ -100,4 +104,4 @@ def time_axis(header: Any) -> tuple[float, float, str, tuple[str, ...]]:
         return step, start, unit, ()
     if (step, start) == (1.0, 0.0):
         return step, start, "pixel", ()
-    return step, start, "s", (_NO_TIME_UNIT_NOTE,)
+    return step, start, "s", (NO_TIME_UNIT_NOTE,)

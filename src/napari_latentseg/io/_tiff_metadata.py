@@ -34,10 +34,23 @@ _UNCALIBRATED = 20
 
 @dataclass
 class TiffSizes:
-    """Sizes and positions by axis, and notes on those that could not be used."""
+    """Sizes and positions by axis, and notes on those that could not be used.
+
+    Attributes
+    ----------
+    steps
+        Sizes of pixels, distance of slices, time step; all positive.
+    offsets
+        Position of the first slice.
+    has_falling_z
+        Whether each slice lies at a lower z than the one before it.
+    notes
+        For people.
+    """
 
     steps: _Steps = field(default_factory=dict)
     offsets: _Steps = field(default_factory=dict)
+    has_falling_z: bool = False
     notes: list[str] = field(default_factory=list)
 
     def geometry(self, axes: str) -> Geometry:
@@ -56,7 +69,7 @@ class TiffSizes:
                 continue
             step = _convert_length(steps[axis], unit) if axis in steps and has_size else None
             units.append("pixel" if step is None else unit)
-            matrix[i, i] = 1.0 if step is None else step
+            matrix[i, i] = 1.0 if step is None else -step if axis == "z" and self.has_falling_z else step
             offset = _convert_length(offsets[axis], unit) if axis in offsets and step is not None else None
             matrix[i, -1] = 0.0 if offset is None else offset
         return Geometry.from_matrix(matrix, tuple(units), tuple(axes))
@@ -105,7 +118,8 @@ def ome_sizes(xml: str) -> TiffSizes:
     """The physical pixel sizes and the position of the first slice.
 
     The distance of the slices is `PhysicalSizeZ`. Where the file does not give it, it is that of their
-    positions, if these are equally spaced; where the two disagree, a note says so.
+    positions, if these are equally spaced; where the two disagree, a note says so. Positions that fall from
+    slice to slice, as of a stage that moves down, make the step along z negative.
     """
     sizes = TiffSizes()
     pixels = next((e for e in ElementTree.fromstring(xml).iter() if _tag(e) == "Pixels"), None)
@@ -130,7 +144,10 @@ def ome_sizes(xml: str) -> TiffSizes:
 
 
 def _compare_z_positions(sizes: TiffSizes, planes: list[ElementTree.Element]) -> None:
-    """Take the distance of slices from their positions where it is not given; a note if the two differ."""
+    """Take the direction of slices from their positions, and their distance where it is not given.
+
+    A note says where the two distances differ.
+    """
     stack = {
         int(plane.get("TheZ", "0")): _parse_length(
             plane.get("PositionZ", "nan"), plane.get("PositionZUnit", "reference frame")
@@ -144,6 +161,7 @@ def _compare_z_positions(sizes: TiffSizes, planes: list[ElementTree.Element]) ->
         return
     (unit,) = units
     gaps = np.diff([length[0] for length in lengths if length is not None])
+    sizes.has_falling_z = bool((gaps < 0).all())
     is_even = np.ptp(gaps) <= _GAP_TOLERANCE * abs(gaps).max() and gaps.all()
     given = _convert_length(sizes.steps["z"], unit) if "z" in sizes.steps else None
     if given is None and is_even:
@@ -242,13 +260,15 @@ def ome_metadata(path: Path, geometry: Geometry, order: str, shape: tuple[int, .
         As `napari_latentseg.io.tiff.write`.
     """
     matrix = geometry.matrix
-    if not geometry.is_axis_aligned or np.diag(matrix)[:-1].min() <= 0:
+    axes = order.removeprefix(CHANNEL)
+    may_fall = [axis == "z" and unit in MM_PER_UNIT for axis, unit in zip(axes, geometry.units, strict=True)]
+    if not geometry.is_axis_aligned or (np.diag(matrix)[:-1][~np.array(may_fall)] <= 0).any():
         raise BadInput(path, "a TIFF cannot hold a rotated or flipped geometry", "write NIfTI instead")
     metadata: dict[str, Any] = {}
     planes: dict[str, Any] = {}
     counts = [n for a, n in zip(order, shape, strict=True) if a not in "yx"]
     plane_count = math.prod(counts)
-    for i, axis in enumerate(order.removeprefix(CHANNEL)):
+    for i, axis in enumerate(axes):
         step, start, unit = float(matrix[i, i]), float(matrix[i, -1]), geometry.units[i]
         if unit == "pixel" and (step, start) == (1.0, 0.0):
             continue
@@ -259,7 +279,7 @@ def ome_metadata(path: Path, geometry: Geometry, order: str, shape: tuple[int, .
             metadata |= {"TimeIncrement": step, "TimeIncrementUnit": OME_SYMBOLS[unit]}
             continue
         name = axis.upper()
-        metadata |= {f"PhysicalSize{name}": step, f"PhysicalSize{name}Unit": OME_SYMBOLS[unit]}
+        metadata |= {f"PhysicalSize{name}": abs(step), f"PhysicalSize{name}Unit": OME_SYMBOLS[unit]}
         position = np.full(plane_count, start)
         if axis == "z":
             position += step * np.indices(counts)[[a for a in order if a not in "yx"].index("z")].ravel()

@@ -16,6 +16,7 @@ from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.core.units import MM_PER_UNIT, SECONDS, as_known_unit
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import as_writable, read_errors, write_errors
+from napari_latentseg.io._notes import NO_TIME_UNIT_NOTE
 from napari_latentseg.io._raw import RawLayout, sibling_file
 from napari_latentseg.utils.atomic import atomic_path
 
@@ -32,9 +33,10 @@ _TYPES = {
     "MET_INT": "i4", "MET_ULONG_LONG": "u8", "MET_LONG_LONG": "i8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
 _MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_NM": "NM", "MET_MOD_US": "US"}
+_SPACING_KEYS = ("ElementSpacing", "ElementSize")
 _ORIGIN_KEYS = ("Offset", "Position", "Origin")
 _MATRIX_KEYS = ("TransformMatrix", "Rotation", "Orientation")
-_NO_TIME_UNIT_NOTE = "the file gives no unit of time; seconds were assumed"
+_NO_SPACING_NOTE = "the file gives no spacing; 1 was assumed along each axis"
 _UNKNOWN_UNIT_NOTE = "the file gives its sizes in a unit that is not known; millimetres were assumed"
 
 
@@ -156,7 +158,7 @@ def _make_scan(path: Path, array: Any, fields: Mapping[str, str]) -> Scan:
     labels = "tzyx"[-n:]
     axes = labels + (CHANNEL if array.ndim > n else "")
     matrix = np.eye(n + 1)
-    steps = _read_numbers(fields, ("ElementSpacing", "ElementSize"), n, [1.0] * n)
+    steps = _read_numbers(fields, _SPACING_KEYS, n, [1.0] * n)
     if not (steps > 0).all():
         raise BadInput(path, "has a spacing of zero or less", "repair the file's header")
     directions = _read_numbers(fields, _MATRIX_KEYS, n * n, np.eye(n).ravel()).reshape(
@@ -165,10 +167,12 @@ def _make_scan(path: Path, array: Any, fields: Mapping[str, str]) -> Scan:
     matrix[:n, :n] = (directions * steps[:, None]).T[::-1, ::-1]
     matrix[:n, n] = _read_numbers(fields, _ORIGIN_KEYS, n, [0.0] * n)[::-1]
     factor, unit = as_known_unit(fields.get("DistanceUnits", "mm").strip() or "mm") or (1.0, "")
-    notes = [_NO_TIME_UNIT_NOTE] if "t" in labels else []
+    notes = [NO_TIME_UNIT_NOTE] if "t" in labels else []
     if unit not in MM_PER_UNIT:
         factor, unit = 1.0, "mm"
         notes.append(_UNKNOWN_UNIT_NOTE)
+    if not fields.keys() & set(_SPACING_KEYS):
+        notes.append(_NO_SPACING_NOTE)
     matrix[int("t" in labels) : n] *= factor
     units = tuple("s" if a == "t" else unit for a in labels)
     return Scan(

@@ -16,6 +16,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import as_writable, silence_logger, write_errors
 from napari_latentseg.io._nibabel import StoredArray, nibabel_errors, open_unpacked
 from napari_latentseg.io._nifti_place import nifti_place, time_axis
+from napari_latentseg.io._notes import no_thickness_note
 from napari_latentseg.io._ras import from_ras, to_ras
 from napari_latentseg.utils.size_claims import HARMLESS_BYTES
 
@@ -82,14 +83,14 @@ def read_lazy(path: Path) -> Scan:
 def _read(path: Path, *, lazy: bool) -> Scan:
     with nibabel_errors(path, _KIND):
         with open_unpacked(path) as file:
-            image_class, version = _image_class(path, file)
+            image_class, version, gives_thickness = _image_class(path, file)
             header = image_class.header_class.from_fileobj(file)
         array = StoredArray.from_header(path, header, _KIND).load(lazy=lazy)
-        return scan_from_header(path, array, header, version)
+        return scan_from_header(path, array, header, version, gives_thickness=gives_thickness)
 
 
-def _image_class(path: Path, file: BinaryIO) -> tuple[Any, int]:
-    """Nibabel's image class for the file, and the version of NIfTI, 1 or 2."""
+def _image_class(path: Path, file: BinaryIO) -> tuple[Any, int, bool]:
+    """Nibabel's image class for the file, the version of NIfTI, and what `check_spacing` gives."""
     import nibabel as nib
 
     header_bytes = file.read(540)
@@ -103,8 +104,7 @@ def _image_class(path: Path, file: BinaryIO) -> tuple[Any, int]:
         raise ValueError("no magic number of NIfTI")
     kind, version = (nib.Nifti1Image, 1) if nifti1_magic == b"n+1\0" else (nib.Nifti2Image, 2)
     _check_data_offset(path, kind, header_bytes)
-    check_spacing(path, kind, header_bytes)
-    return kind, version
+    return kind, version, check_spacing(path, kind, header_bytes)
 
 
 def _check_data_offset(path: Path, image_class: Any, header_bytes: bytes) -> None:
@@ -126,8 +126,8 @@ def _check_data_offset(path: Path, image_class: Any, header_bytes: bytes) -> Non
         raise BadInput(path, "is damaged: its values would begin far behind its header", "export it again")
 
 
-def check_spacing(path: Path, image_class: Any, header_bytes: bytes) -> None:
-    """Refuse a spacing of zero if the affine depends on it; nibabel would replace it by 1.
+def check_spacing(path: Path, image_class: Any, header_bytes: bytes) -> bool:
+    """Refuse a spacing of zero if the affine depends on it; nibabel replaces it by 1.
 
     Parameters
     ----------
@@ -138,6 +138,11 @@ def check_spacing(path: Path, image_class: Any, header_bytes: bytes) -> None:
     header_bytes
         The start of the file, at least its whole header.
 
+    Returns
+    -------
+    bool
+        Whether `pixdim` gives the distance of slices, or the thickness of a single one.
+
     Raises
     ------
     BadInput
@@ -146,11 +151,15 @@ def check_spacing(path: Path, image_class: Any, header_bytes: bytes) -> None:
     header = image_class.header_class(header_bytes[: image_class.header_class.sizeof_hdr], check=False)
     shape, steps = header["dim"][1:4], np.asarray(header["pixdim"][1:4], dtype=np.float64)
     is_used = (np.arange(3) < header["dim"][0]) & (shape > 1)
-    if header["sform_code"] <= 0 and not (np.isfinite(steps) & (steps != 0))[is_used].all():
+    is_given = np.isfinite(steps) & (steps != 0)
+    if header["sform_code"] <= 0 and not is_given[is_used].all():
         raise BadInput(path, "has a spacing of zero", "repair the file's header")
+    return bool(is_given[2])
 
 
-def scan_from_header(path: Path, array: Any, header: Any, version: int) -> Scan:
+def scan_from_header(
+    path: Path, array: Any, header: Any, version: int, *, gives_thickness: bool = True
+) -> Scan:
     """Make a scan of an array (x first) and its NIfTI header.
 
     Parameters
@@ -163,6 +172,8 @@ def scan_from_header(path: Path, array: Any, header: Any, version: int) -> Scan:
         Nibabel's header.
     version
         Of NIfTI, 1 or 2.
+    gives_thickness
+        Whether the file gave the third number of `pixdim`, which nibabel makes 1 where it is 0.
 
     Raises
     ------
@@ -183,13 +194,14 @@ def scan_from_header(path: Path, array: Any, header: Any, version: int) -> Scan:
         array, spatial = np.expand_dims(array, 2), 3
     array = array.transpose(*reversed(range(spatial)), *([spatial] if channel_axes else []))
     labels = _LABELS[-spatial:]
-
     step, start, time_unit = 1.0, 0.0, ""
     if spatial == 4:
         step, start, time_unit, time_notes = time_axis(header)
         notes += time_notes
     code = int(header["xyzt_units"])
     space_unit = _space_unit(code)
+    if place.uses_pixdim and "z" in labels and not gives_thickness:
+        notes += (no_thickness_note(space_unit),)
     return Scan(
         array,
         labels + ("c" if channel_axes else ""),

@@ -14,6 +14,7 @@ from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.core.units import MM_PER_UNIT, SECONDS, as_known_unit, canonical_unit
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import as_writable, read_errors, write_errors
+from napari_latentseg.io._notes import NO_TIME_UNIT_NOTE
 from napari_latentseg.io._raw import RawLayout, sibling_file
 from napari_latentseg.utils.atomic import atomic_path
 
@@ -47,7 +48,6 @@ _ENCODINGS = {"raw": "raw", "gzip": "deflate", "gz": "deflate", "bzip2": "bzip2"
 _SPATIAL_KINDS = ("domain", "space", "???", "none")  # of axes that may be spatial
 _UNSPECIFIC_KINDS = (*_SPATIAL_KINDS, "list")  # of a slowest axis that is taken as time
 _NO_LENGTH_UNIT_NOTE = "the file gives no unit of length; millimetres were assumed"
-_NO_TIME_UNIT_NOTE = "the file gives no unit of time; seconds were assumed"
 
 
 def read(path: Path) -> Scan:
@@ -251,7 +251,7 @@ def _time_step(header: Mapping[str, Any]) -> tuple[float, str, list[str]]:
     if not np.isfinite(step) or step <= 0:
         return 1.0, "pixel", []
     unit = canonical_unit(header["units"][-1]) if "units" in header else ""
-    return (step, unit, []) if unit in SECONDS else (step, "s", [_NO_TIME_UNIT_NOTE])
+    return (step, unit, []) if unit in SECONDS else (step, "s", [NO_TIME_UNIT_NOTE])
 
 
 def write(

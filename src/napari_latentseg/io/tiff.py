@@ -301,8 +301,8 @@ def write(
     Raises
     ------
     BadInput
-        If OME-TIFF cannot hold the geometry: rotated, sheared or flipped, an unknown unit, or a time axis
-        that does not begin at 0.
+        If OME-TIFF cannot hold the geometry: rotated, sheared or flipped along x or y, an unknown unit, or a
+        time axis that does not begin at 0.
     """
     import tifffile
 

@@ -88,7 +88,7 @@ class Header:
     ----------
     item
         The file.
-    series, frame_of_reference
+    series, frame_of_reference, study
         The first eight digits of a hash of the UIDs; the UIDs themselves would lead to the patient.
     patient
         Whose image it is: as many digits of a hash of the patient's number, or of the name where there is no
@@ -117,6 +117,7 @@ class Header:
     item: DicomFile
     series: str = ""
     frame_of_reference: str = ""
+    study: str = ""
     patient: str = field(default="", repr=False)
     number: int = 0
     modality: str = ""
@@ -168,6 +169,7 @@ def read_header(item: DicomFile) -> Header:
         item,
         short_hash(series),
         short_hash(ds.get("FrameOfReferenceUID", "")),
+        short_hash(ds.get("StudyInstanceUID") or ""),
         short_hash(str(ds.get("PatientID") or ds.get("PatientName") or "").strip()),
         int(ds.get("SeriesNumber") or 0),
         str(ds.get("Modality") or ""),

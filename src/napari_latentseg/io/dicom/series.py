@@ -13,6 +13,7 @@ import numpy as np
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import read_errors
+from napari_latentseg.io._notes import no_thickness_note
 from napari_latentseg.io._progress import report_progress
 from napari_latentseg.io.dicom.files import DicomFile, find_dicom_files, silence_dicom_loggers, zip_kept_open
 from napari_latentseg.io.dicom.geometry import SlicePose, is_same_orientation, stack_matrix
@@ -24,8 +25,6 @@ from napari_latentseg.utils.counts import count_text
 __all__ = ["NoImageError", "Series", "SeriesInfo", "find_series"]
 
 _UNNAMED_NOTE = "the files have no UID of their series: they form one by size, orientation and position"
-
-_NO_THICKNESS_NOTE = "the file does not say how thick its slice is; volumes are those of 1 mm"
 
 
 class NoImageError(BadInput):
@@ -172,7 +171,7 @@ def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
         headers_by_item = {header.item: header for header in headers}
         series_list = [
             series
-            for group in _with_uids_of_one_patient(_group_frames(headers))
+            for group in _with_distinct_digits(_group_frames(headers))
             for series in _build_series(path.name, *group, headers_by_item)
         ]
     # a stable sort: series of equal number stay in the order of their files
@@ -182,8 +181,8 @@ def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
 def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]:
     """Group frames by series, frame of reference, size and orientation; without position, by file.
 
-    Patient and modality count too, since some programs give all series one UID when they anonymise. Files
-    without a UID of their series are grouped by folder, and by what files of one series share.
+    Patient, study and modality count too, since some programs give all series one UID when they anonymise.
+    Files without a UID of their series are grouped by folder, and by what files of one series share.
     """
     groups: list[tuple[Header, list[Frame]]] = []
     groups_by_key: dict[tuple[Any, ...], list[tuple[SlicePose, list[Frame]]]] = {}
@@ -196,6 +195,7 @@ def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]
         key = (
             *series,
             header.patient,
+            header.study,
             header.modality,
             header.frame_of_reference,
             first.rows,
@@ -216,16 +216,18 @@ def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]
     return groups
 
 
-def _with_uids_of_one_patient(
+def _with_distinct_digits(
     groups: Sequence[tuple[Header, list[Frame]]],
 ) -> Iterator[tuple[Header, list[Frame]]]:
-    """The groups, of which none has the digits of a series of another patient."""
-    patients: dict[str, set[str]] = defaultdict(set)
+    """The groups, of which none has the digits of a series of another patient or study."""
+    studies: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for header, _ in groups:
-        patients[header.series].add(header.patient)
+        studies[header.series].add((header.patient, header.study))
     for header, frames in groups:
-        is_shared = len(patients[header.series]) > 1
-        digits = short_hash(f"{header.series} {header.patient}") if is_shared else header.series
+        is_shared = len(studies[header.series]) > 1
+        digits = header.series
+        if is_shared:
+            digits = short_hash(f"{header.series} {header.patient} {header.study}")
         yield replace(header, series=digits), frames
 
 
@@ -278,7 +280,7 @@ def _positioned_series(name: str, header: Header, ordered: OrderedFrames) -> Ser
     first_volume = ordered.frames[: ordered.slices]
     volume_count = len(ordered.frames) // ordered.slices
     poses = [frame.pose for frame in first_volume if frame.pose]
-    thickness_notes = () if len(poses) > 1 or poses[0].thickness else (_NO_THICKNESS_NOTE,)
+    thickness_notes = () if len(poses) > 1 or poses[0].thickness else (no_thickness_note(),)
     series = Series(header, ordered.frames, notes=(*header.notes, *ordered.notes, *thickness_notes))
     try:
         matrix = stack_matrix(name, poses)
