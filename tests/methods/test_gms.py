@@ -142,6 +142,21 @@ def test_each_class_has_a_latent_and_a_term_of_its_own(gms, of_two: Batch) -> No
     assert found["latent"].item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_dice_of_a_class_may_be_that_of_the_batch(gms, of_two: Batch) -> None:
+    method = gms("compact", classes=2, levels=("out",), dice_over="batch")
+    found = method.loss(of_two)["dice"]
+    with torch.no_grad():
+        pixels = method.predict_masks(method.encode(of_two.images))
+    expected = 0.0
+    for k, rows in enumerate(([0, 1], [1])):
+        p, mask = pixels[rows, k], of_two.masks[rows, k]
+        expected += float(1 - (2 * (p * mask).sum() + 1e-5) / (p.sum() + mask.sum() + 1e-5)) / 2
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+    assert found.item() != pytest.approx(
+        gms("compact", classes=2, levels=("out",)).loss(of_two)["dice"].item()
+    )
+
+
 @torch.inference_mode()
 def test_several_classes_come_out_side_by_side(gms, of_two: Batch) -> None:
     method = gms("compact", classes=2).eval()
@@ -336,6 +351,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object], str]] = {
     "levels": ("kl", {"levels": ("level1", "out")}, "supervised at level1 and out"),
     "latent weight": ("kl", {"latent_weight": 0.25}, "latent weight 0.25"),
     "dice weight": ("kl", {"dice_weight": 2}, "dice weight 2"),
+    "Dice of the batch": ("kl", {"dice_over": "batch"}, "Dice over the batch"),
     "cross-entropy": ("kl", {"cross_entropy_weight": 1}, "pixel cross-entropy"),
     "no noise": ("kl", {"posterior_noise": "none"}, "no posterior noise"),
     "scaled noise": ("kl", {"posterior_noise": "scaled"}, "scaled posterior noise"),

@@ -19,6 +19,7 @@ from napari_latentseg.inference.positional_noise import PositionalNoise
 from napari_latentseg.methods.base import Batch
 from napari_latentseg.methods.guided import GuidedConfig, GuidedLatentDiffusion, draw_training_classes
 from napari_latentseg.methods.noise import random_noise
+from napari_latentseg.networks.losses import dice_loss
 from napari_latentseg.training.pretrained import load_pretrained_weights
 
 SIZE = 32
@@ -105,6 +106,7 @@ def test_the_defaults_are_the_paper_s() -> None:
         ({"timesteps": "uniform"}, "uniform timesteps"),
         ({"diffusion": TINY["diffusion"] | {"prediction": "epsilon"}}, "predicts the noise"),
         ({"pixel_weight": 0.5}, "pixel losses"),
+        ({"pixel_weight": 0.5, "dice_over": "batch"}, "pixel losses, Dice over the batch"),
         (PYRAMID, "image encoder over an ImageNet network"),
     ],
 )
@@ -139,10 +141,21 @@ def test_pixel_losses_are_of_the_decoded_prediction_of_the_drawn_class() -> None
         assert float(terms[1][name]) == pytest.approx(2 * float(terms[0][name]), rel=1e-5)
     assert torch.equal(terms[0]["latent"], terms[1]["latent"])
     method = make(pixel_weight=1.0).eval()
-    exact = method._pixel_losses(method.mask_autoencoder.encode(data.masks[:, :1]), data.masks[:, :1])
+    latents, masks = method.mask_autoencoder.encode(data.masks[:, :1]), data.masks[:, :1]
+    exact = method._pixel_losses(latents, masks, torch.zeros(4, dtype=torch.long))
     method.mask_autoencoder.requires_grad_(False)
     expected = method.stages()[0].loss(Batch(data.images, data.masks[:, :1].repeat(1, 2, 1, 1)), None)
     assert float(exact["pixel_dice"]) == pytest.approx(float(expected["mask_dice"]), rel=1e-5)
+
+
+def test_the_pixel_dice_may_be_that_of_a_class_over_the_batch() -> None:
+    data = shapes(4)
+    method = make(pixel_weight=1.0, dice_over="batch").eval()
+    latents, masks = method.mask_autoencoder.encode(data.masks[:, :1]), data.masks[:, :1]
+    found = method._pixel_losses(latents, masks, torch.tensor([0, 1, 0, 1]))["pixel_dice"]
+    p = method.decode(latents)
+    of_classes = [dice_loss(*(x[k::2].reshape(1, 1, 2 * SIZE, SIZE) for x in (p, masks))) for k in (0, 1)]
+    assert float(found) == pytest.approx(float(torch.stack(of_classes).mean()), rel=1e-5)
 
 
 def test_a_pyramid_beside_latents_of_a_quarter_is_refused() -> None:

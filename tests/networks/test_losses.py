@@ -42,6 +42,25 @@ def test_images_and_classes_count_alike_whatever_their_size() -> None:
         assert dice_loss(p, order).item() == pytest.approx(0.5, abs=1e-4)
 
 
+def test_images_of_a_group_count_as_one() -> None:
+    """Also where an image lacks the class: what is found there weighs as much as elsewhere."""
+    generator = torch.Generator().manual_seed(0)
+    p, masks = (
+        torch.rand(5, 2, 4, 4, generator=generator),
+        torch.rand(5, 2, 4, 4, generator=generator).round(),
+    )
+    masks[3] = 0
+    rows: list[list[int]] = [[0, 3], [1], [2, 4]]
+    joined = [
+        dice_loss(*(torch.cat(list(x[of_group]), dim=1)[None] for x in (p, masks))) for of_group in rows
+    ]
+    found = dice_loss(p, masks, groups=torch.tensor([7, 2, 4, 7, 4]))
+    assert found.item() == pytest.approx(torch.stack(joined).mean().item(), rel=1e-5)
+    p.requires_grad_()
+    (slope,) = torch.autograd.grad(dice_loss(p, masks, groups=torch.zeros(5, dtype=torch.long)), p)
+    assert (slope[3] > 0.1 * slope.max()).all()
+
+
 def test_cross_entropy_reads_pixels_as_logits_around_one_half() -> None:
     pixels, mask = torch.tensor([[0.5, 1.0, -0.25]]), torch.tensor([[1.0, 1.0, 1.0]])
     expected = [math.log(2), math.log(1 + math.exp(-4)), math.log(1 + math.exp(6))]

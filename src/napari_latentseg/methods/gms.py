@@ -174,7 +174,12 @@ class GMS(Method):
         z = self._encode_in_training(batch.images, generator)
         levels: dict[str, Tensor] = self.mapper(z, self.config.levels)
         predicted = {name: self._split_classes(level)[annotated] for name, level in levels.items()}
-        return matching_losses(self.config, self.codec, predicted, target, masks)
+        classes = self._class_of_rows(len(batch.images), masks.device)[annotated]
+        return matching_losses(self.config, self.codec, predicted, target, masks, classes=classes)
+
+    def _class_of_rows(self, image_count: int, device: torch.device) -> Tensor:
+        """The class index of each row of `_split_classes`, `(B K,)`."""
+        return torch.arange(self.config.classes, device=device).repeat(image_count)
 
     def _encode_masks(self, masks: Tensor) -> Tensor:
         """Latents of masks `(N, 1, H, W)`; that of an empty one is computed once on a CPU.
@@ -245,6 +250,7 @@ class GMS(Method):
             target_latents,
             class_masks,
             decoded_count * self.config.classes,
+            self._class_of_rows(len(features), masks.device)[rows],
         )
 
     def _fine_tune_sample(

@@ -100,6 +100,7 @@ class GuidedLatentDiffusion(Method):
             (not config.learned_variance, "no learned variance"),
             (config.timesteps != "importance", "uniform timesteps"),
             (config.pixel_weight > 0, "pixel losses"),
+            (config.dice_over == "batch", "Dice over the batch"),
             (self.conditioner is not None, "image encoder over an ImageNet network"),
         )
 
@@ -298,7 +299,7 @@ class GuidedLatentDiffusion(Method):
         predicted_z0 = predicted if predicts_z0 else diffusion.predict_x0(z_t, predicted, t)
         terms = {"latent": (weight * sample_losses).mean()}
         if self.config.pixel_weight and decoded_count:
-            terms |= self._pixel_losses(predicted_z0[:decoded_count], masks[:decoded_count])
+            terms |= self._pixel_losses(*(rows[:decoded_count] for rows in (predicted_z0, masks, classes)))
         if self.config.learned_variance and self.config.vlb_weight:
             alpha_bar = diffusion.alphas_cumprod
             # times T: the bound is a sum over timesteps, of which one was drawn
@@ -309,12 +310,13 @@ class GuidedLatentDiffusion(Method):
             when_batch_is_complete(self.resampler.update, t, sample_losses)
         return terms
 
-    def _pixel_losses(self, z0: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    def _pixel_losses(self, z0: Tensor, masks: Tensor, classes: Tensor) -> dict[str, Tensor]:
         """The losses of the mask autoencoder, of decoded latents `(B, C, h, w)` and `(B, 1, H, W)`."""
+        groups = classes if self.config.dice_over == "batch" else None
         logits, weight = self.mask_autoencoder.decode(z0), self.config.pixel_weight
         return {
             "pixel_cross_entropy": weight * F.binary_cross_entropy_with_logits(logits, masks),
-            "pixel_dice": weight * dice_loss(logits.sigmoid(), masks),
+            "pixel_dice": weight * dice_loss(logits.sigmoid(), masks, groups=groups),
         }
 
     def encode(self, images: Tensor) -> Tensor:

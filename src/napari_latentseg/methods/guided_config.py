@@ -51,6 +51,9 @@ class GuidedConfig(FrozenModel):
     pixel_weight
         Weight of the Dice loss and cross-entropy of the decoded mask, which the paper does not have. For
         small targets the squared error of latents is a weak signal until late in the training.
+    dice_over
+        ``"image"``: the Dice loss is that of each image; ``"batch"``: of a class over the images of a batch,
+        for slices of volumes, which often lack a class. That of the mask autoencoder is of each image always.
     timesteps
         ``"importance"``: drawn by their share of the loss, as published; or ``"uniform"``.
     buckets
@@ -80,6 +83,7 @@ class GuidedConfig(FrozenModel):
     learned_variance: bool = True
     vlb_weight: float = Field(1e-3, ge=0)
     pixel_weight: float = Field(0.0, ge=0)
+    dice_over: Literal["image", "batch"] = "image"
     timesteps: Literal["importance", "uniform"] = "importance"
     buckets: int | None = Field(None, ge=1)
     class_embedding: Literal["learnt", "text"] = "learnt"

@@ -35,6 +35,9 @@ class MatchingConfig(FrozenModel):
     latent_weight, dice_weight
         Weights of the mean squared error of the latents (Equation 3 of GMS) and of the Dice loss of the
         decoded masks (Equation 4); both 1 in the papers.
+    dice_over
+        ``"image"``: the Dice loss is that of each class of each image, as in the papers. ``"batch"``: that of
+        each class over the images of a batch, for slices of volumes, which often lack a class.
     cross_entropy_weight
         Weight of a pixel cross-entropy of the decoded masks, which the papers do not have. It keeps a
         gradient where decoded values lie outside [0, 1] and the clamp before the Dice loss has none.
@@ -44,6 +47,7 @@ class MatchingConfig(FrozenModel):
     levels: tuple[Level, ...]
     latent_weight: float = Field(1.0, ge=0)
     dice_weight: float = Field(1.0, ge=0)
+    dice_over: Literal["image", "batch"] = "image"
     cross_entropy_weight: float = Field(0.0, ge=0)
 
     @field_validator("levels")
@@ -67,6 +71,7 @@ class MatchingConfig(FrozenModel):
             (set(self.levels) != set(paper["levels"]), f"supervised at {' and '.join(self.levels)}"),
             (self.latent_weight != paper["latent_weight"], f"latent weight {self.latent_weight:g}"),
             (self.dice_weight != paper["dice_weight"], f"dice weight {self.dice_weight:g}"),
+            (self.dice_over != paper["dice_over"], f"Dice over the {self.dice_over}"),
             (self.cross_entropy_weight > 0, "pixel cross-entropy"),
         ]
 
@@ -78,6 +83,7 @@ def matching_losses(
     target: Tensor,
     masks: Tensor,
     decoded_count: int | None = None,
+    classes: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The weighted loss terms, each a scalar, summed over the levels (GMS, Equation 5).
 
@@ -95,6 +101,9 @@ def matching_losses(
         The true masks, `(B, 1, H, W)` in {0, 1}.
     decoded_count
         Decode only the first so many rows for the pixel losses, to save time; all where not given.
+    classes
+        The class of each row, `(B,)`, whole numbers; one class where not given. What the Dice loss is summed
+        over with ``dice_over="batch"``.
 
     Returns
     -------
@@ -107,10 +116,16 @@ def matching_losses(
     if decoded_count is not None:
         predicted = {name: level[:decoded_count] for name, level in predicted.items()}
         masks = masks[:decoded_count]
+    groups = None
+    if config.dice_over == "batch":
+        classes = (
+            torch.zeros(len(target), dtype=torch.long, device=masks.device) if classes is None else classes
+        )
+        groups = classes[: len(masks)]
     if not (config.dice_weight or config.cross_entropy_weight) or not len(masks):
         return terms
     dice, cross_entropy = zip(
-        *(_pixel_losses(config, codec, level, masks) for level in predicted.values()), strict=True
+        *(_pixel_losses(config, codec, level, masks, groups) for level in predicted.values()), strict=True
     )
     terms["dice"] = torch.stack(dice).sum()
     if config.cross_entropy_weight:
@@ -119,7 +134,7 @@ def matching_losses(
 
 
 def _pixel_losses(
-    config: MatchingConfig, codec: Codec, latents: Tensor, masks: Tensor
+    config: MatchingConfig, codec: Codec, latents: Tensor, masks: Tensor, groups: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Weighted Dice loss and cross-entropy of one level, each a scalar; the first carries both gradients.
 
@@ -129,7 +144,7 @@ def _pixel_losses(
     needs_gradient = torch.is_grad_enabled() and latents.requires_grad
     leaf = latents.detach().requires_grad_(needs_gradient)
     pixels = codec.decode(leaf).mean(1, keepdim=True).float()
-    dice = config.dice_weight * dice_loss(pixels.clamp(0, 1), masks)
+    dice = config.dice_weight * dice_loss(pixels.clamp(0, 1), masks, groups=groups)
     cross_entropy = (
         config.cross_entropy_weight * pixel_cross_entropy(pixels, masks)
         if config.cross_entropy_weight

@@ -8,7 +8,9 @@ from torch import Tensor
 __all__ = ["dice_loss", "pixel_cross_entropy"]
 
 
-def dice_loss(probability: Tensor, mask: Tensor, smooth: float = 1e-5) -> Tensor:
+def dice_loss(
+    probability: Tensor, mask: Tensor, smooth: float = 1e-5, groups: Tensor | None = None
+) -> Tensor:
     """Soft Dice loss (GMS, Equation 4), the mean over classes and images: a scalar in [0, 1].
 
     Parameters
@@ -18,9 +20,18 @@ def dice_loss(probability: Tensor, mask: Tensor, smooth: float = 1e-5) -> Tensor
     smooth
         Added to numerator and denominator, so that two empty masks have loss 0; MONAI's default, which the
         code of GMS uses.
+    groups
+        `(B,)`, whole numbers from 0: images of one number are scored as if they were one image, as by
+        nnU-Net's batch Dice. Slices of volumes often lack a class, and the Dice loss of an empty mask has
+        no gradient until the prediction is nearly empty too. By default each image is scored by itself.
     """
     p, m = probability.flatten(2), mask.flatten(2)
-    return (1 - (2 * (p * m).sum(2) + smooth) / (p.sum(2) + m.sum(2) + smooth)).mean()
+    overlap, total = (p * m).sum(2), p.sum(2) + m.sum(2)
+    if groups is not None:
+        present, rows = groups.unique(return_inverse=True)
+        none = overlap.new_zeros(len(present), overlap.shape[1])
+        overlap, total = (none.index_add(0, rows, values) for values in (overlap, total))
+    return (1 - (2 * overlap + smooth) / (total + smooth)).mean()
 
 
 def pixel_cross_entropy(pixels: Tensor, mask: Tensor, steepness: float = 8.0) -> Tensor:
