@@ -318,14 +318,19 @@ def finetune(
     base_folder, folders = find_model(base), as_paths("data", data)
     check_device_and_precision(device, "auto")
 
+    from napari_latentseg.finetuning.interrupted import ResumeRequest
     from napari_latentseg.finetuning.job import FineTuneJob
     from napari_latentseg.models.card import read_card
 
+    request = ResumeRequest.of(
+        base, folders, minutes, device=device, labels=labels, reader=reader, structure=structure,
+        long_side=long_side, codec=codec,
+    )  # fmt: skip
     job = FineTuneJob(
         base_folder, folders, None if out is None else as_path("out", out), minutes=minutes, name=name,
         device=device, seed=seed, should_stop=should_stop, resume=resume, codec=codec,
         label_names=label_names, reader=reader, structure=structure, long_side=long_side,
-        on_progress=on_event,
+        request=request, on_progress=on_event,
     )  # fmt: skip
     _keep_codec(codec, job.model.card.codec, on_note)
     verdict, is_stopped = "", False

@@ -162,7 +162,7 @@ def revert_model(name: str, version: str | None = None) -> ModelCard:
 
 
 def discard_model(candidate: str | Path) -> None:
-    """Remove a fine-tuned model that was not adopted.
+    """Remove a fine-tuned model that was not adopted, or a fine-tuning that was interrupted.
 
     Parameters
     ----------
@@ -181,6 +181,8 @@ def discard_model(candidate: str | Path) -> None:
     >>> list_candidates()
     {}
     """
+    from napari_latentseg.finetuning.interrupted import discard_interrupted
     from napari_latentseg.models.versions import discard
 
-    discard(candidate)
+    if not discard_interrupted(str(candidate)):
+        discard(candidate)

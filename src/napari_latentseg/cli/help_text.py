@@ -37,7 +37,7 @@ SHORT_HELP = {
     "archive": "Find and store series in an archive (PACS, DICOMweb).",
     "models compile": "Compile a model for this processor ahead of its use.",
     "models remove": "Remove an installed model, or one of its versions.",
-    "models candidates": "Fine-tuned models that await adopt or discard.",
+    "models candidates": "Fine-tuned models to adopt or discard, and what to resume.",
     "models export": "Write a model as one zip file, to install elsewhere.",
     "codecs add": "Keep a codec, so that every model that needs it finds it.",
     "codecs remove": "Remove a kept codec; the files that it came from stay.",

@@ -173,21 +173,28 @@ _ORIGIN = {"package": "embedded", "installed": "installed", "taught": "fine-tune
 
 @models.command()
 def candidates(as_json: JsonOutput = False) -> None:
-    """The fine-tuned models that are neither adopted nor discarded yet."""
+    """The fine-tuned models that are neither adopted nor discarded yet, and fine-tunings to resume."""
+    import shlex
+
     from napari_latentseg import api
+    from napari_latentseg.finetuning.interrupted import list_interrupted
     from napari_latentseg.models.versions import comparison_line
 
     candidate_folders = api.list_candidates()
     if as_json:
         print_json({name: str(folder) for name, folder in candidate_folders.items()})
         return
+    interrupted = list_interrupted()
     if not candidate_folders:
         print_line("no fine-tuned model waits to be adopted or discarded")
-        return
-    rows = [("NAME", "FROM", "COMPARED WITH ITS BASE")]
-    for name, folder in candidate_folders.items():
-        rows.append((name, api.locate_model(folder).card.parent, comparison_line(folder)))
-    print_table(rows)
+    else:
+        rows = [("NAME", "FROM", "COMPARED WITH ITS BASE")]
+        for name, folder in candidate_folders.items():
+            rows.append((name, api.locate_model(folder).card.parent, comparison_line(folder)))
+        print_table(rows)
+    for entry in interrupted:
+        print_line(f"{entry.name}: interrupted; `models discard {entry.name}` removes it, this resumes it:")
+        print_line(f"  napari-latentseg {shlex.join(entry.command_line())}")
 
 
 @models.command()

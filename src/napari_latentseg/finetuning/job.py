@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,6 +19,7 @@ from napari_latentseg.finetuning.cases import collect_cases, read_slices
 from napari_latentseg.finetuning.comparison import compare_models
 from napari_latentseg.finetuning.config import FineTuneConfig
 from napari_latentseg.finetuning.copies import copy_notes, second_mask_notes
+from napari_latentseg.finetuning.interrupted import ResumeRequest
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.finetuning.new_structure import (
     STRUCTURE_CONFIG,
@@ -29,7 +29,7 @@ from napari_latentseg.finetuning.new_structure import (
     structure_prompt,
 )
 from napari_latentseg.finetuning.progress import epoch_event, progress_reports
-from napari_latentseg.finetuning.resume import fine_tuning_identity, read_stopped
+from napari_latentseg.finetuning.resume import CheckpointWriter, fine_tuning_identity, read_stopped
 from napari_latentseg.finetuning.threshold_choice import choose_threshold
 from napari_latentseg.finetuning.thumbnails import thumbnails
 from napari_latentseg.finetuning.unknown_classes import unknown_classes_note
@@ -52,6 +52,7 @@ from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.claim import OutputClaim
 from napari_latentseg.training.events import (
     Chosen,
+    FineTuneCheckpoint,
     FineTuneData,
     FineTuneEpoch,
     FineTuneEvent,
@@ -125,6 +126,10 @@ class FineTuneJob:
         Of a base that is pointed at: what the masks show, for a model of that structure.
     long_side
         The scale that a new structure is seen at, see `choose_working_scale`; None to let the masks choose.
+    request
+        With what a checkpoint among the candidates says that it was started.
+    on_progress
+        Called with the progress between two validations, and with every checkpoint.
 
     Raises
     ------
@@ -152,7 +157,8 @@ class FineTuneJob:
         reader: str | None = None,
         structure: str | None = None,
         long_side: int | None = None,
-        on_progress: Callable[[FineTuneProgress], None] = lambda event: None,
+        request: ResumeRequest | None = None,
+        on_progress: Callable[[FineTuneProgress | FineTuneCheckpoint], None] = lambda event: None,
     ) -> None:
         self._start_time = time.perf_counter()
         self.folders = [Path(data)] if isinstance(data, str | Path) else [Path(folder) for folder in data]
@@ -193,6 +199,7 @@ class FineTuneJob:
         self.config = config or (FineTuneConfig() if self._prompted is None else STRUCTURE_CONFIG)
         self.compute = resolve_compute(device, "auto", is_bfloat16_allowed=True)
         self.should_stop, self.resume = should_stop, resume
+        self._request = None if self._has_own_folder else request
         self.on_progress = on_progress
         self.checkpoint = Checkpoint(checkpoint_folder(self.out), interval_s=checkpoint_every)
         self._left_out: list[BadInput] = []
@@ -325,7 +332,16 @@ class FineTuneJob:
         if snapshot is not None:
             epochs = [FineTuneEpoch.model_validate(event) for event in snapshot.metadata["events"]]
             loop.restore(Snapshot(snapshot.tensors, snapshot.metadata["at"]))
-        loop.on_step = progress_reports(loop, self.on_progress, start_time, self.minutes)
+        writer = CheckpointWriter(
+            self.checkpoint, loop, identity, rounds, self._request, epochs, self.on_progress
+        )
+        report = progress_reports(loop, self.on_progress, start_time, self.minutes)
+
+        def after_step() -> None:
+            report()
+            writer.after_step()
+
+        loop.on_step = after_step
         for validation in loop.run():
             event = epoch_event(validation, loop, len(train_patches), start_time, self.minutes)
             if validation.step:
@@ -333,9 +349,8 @@ class FineTuneJob:
             yield event
             shown = thumbnails(loop, split.validation or split.train, self.model.card)
             yield Preview(step=loop.step, cases=shown)
-            if validation.step and (loop.stopped or self.checkpoint.is_due()):
-                self.checkpoint.common = Snapshot({}, self._checkpoint_metadata(identity, rounds, epochs))
-                self.checkpoint.write(loop.snapshot())
+            if validation.step:
+                writer.write_if_due()
         if not loop.has_learnt:
             raise Cancelled
         return loop, epochs
@@ -386,13 +401,6 @@ class FineTuneJob:
             self.resume,
             self._prompted is not None,
         )
-
-    def _checkpoint_metadata(
-        self, identity: dict[str, Any], rounds: int, events: list[FineTuneEpoch]
-    ) -> dict[str, Any]:
-        """What a checkpoint holds beside the state of the loop."""
-        epochs = [event.model_dump(exclude={"event"}) for event in events]
-        return {"identity": identity, "rounds": rounds, "events": epochs}
 
     def _choose_scale(self, prompted: PromptedMapping) -> str:
         """Let the new model work at the scale that its structure needs; which it is and why, in words."""

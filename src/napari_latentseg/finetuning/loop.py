@@ -59,7 +59,7 @@ class Tuner:
     should_stop
         Called after every step; True makes it the last.
     on_step
-        Called after every step.
+        Called after every step, when it is known whether it was the last.
 
     Attributes
     ----------
@@ -161,16 +161,16 @@ class Tuner:
             step_seconds.append(step_end - step_start)
             self.seconds_in_steps += step_end - step_start
             self.spent_seconds = step_end - start_time
-            self.on_step()
             if self.steps is None and len(step_seconds) == 8:
                 self._plan_steps(float(np.median(step_seconds)))
+            self.stopped = self.should_stop()
+            self.on_step()
             # also on a machine that became slower after the steps were planned, time is left for the last
             # validations
             is_out_of_time = (
                 self._has_time_budget
                 and self.spent_seconds > self.budget_seconds - _CLOSING_VALIDATIONS * self._validation_seconds
             )
-            self.stopped = self.should_stop()
             if (
                 self.stopped
                 or is_out_of_time

@@ -47,7 +47,7 @@ def epoch_event(
 
 
 def progress_reports(
-    loop: Tuner, report: Callable[[FineTuneProgress], None], start_time: float, minutes: float
+    loop: Tuner, report: Callable[[FineTuneProgress], object], start_time: float, minutes: float
 ) -> Callable[[], None]:
     """What is called after every step; it reports the progress at most once a second.
 

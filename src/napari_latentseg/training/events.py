@@ -24,6 +24,7 @@ from napari_latentseg.training.progress_events import (
 __all__ = [
     "Caching",
     "Chosen",
+    "FineTuneCheckpoint",
     "FineTuneData",
     "FineTuneEpoch",
     "FineTuneEvent",
@@ -259,6 +260,23 @@ class Preview(EventRecord):
     cases: tuple[PreviewCase, ...]
 
 
+class FineTuneCheckpoint(EventRecord):
+    """The state was saved, from which the fine-tuning can be resumed if it is ended from outside.
+
+    Attributes
+    ----------
+    name, folder
+        Of the new model, and of the checkpoint.
+    seconds
+        Seconds of training that it holds.
+    """
+
+    event: Literal["checkpoint"] = "checkpoint"
+    name: str
+    folder: str
+    seconds: float
+
+
 class Chosen(EventRecord):
     """The interpolation of the weights and the threshold that were chosen.
 
@@ -322,6 +340,7 @@ FineTuneEvent = (
     | Caching
     | FineTuneProgress
     | FineTuneEpoch
+    | FineTuneCheckpoint
     | Preview
     | Chosen
     | Judging

@@ -46,6 +46,8 @@ class ChildProcess(QObject):
 
     Attributes
     ----------
+    kept
+        What stays of the work and what is lost if napari is closed now, for the question before it closes.
     error_output
         The end of what the process wrote to its standard error.
     failed_to_start
@@ -61,7 +63,7 @@ class ChildProcess(QObject):
         self._viewer = weakref.ref(viewer)
         self._process: QProcess | None = None
         self._release_napari: Callable[[], None] = lambda: None
-        self._work: WorkInProgress | None = None
+        self._what = self.kept = ""
         watch_closing(viewer, self.work_in_progress)
         self._partial_line = b""
         self.error_output = ""
@@ -90,7 +92,7 @@ class ChildProcess(QObject):
         description
             The work, for the question before napari is closed; where empty, it closes without one.
         kept
-            What stays of the work and what is lost if napari is closed, for the same question.
+            See the attribute; it may change while the process runs.
         """
         self._partial_line, self.error_output, self.failed_to_start = b"", "", False
         process = QProcess(self)
@@ -103,15 +105,15 @@ class ChildProcess(QObject):
         process.errorOccurred.connect(self._on_error)
         self._process = process
         viewer = self._viewer()
-        what = f"{description[:1].upper()}{description[1:]}."
-        self._work = WorkInProgress(what, kept) if description else None
+        self._what = f"{description[:1].upper()}{description[1:]}." if description else ""
+        self.kept = kept
         if viewer is not None and description:
             self._release_napari = confirm_before_closing(viewer, description, self.end)
         process.start()
 
     def work_in_progress(self) -> WorkInProgress | None:
         """The work, for the question before napari is closed."""
-        return self._work if self.is_running else None
+        return WorkInProgress(self._what, self.kept) if self.is_running and self._what else None
 
     def request_stop(self) -> None:
         """Ask the process to stop in good order; see `napari_latentseg.cli.interrupt`."""

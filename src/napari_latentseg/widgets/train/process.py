@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 from qtpy.QtCore import QObject, Signal
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.finetuning.interrupted import keep_data
 from napari_latentseg.training.events import (
     Caching,
+    FineTuneCheckpoint,
     FineTuneData,
     FineTuneEpoch,
     FineTuneEvent,
@@ -31,12 +33,17 @@ from napari_latentseg.widgets._shared.session import session_of
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_latentseg.finetuning.interrupted import InterruptedFineTuning
+
 __all__ = ["FineTuneRequest", "TrainingProcess", "training_of"]
 
 
-_KEPT = (
-    "What it has learnt is lost; the model that it began with and the annotations are kept. To keep the best"
-    " weights so far, keep it running and press “Stop and keep best” in Train."
+_NOTHING_SAVED = (
+    "It has saved nothing yet: what it has learnt is lost. The base model and the annotations are kept."
+)
+_RESUMABLE = (
+    "Train can resume it when napari is open again: what it has learnt is kept, up to its last checkpoint. To"
+    " use the best weights so far, keep it running and press “Stop and keep best” in Train."
 )
 
 
@@ -62,6 +69,8 @@ class FineTuneRequest:
         Of a base that is pointed at: the name of what the masks show.
     resume
         Whether to resume a stopped training of that name.
+    further_options
+        Those of a resumed training that was started on the command line.
     temporary_data
         The folder among `data` that is deleted after the decision about the new model, or None.
     """
@@ -75,7 +84,24 @@ class FineTuneRequest:
     labels: str = ""
     structure: str = ""
     resume: bool = False
+    further_options: tuple[str, ...] = ()
     temporary_data: Path | None = None
+
+    @classmethod
+    def resuming(cls, interrupted: InterruptedFineTuning) -> FineTuneRequest:
+        """The request that resumes an interrupted training, to the time that it was to have."""
+        return cls(
+            interrupted.request.base,
+            interrupted.data,
+            interrupted.request.minutes,
+            interrupted.name,
+            device=interrupted.request.device,
+            seed=interrupted.seed,
+            labels=interrupted.request.labels,
+            structure=interrupted.request.structure,
+            resume=True,
+            further_options=tuple(interrupted.further_options),
+        )
 
     def command_line(self) -> list[str]:
         """The command and its options."""
@@ -90,6 +116,7 @@ class FineTuneRequest:
             command += ["--labels", self.labels]
         if self.structure:
             command += ["--structure", self.structure]
+        command += self.further_options
         return [*command, "--resume"] if self.resume else command
 
 
@@ -111,6 +138,8 @@ class TrainingProcess(EventProcess):
         Arguments of the last training; None before the first.
     data, judged, saved
         The events of these kinds; None until they arrive.
+    checkpoint
+        The latest event of that kind; None before the first.
     epochs
         The epochs so far, including those before a training was stopped and resumed.
     progress
@@ -142,6 +171,7 @@ class TrainingProcess(EventProcess):
         self.preview: tuple[PreviewCase, ...] = ()
         self.judged: Judged | None = None
         self.saved: FineTuneSaved | None = None
+        self.checkpoint: FineTuneCheckpoint | None = None
         self.stage_fraction = 0.0
         self.error = self.details = ""
 
@@ -168,7 +198,8 @@ class TrainingProcess(EventProcess):
         self._reset("preparing")
         self.epochs = epochs
         self.request = request
-        self.child.start(request.command_line(), "a model is being trained", _KEPT)
+        kept = _RESUMABLE if request.resume else _NOTHING_SAVED
+        self.child.start(request.command_line(), "a model is being trained", kept)
         self.changed.emit()
 
     def resume(self, minutes: float) -> None:
@@ -187,6 +218,22 @@ class TrainingProcess(EventProcess):
         if not self.can_resume or self.request is None:
             raise BadInput("train", "there is no stopped training to resume", "start one")
         self.start(replace(self.request, resume=True, minutes=minutes))
+
+    def resume_interrupted(self, interrupted: InterruptedFineTuning) -> None:
+        """Resume a training that was interrupted, perhaps in an earlier session.
+
+        Raises
+        ------
+        BadInput
+            While another training is in progress.
+        """
+        if not self.busy:
+            self.epochs = list(interrupted.epochs)
+        request = FineTuneRequest.resuming(interrupted)
+        layers = None if self.request is None else self.request.temporary_data
+        if layers is not None and layers in request.data:  # of this session
+            request = replace(request, temporary_data=layers)
+        self.start(request)
 
     def stop(self) -> None:
         """Ask the process to stop: it keeps and validates the best weights so far."""
@@ -244,6 +291,8 @@ class TrainingProcess(EventProcess):
                 self.progress = None
                 if self.state == "preparing":
                     self.state = "running"
+            case FineTuneCheckpoint():
+                self.checkpoint, self.child.kept = event, _RESUMABLE
             case Judging():
                 self.state = "validating"
                 self.stage_fraction = event.done
@@ -273,7 +322,14 @@ class TrainingProcess(EventProcess):
     def _on_closed(self, was_running: bool) -> None:
         if was_running:
             self._set_ended("failed", "Training ended because napari was closed.")
+        if self.saved is None and self.checkpoint is not None:
+            self._keep_temporary_data(Path(self.checkpoint.folder))
         self._remove_temporary_data()
+
+    def _keep_temporary_data(self, checkpoint: Path) -> None:
+        """Layers that were written for a training are needed to resume it."""
+        if self.request is not None and self.request.temporary_data is not None:
+            keep_data(self.request.temporary_data, checkpoint)
 
     def _unexpected_end(self, reason: str) -> str:
         return f"{super()._unexpected_end(reason)} The base model is unchanged."

@@ -38,6 +38,7 @@ from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.train.comparison import CaseThumbnails, ComparisonPanel
 from napari_latentseg.widgets.train.curves import TrainingCurves
 from napari_latentseg.widgets.train.data_source import DataSourceFields, scan_pairs, write_layer_pairs
+from napari_latentseg.widgets.train.interrupted import InterruptedPanel
 from napari_latentseg.widgets.train.messages import (
     newest_candidate,
     planned_validation_text,
@@ -90,6 +91,7 @@ class TrainWidget(DockWidget):
         self.curves = TrainingCurves(napari_viewer)
         self.pictures = CaseThumbnails()
         self.comparison = ComparisonPanel()
+        self.interrupted = InterruptedPanel(self.training)
         self.form = QWidget()
         self.codec_question = CodecQuestion(self)
         self._is_writing_layers = False
@@ -138,6 +140,7 @@ class TrainWidget(DockWidget):
         progress_row = QHBoxLayout()
         progress_row.addWidget(self.progress_bar, 1)
         progress_row.addWidget(self.stop_button)
+        self.body.addWidget(self.interrupted)
         self.body.addWidget(self.form)
         self.body.addWidget(self.validation_note)
         self.body.addWidget(self.train_button)
