@@ -17,6 +17,7 @@ from napari_latentseg.inference.tile_inference import sample_planes
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.comparison import (
+    MIN_DSC_CHANGE,
     CaseComparison,
     Comparison,
     ComparisonScores,
@@ -45,8 +46,6 @@ __all__ = [
 SCORING_SAMPLES = 3  # of a method that samples: fewer are noise, and each costs a run of the model
 # The weights are chosen on these cases too, and one or two that gain say little of others. Chosen by hand.
 _MIN_CASES_TO_BE_SURE = 3
-# Half of a hundredth of Dice is less than two people who draw the same outline differ by.
-_MIN_DSC_CHANGE = 0.005
 # Replay is some dozen patches, so its mean is rougher than that of whole cases: twice as much is let pass.
 _MAX_REPLAY_LOSS = 0.01
 
@@ -308,11 +307,11 @@ def verdict(
     validation_text = (
         f"{_dice_change(validation)} on {cases} validation {'case' if cases == 1 else 'cases'}{replay_text}"
     )
-    if validation_gain < -_MIN_DSC_CHANGE:
+    if validation_gain < -MIN_DSC_CHANGE:
         return "worse", f"Worse: {validation_text}"
     if replay_loss > _MAX_REPLAY_LOSS:
         return "worse", f"Worse on images of its first training: {validation_text}"
-    if validation_gain < _MIN_DSC_CHANGE:
+    if validation_gain < MIN_DSC_CHANGE:
         return "same", f"No clear change: {validation_text}"
     if cases < _MIN_CASES_TO_BE_SURE:
         return "unknown", f"Perhaps better: {validation_text}; too few cases to be sure"

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_latentseg.methods.base import FineTuneSpec, Method
+from napari_latentseg.models.comparison import MIN_DSC_CHANGE
 from napari_latentseg.training.patches import EncodedPatches
 from napari_latentseg.training.scoring import UNKNOWN_PIXEL, predicted_patches
 from napari_latentseg.utils.device import Compute
@@ -28,7 +29,6 @@ THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 
 _FARTHEST = 0.2  # from the threshold of the base: a model that needs more is not shifted but wrong
 _TRAINING_PATCHES = 48  # of which the Dice is taken: their mean is known to half a hundredth
-_LEAST_GAIN = 0.005  # of Dice: as much as a verdict takes for a change
 
 
 def choose_threshold(tuner: Tuner) -> float:
@@ -145,4 +145,4 @@ def best_threshold(
         is_better[base] = True
     scores = np.where(is_better, scores, -np.inf)
     best = int(np.argmax(scores))
-    return float(thresholds[best]) if scores[best] >= scores[base] + _LEAST_GAIN else present
+    return float(thresholds[best]) if scores[best] >= scores[base] + MIN_DSC_CHANGE else present

@@ -9,6 +9,7 @@ from pydantic import Field
 from napari_latentseg.core.frozen import FrozenModel
 
 __all__ = [
+    "MIN_DSC_CHANGE",
     "CaseComparison",
     "Comparison",
     "ComparisonScores",
@@ -19,6 +20,9 @@ __all__ = [
 ]
 
 Verdict = Literal["better", "same", "worse", "unknown"]
+
+MIN_DSC_CHANGE = 0.005
+"""A smaller change of Dice counts as none: two people who draw the same outline differ by more."""
 
 
 class VersionName(FrozenModel):

@@ -295,7 +295,7 @@ class _Previews:
         self._run = run
         self._is_shown = is_shown
         self._plane_count = len(run.state.planes)
-        self._sampling_start: float | None = None
+        self._first_step: tuple[float, float] | None = None  # when it was done, and what part of the run
         self._last_preview = time.perf_counter()
 
     def progress(self, step: inference_run.RunProgress) -> RunProgress:
@@ -304,16 +304,24 @@ class _Previews:
             activity = "computing the checksum" if step.phase == "hash" else "reading the pixels"
             return RunProgress(step.phase_fraction, f"{activity} of the image, {step.phase_fraction:.0%}")
         now = time.perf_counter()
-        if self._sampling_start is None:
-            self._sampling_start = now
+        if self._first_step is None and step.fraction:
+            self._first_step = now, step.fraction
         state = self._run.state
         position_text = f"sample {step.sample + 1} of {state.target_samples}"
         if self._plane_count > 1:
             started_count = max(1, int((state.ensemble.samples_per_plane > 0).sum()))
             position_text = f"slice {started_count} of {self._plane_count}, {position_text}"
-        text = f"{position_text}{time_left_text(now - self._sampling_start, step.fraction)}"
+        text = f"{position_text}{self._time_left(now, step.fraction)}"
         is_due = self._plane_count == 1 or now - self._last_preview > _PREVIEW_EVERY
         if not (self._is_shown and step.is_sample_complete and is_due):
             return RunProgress(step.fraction, text)
         self._last_preview = now
         return RunProgress(step.fraction, text, state.planes.index(step.plane), self._run.preview(step.plane))
+
+    def _time_left(self, now: float, fraction: float) -> str:
+        """From the steps after the first, in which a network is compiled or warmed up: it says nothing."""
+        if self._first_step is None:
+            return ""
+        first_end, first_fraction = self._first_step
+        remaining = max(1 - first_fraction, 1e-9)
+        return time_left_text(now - first_end, (fraction - first_fraction) / remaining)

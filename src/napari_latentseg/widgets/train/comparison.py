@@ -9,14 +9,13 @@ from qtpy.QtCore import QByteArray, Qt, Signal
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_latentseg.models.comparison import Comparison
+from napari_latentseg.models.comparison import MIN_DSC_CHANGE, Comparison
 from napari_latentseg.training.events import PreviewCase
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text
 
 __all__ = ["CaseThumbnails", "ComparisonPanel", "metric_rows"]
 
 _THUMBNAIL_SIZE = 92  # pixels; three of them fit into the width of the widget
-_MIN_DSC_CHANGE = 0.005  # a smaller change counts as the same; the verdict of a fine-tuning uses it too
 _NO_CHANGE = "the same"
 _COLUMNS = {"before": "base model", "now": "new model", "yours": "reference"}
 
@@ -198,8 +197,8 @@ def _change_summary(scores: Scores) -> list[str]:
     if len(scores) < 2:
         return []
     changes = [after - before for before, after in scores.values()]
-    improved = sum(change > _MIN_DSC_CHANGE for change in changes)
-    worse = sum(change < -_MIN_DSC_CHANGE for change in changes)
+    improved = sum(change > MIN_DSC_CHANGE for change in changes)
+    worse = sum(change < -MIN_DSC_CHANGE for change in changes)
     return [f"Of {len(changes)} validation cases, {improved} improved and {worse} became worse."]
 
 
@@ -219,7 +218,7 @@ def _caption(case: PreviewCase, scores: Scores) -> str:
 
 
 def _change_word(dsc_change: float) -> str:
-    if abs(dsc_change) <= _MIN_DSC_CHANGE:
+    if abs(dsc_change) <= MIN_DSC_CHANGE:
         return _NO_CHANGE
     return "better" if dsc_change > 0 else "worse"
 

@@ -44,14 +44,14 @@ class TrainingCurves(QWidget):
         self._layout = layout
 
     def show_epochs(self, epochs: Sequence[FineTuneEpoch]) -> None:
-        """Show the epochs so far; nothing is shown where there are none.
+        """Show the epochs so far; nothing is shown before there are two, the first being the base model.
 
         Parameters
         ----------
         epochs
             In the order in which they came; those of a resumed training follow those before it was stopped.
         """
-        if not epochs:
+        if len(epochs) < 2:
             self.hide()
             return
         if not self._plots:

@@ -90,7 +90,7 @@ def training_progress(training: TrainingProcess, is_writing: bool) -> tuple[floa
 def _epoch_progress(epoch: FineTuneEpoch, progress: FineTuneProgress | None) -> tuple[float, str]:
     """Progress since the last validation, and its Dice."""
     latest = epoch if progress is None else progress
-    parts = [f"about {_duration(latest.left)} left"]
+    parts = [f"about {_duration(latest.left)} left" if latest.left >= 1 else "a moment left"]
     if epoch.dsc is not None:
         base = f" (base model {epoch.base_dsc:.3f})" if epoch.base_dsc is not None else ""
         parts.insert(0, f"Dice {epoch.dsc:.3f}{base}")
@@ -107,8 +107,6 @@ def _sentence(note: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return "a moment"
     minutes, remaining_seconds = divmod(round(seconds), 60)
     return f"{minutes}:{remaining_seconds:02d} min" if minutes else f"{remaining_seconds} s"
 
