@@ -77,7 +77,9 @@ def training_progress(training: TrainingProcess, is_writing: bool) -> tuple[floa
         case "preparing" if training.stage_fraction:
             return 0.0, f"encoding the images, {percent(training.stage_fraction)}"
         case "preparing":
-            return 0.0, "starting"
+            return 0.0, _starting_text(training)
+        case "stopping" if not training.epochs:
+            return 0.0, "stopping"
         case "stopping":
             return 1.0, "stopping; validating the best weights so far"
         case "validating":
@@ -85,6 +87,12 @@ def training_progress(training: TrainingProcess, is_writing: bool) -> tuple[floa
         case "running" if training.epochs:
             return _epoch_progress(training.epochs[-1], training.progress)
     return 0.0, ""
+
+
+def _starting_text(training: TrainingProcess) -> str:
+    """What is being started: the form that says it is hidden then."""
+    request = training.request
+    return "starting" if request is None else f"starting: {request.base}, for {request.minutes:g} min"
 
 
 def _epoch_progress(epoch: FineTuneEpoch, progress: FineTuneProgress | None) -> tuple[float, str]:
