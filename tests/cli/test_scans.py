@@ -71,8 +71,32 @@ def test_convert(cli, refused, volume, tmp_path):
         assert ours == pytest.approx(theirs, abs=1e-5)
     assert "is a kind of file that is not known" in refused("convert", volume, tmp_path / "knee.xyz")
     assert "one 2D image" in refused("convert", volume, tmp_path / "knee.png")
+    assert "is an address" in refused("convert", volume, "http://host/knee.mha")
+    address = refused("convert", volume, "dicomweb://host/studies?name=Doe")
+    assert "is a kind of file that is not known" in address
+    assert "Doe" not in address
     assert "no such file" in refused("convert", tmp_path / "none.nii", tmp_path / "knee.mha")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["knee.mha", "knee.nii.gz"]
+
+
+def test_convert_says_what_a_format_cannot_hold_before_it_reads_the_values(
+    refused, volume, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(StoredArray, "_read", None)
+    oblique = nib.load(volume)
+    oblique.set_qform(AFFINE @ nib.affines.from_matvec(nib.eulerangles.euler2mat(0.3), [0, 0, 0]), 1)
+    oblique.set_sform(None, 0)
+    nib.save(oblique, tmp_path / "oblique.nii.gz")
+    assert "rotated or flipped" in refused("convert", tmp_path / "oblique.nii.gz", tmp_path / "knee.tif")
+    tifffile.imwrite(tmp_path / "photo.tif", np.zeros((8, 9, 3), np.uint8), photometric="rgb")
+    colours = refused("convert", tmp_path / "photo.tif", tmp_path / "photo.nii.gz")
+    assert "photo.nii.gz: a NIfTI written here holds no colours or channels; choose a channel" in colours
+
+
+def test_convert_does_not_replace_a_link_that_leads_nowhere(refused, volume, tmp_path):
+    (tmp_path / "knee.mha").symlink_to("elsewhere")
+    assert "is there already" in refused("convert", volume, tmp_path / "knee.mha")
+    assert (tmp_path / "knee.mha").is_symlink()
 
 
 @pytest.mark.parametrize(

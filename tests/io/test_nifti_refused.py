@@ -36,7 +36,7 @@ REFUSED = {
         np.zeros((3, 4, 3), np.uint8),
         "yxc",
         Geometry.from_spacing("yx", unit="mm"),
-        "do not fit NIfTI",
+        "holds no colours or channels",
     ),
     "time after space": (SERIES, "ztyx", Geometry.from_spacing("ztyx", unit="mm"), "do not fit NIfTI"),
     "too few axes": (VOLUME[0], "zyx", MM, "does not fit a geometry"),

@@ -14,6 +14,7 @@ from napari_latentseg.utils.atomic import (
     atomic_folder,
     atomic_path,
     bring_back_replaced,
+    check_writable_folder,
     ensure_writable_folder,
 )
 
@@ -275,3 +276,27 @@ def test_what_was_replaced_is_removed_where_the_new_folder_is_in_place(tmp_path:
         (tmp_path / name).mkdir()
     bring_back_replaced(tmp_path)
     assert names(tmp_path) == [".part-of-a-user-former-x", "model"]
+
+
+@pytest.mark.parametrize("check", [ensure_writable_folder, check_writable_folder])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("http://user:secret@host/out", "it is an address"),
+        ("dicomweb://host/out", "it is an address"),
+        ("~/out", "a shell alone"),
+    ],
+)
+def test_an_address_or_a_tilde_is_no_folder(tmp_path, monkeypatch, check, name, why):
+    """`Path` makes ``http:/host`` of an address, and folders of these names were made."""
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path(name), Path(name).absolute()):
+        with pytest.raises(BadInput, match=why) as refused:
+            check(folder)
+        assert "secret" not in str(refused.value)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_is_called_so_may_be_used(tmp_path):
+    (tmp_path / "~").mkdir()
+    assert ensure_writable_folder(tmp_path / "~") == tmp_path / "~"

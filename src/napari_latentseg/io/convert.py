@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.commit_files import remove_abandoned
 from napari_latentseg.io.registry import format_for, read_scan_lazy
+from napari_latentseg.io.result_format import write_small_array
 from napari_latentseg.utils.atomic import ensure_writable_folder
 
 __all__ = ["convert", "write_scan"]
@@ -67,7 +69,7 @@ def convert(
     target = Path(target)
     format_for(target)
     scan = read_scan_lazy(source, series=series)
-    if target.exists() and not overwrite:
+    if os.path.lexists(target) and not overwrite:  # also a link that leads nowhere
         raise _exists(target)
     if channel is not None:
         scan = select_channel(scan, channel)
@@ -103,6 +105,12 @@ def write_scan(scan: Scan, target: Path, *, overwrite: bool = True) -> tuple[str
         As `convert`.
     """
     target_format = format_for(target)
+    try:  # before the values are read, which may take minutes
+        write_small_array(
+            target.name, scan.axes, scan.array.shape, scan.array.dtype, scan.geometry, scan.properties
+        )
+    except BadInput as error:
+        raise BadInput(target, error.why, error.remedy) from error
     folder = ensure_writable_folder(target.absolute().parent)
     remove_abandoned(folder)
     array: Any = scan.array if target_format.NAME == "omezarr" else np.asarray(scan.array)
@@ -125,7 +133,7 @@ def write_scan(scan: Scan, target: Path, *, overwrite: bool = True) -> tuple[str
         del written_scan  # a lazy array may keep the file open
         written_paths = sorted(Path(temporary).iterdir(), key=lambda p: p == path)
         for written_path in written_paths:
-            if (folder / written_path.name).exists() and not overwrite:  # also that of the values alone
+            if os.path.lexists(folder / written_path.name) and not overwrite:  # also that of the values alone
                 raise _exists(folder / written_path.name)
         for written_path in written_paths:
             final_path = folder / written_path.name

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.core.geometry import Geometry
-from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.core.units import MM_PER_UNIT, conversion
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import as_writable, silence_logger, write_errors
@@ -266,8 +266,12 @@ def write(
     import nibabel as nib
 
     with silence_logger("nibabel.global"), write_errors(path, SUFFIXES, _KIND):
+        if axes.endswith(CHANNEL):
+            raise BadInput(
+                path, "a NIfTI written here holds no colours or channels", "choose a channel, or write TIFF"
+            )
         if axes not in ("yx", "zyx", "tyx", "tzyx"):
-            raise BadInput(path, f"axes {axes!r} do not fit NIfTI", "write one class at a time, as zyx")
+            raise BadInput(path, f"axes {axes!r} do not fit NIfTI", "write TIFF instead")
         values = as_writable(path, array, axes, geometry).transpose()
         if axes == "tyx":
             values = values[:, :, None, :]

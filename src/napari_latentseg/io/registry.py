@@ -152,7 +152,8 @@ def format_for(path: Path | str) -> Format:
     else:
         key = _SUFFIXES.get(_suffix_of(Path(path)) or "")
     if key is None:
-        raise BadInput(Path(path).name, "is a kind of file that is not known", f"use {', '.join(_SUFFIXES)}")
+        name = Path(path).name.partition("?")[0]  # behind which the address of an archive names the patient
+        raise BadInput(name, "is a kind of file that is not known", f"use {', '.join(_SUFFIXES)}")
     return cast(Format, import_module(FORMATS[key]))
 
 

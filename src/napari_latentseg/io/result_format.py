@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.image_header import ImageHeader
@@ -22,7 +25,7 @@ from napari_latentseg.io.result_names import (
     RESULT_SUFFIXES,
 )
 
-__all__ = ["check_agreement", "check_format", "impossible_formats", "result_suffix"]
+__all__ = ["check_agreement", "check_format", "impossible_formats", "result_suffix", "write_small_array"]
 
 _SMALL = 2  # voxels along each axis of the array that is written to test a format
 
@@ -136,19 +139,40 @@ def _source_format(image: ImageHeader) -> str:
 
 
 def _write_small_array(image: ImageHeader, suffix: str) -> None:
+    """As `write_small_array` for a mask, with the error about the format instead of the small file."""
+    try:
+        write_small_array(
+            f"mask{suffix}", image.axes, image.shape, np.uint8, image.geometry, image.properties
+        )
+    except BadInput as error:
+        raise BadInput("format", f"{suffix}: {error.why}", error.remedy) from error
+
+
+def write_small_array(
+    name: str,
+    axes: str,
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    geometry: Geometry,
+    properties: Mapping[str, Any],
+) -> None:
     """Let the writer itself judge the geometry, with an array so small that it takes no time.
+
+    Parameters
+    ----------
+    name
+        Of the file that is to be written; its suffix determines the format.
+    axes, shape, dtype
+        Of the array that is to be written.
+    geometry, properties
+        Of its scan.
 
     Raises
     ------
     BadInput
-        That of the writer, about the format instead of the small file.
+        That of the writer, about a file that is gone.
     """
-    shape = tuple(min(n, _SMALL) for n in image.shape)
+    small_shape = tuple(n if axis == CHANNEL else min(n, _SMALL) for axis, n in zip(axes, shape, strict=True))
     with tempfile.TemporaryDirectory(prefix="latentseg-") as folder:
-        path = Path(folder) / f"mask{suffix}"
-        try:
-            format_for(path).write(
-                path, np.zeros(shape, np.uint8), image.axes, image.geometry, image.properties
-            )
-        except BadInput as error:
-            raise BadInput("format", f"{suffix}: {error.why}", error.remedy) from error
+        path = Path(folder) / name
+        format_for(path).write(path, np.zeros(small_shape, dtype), axes, geometry, properties)

@@ -64,6 +64,8 @@ def check_output_file(path: Path, suffixes: Sequence[str], *, overwrite: bool = 
     check_writable_folder(path.absolute().parent)
 
 
+# the beginning of an address (``http:``), which a path has as a folder; one letter is a drive of Windows
+_SCHEME = re.compile(r"[A-Za-z][\w+.-]+:")
 _REPLACED = re.compile(r"\.part-[0-9a-f]{16}-former-(.+)")
 _SWAP_LOCK = ".part.lock"
 
@@ -84,6 +86,7 @@ def ensure_writable_folder(folder: Path, *, what: str = "output folder") -> Path
         If it cannot be created or written.
     """
     folder = Path(folder)
+    _refuse_what_is_no_folder(folder, what)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -95,6 +98,15 @@ def ensure_writable_folder(folder: Path, *, what: str = "output folder") -> Path
             folder, f"the {what} cannot be written ({error.strerror})", "choose another folder"
         ) from error
     return folder
+
+
+def _refuse_what_is_no_folder(folder: Path, what: str) -> None:
+    """Refuse an address, or a ``~`` that no shell has replaced: folders of these names would be made here."""
+    if any(map(_SCHEME.fullmatch, folder.parts)) and not os.path.lexists(folder):
+        raise BadInput(folder, f"cannot be the {what}: it is an address", "choose a folder of this machine")
+    if "~" in folder.parts and not os.path.lexists(folder):
+        why = f"cannot be the {what}: ~ stands for your folder in a shell alone"
+        raise BadInput(folder, why, "write the whole path")
 
 
 def make_private_folder(folder: Path) -> None:
@@ -124,6 +136,7 @@ def check_writable_folder(folder: Path, *, what: str = "output folder") -> None:
         If it cannot; the message names this folder, not the parent that could not be written.
     """
     folder = Path(folder)
+    _refuse_what_is_no_folder(folder, what)
     nearest = folder.absolute()
     try:
         while not nearest.exists() and nearest != nearest.parent:
