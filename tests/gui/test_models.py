@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtWidgets import QLabel, QMessageBox
 
 from napari_latentseg.evaluation.reliability import Reliability
 from napari_latentseg.models.card import Ancestor, read_card
@@ -160,7 +160,13 @@ def test_export_remove_and_install_again(viewer, second_version, widget, qtbot, 
     widget.install(path)
     settle(widget, qtbot)
     assert list_cards()[MODEL].version == "2"
-    qtbot.waitUntil(lambda: bool(choose(widget, MODEL)), timeout=60_000)
+    # what was installed is selected, so that Use takes it
+    qtbot.waitUntil(lambda: widget.tree.current_entry.name == MODEL, timeout=60_000)
+    widget.install(path)
+    settle(widget, qtbot)
+    texts = [label.text() for label in widget.install_dialog.findChildren(QLabel)]
+    assert f"This model is installed already, as {MODEL}." in texts
+    widget.install_dialog.reject()
 
 
 def test_a_file_that_is_no_model_is_refused_in_one_line(viewer, widget, qtbot, tmp_path):

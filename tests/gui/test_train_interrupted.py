@@ -75,11 +75,14 @@ def test_it_is_resumed(viewer, qtbot, images):
     qtbot.waitUntil(panel.isVisible, timeout=60_000)
     assert f"training of {MODEL}-tuned was interrupted after 0:00 of 0.05 min" in panel.text.text()
     assert train.form.isVisible()  # another training can be started as well
+    states = set()
+    train.training.changed.connect(lambda: states.add(train.training.state))
     click(qtbot, panel.resume_button)
     assert train.training.busy
     assert not panel.isVisible()
     qtbot.waitUntil(lambda: not train.training.busy, timeout=120_000)
     assert train.training.state == "done", train.training.error + train.training.details
+    assert "running" in states
     assert train.comparison.isVisible()
     assert not panel.isVisible()
     assert list(list_candidates()) == [f"{MODEL}-tuned"]

@@ -12,6 +12,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.models.archive import read_archive_card, unpacked_archive
 from napari_latentseg.models.card import CARD, ModelCard, read_card
 from napari_latentseg.models.codec_lookup import keep_given_codec
+from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.models.lineage import parent_model, version_with_weights
 from napari_latentseg.models.store import load_model, model_folders, unversioned_model_folders
 from napari_latentseg.models.versions import copy_as_version, next_version, revert, set_current_version
@@ -45,6 +46,8 @@ class InstallPlan:
         A name that no model has.
     has_lineage
         Whether it was fine-tuned from another model, here or elsewhere.
+    is_same
+        Whether the model of that name has the same weights.
     """
 
     name: str
@@ -57,6 +60,7 @@ class InstallPlan:
     is_here: bool
     free_name: str
     has_lineage: bool
+    is_same: bool = False
 
 
 def plan_install(source: str | Path) -> InstallPlan:
@@ -96,7 +100,15 @@ def plan_install(source: str | Path) -> InstallPlan:
         is_here=is_here,
         free_name=f"{name}-{number}" if name in names else name,
         has_lineage=card is not None and bool(card.lineage),
+        is_same=card is not None and name in names and _has_weights_of(names[name], card),
     )
+
+
+def _has_weights_of(folder: Path, card: ModelCard) -> bool:
+    try:
+        return read_card(folder).files[WEIGHTS_FILE] == card.files[WEIGHTS_FILE]
+    except (BadInput, KeyError):  # damaged: it may well be replaced
+        return False
 
 
 def check_is_model(path: Path) -> None:

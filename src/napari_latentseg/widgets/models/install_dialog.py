@@ -50,7 +50,11 @@ class InstallDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("Install a model")
         self._used_names = set(used_names)
-        title = PlainLabel(f"There is a model named {plan.name} already.")
+        title = PlainLabel(
+            f"This model is installed already, as {plan.name}."
+            if plan.is_same
+            else f"There is a model named {plan.name} already."
+        )
         here = ", which is here already" if plan.is_here else ""
         self.version_option = QRadioButton(f"As version {plan.parent_version} of {plan.parent}{here}")
         self.name_option = QRadioButton("Under another name:")

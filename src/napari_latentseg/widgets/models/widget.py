@@ -64,6 +64,7 @@ class ModelsWidget(DockWidget):
         self.install_dialog: InstallDialog | None = None
         self.codec_question = CodecQuestion(self)
         self._running_jobs = 0
+        self._to_select = ""  # a model that is shown once the list is read again
         self._lay_out()
         self._connect()
         self.reload()
@@ -108,7 +109,9 @@ class ModelsWidget(DockWidget):
         worker
             Reads the cards.
         """
-        name = str(self.session.choices.get("model") or "") if self.tree.current_entry is None else ""
+        name, self._to_select = self._to_select, ""
+        if not name and self.tree.current_entry is None:
+            name = str(self.session.choices.get("model") or "")
 
         def show(model_entries: list[ModelEntry]) -> None:
             self.tree.show_entries(model_entries, name)
@@ -207,6 +210,7 @@ class ModelsWidget(DockWidget):
         )
 
     def _select_and_notify(self, name: str, text: str) -> None:
+        self._to_select = name
         self._select_model(name)
         show_info(text)
 

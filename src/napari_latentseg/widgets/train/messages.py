@@ -84,8 +84,8 @@ def training_progress(training: TrainingProcess, is_writing: bool) -> tuple[floa
             return 1.0, "stopping; validating the best weights so far"
         case "validating":
             return training.stage_fraction, "validating both models on the same cases"
-        case "running" if training.epochs:
-            return _epoch_progress(training.epochs[-1], training.progress)
+        case "running":
+            return _epoch_progress(training.epochs[-1] if training.epochs else None, training.progress)
     return 0.0, ""
 
 
@@ -95,11 +95,13 @@ def _starting_text(training: TrainingProcess) -> str:
     return "starting" if request is None else f"starting: {request.base}, for {request.minutes:g} min"
 
 
-def _epoch_progress(epoch: FineTuneEpoch, progress: FineTuneProgress | None) -> tuple[float, str]:
+def _epoch_progress(epoch: FineTuneEpoch | None, progress: FineTuneProgress | None) -> tuple[float, str]:
     """Progress since the last validation, and its Dice."""
     latest = epoch if progress is None else progress
+    if latest is None:
+        return 0.0, "starting"
     parts = [f"about {_duration(latest.left)} left" if latest.left >= 1 else "a moment left"]
-    if epoch.dsc is not None:
+    if epoch is not None and epoch.dsc is not None:
         base = f" (base model {epoch.base_dsc:.3f})" if epoch.base_dsc is not None else ""
         parts.insert(0, f"Dice {epoch.dsc:.3f}{base}")
     text = ", ".join(parts)

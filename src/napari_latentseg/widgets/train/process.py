@@ -276,16 +276,21 @@ class TrainingProcess(EventProcess):
         return parse_finetune_event(line)
 
     def _apply_events(self, events: Sequence[FineTuneEvent]) -> None:
+        previous_state = self.state
         for event in events:
             self._apply(event)
             self.event_received.emit(event)
-        is_progress_alone = all(event.event == "progress" for event in events)
+        is_progress_alone = (
+            all(event.event == "progress" for event in events) and self.state == previous_state
+        )
         (self.progressed if is_progress_alone else self.changed).emit()
 
     def _apply(self, event: FineTuneEvent) -> None:
         match event:
             case FineTuneProgress():
                 self.progress = event
+                if self.state == "preparing":  # a resumed one begins without a validation
+                    self.state = "running"
             case FineTuneEpoch():
                 self.epochs.append(event)
                 self.progress = None
