@@ -32,6 +32,7 @@ _UNPRINTABLE = dict.fromkeys(
 _CREDENTIALS = re.compile(r"(?<![\w.+-])([A-Za-z][\w.+-]+:/{1,2})[^/\s@]*@")
 # what an archive is asked for: the patient, or a token
 _QUERY = re.compile(r"(?<![\w.+-])([A-Za-z][\w.+-]+:/{1,2}[^\s?#]*)[?#].*")
+_QUERY_IN_TEXT = re.compile(_QUERY.pattern.removesuffix(".*") + r"[^\s'\"]*")
 
 
 def printable(text: str) -> str:
@@ -81,7 +82,8 @@ class BadInput(ValueError):
         # the name of a file may contain line breaks, commands for a terminal, or bytes that are not text
         name = str(what).encode("utf-8", "replace").decode("utf-8")
         self.what = printable(_QUERY.sub(r"\1", _CREDENTIALS.sub(r"\1", " ".join(name.splitlines()))))
-        self.why = printable(_CREDENTIALS.sub(r"\1", " ".join(str(why).split())))
+        without_passwords = _CREDENTIALS.sub(r"\1", " ".join(str(why).split()))
+        self.why = printable(_QUERY_IN_TEXT.sub(r"\1", without_passwords))
         self.remedy = printable(" ".join(str(remedy).split()))
         super().__init__(self.what, self.why, self.remedy)
 

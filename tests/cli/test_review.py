@@ -86,6 +86,9 @@ def test_report(cli, refused, result: Path, volume: Path, tmp_path: Path) -> Non
     assert "Mustermann" not in text
     assert "is not on this machine" in ended.out  # a model that was given by its folder
     assert ".html" in refused("report", result, "--out", tmp_path / "a.pdf")
+    (tmp_path / "file").write_text("")
+    no_folder = refused("report", "nowhere", "--out", tmp_path / "file" / "a.html")
+    assert "file: cannot be the output folder: it is a file" in no_folder  # before anything is read
     assert "no such file" in refused("report", tmp_path / "none", "--out", out)
 
 

@@ -126,6 +126,15 @@ def test_a_broken_file_is_refused_in_one_line(tmp_path, caplog, breaking, name):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("datatype", [0, 1, 77])
+def test_a_type_of_values_that_nobody_reads_is_named(tmp_path, datatype):
+    """1 is single bits, 0 is unknown: the file is not damaged."""
+    raw = build(tmp_path / "a.nii", ramp((4, 3, 2))).read_bytes()
+    (tmp_path / "a.nii").write_bytes(with_bytes(raw, 70, bytes([datatype, 0])))
+    with pytest.raises(BadInput, match=rf"a type that is not supported \(datatype {datatype}\)"):
+        nifti.read(tmp_path / "a.nii")
+
+
 def test_no_part_of_a_compressed_file_will_do(tmp_path):
     whole = build(tmp_path / "a.nii.gz", ramp((9, 8, 7))).read_bytes()
     for n in range(1, len(whole), max(1, len(whole) // 60)):

@@ -226,7 +226,7 @@ def test_many_rows_are_cut_and_said_so(tmp_path: Path):
 
 def test_what_is_refused(tmp_path: Path):
     result = found()
-    with pytest.raises(BadInput, match=r"use the extension \.html"):
+    with pytest.raises(BadInput, match=r"does not end in \.html"):
         make_report(result, None, None, tmp_path / "a.pdf")
     (tmp_path / "b.html").mkdir()
     with pytest.raises(BadInput, match="is a folder"):

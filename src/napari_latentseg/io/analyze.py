@@ -73,7 +73,7 @@ def _read(path: Path, *, lazy: bool) -> Scan:
         if image_class is None or len(header_bytes) < 348:
             raise ValueError("not a pair")
         if image_class is not nib.AnalyzeImage:
-            nifti.check_spacing(path, image_class, header_bytes)
+            nifti.check_header(path, image_class, header_bytes)
         with header_path.open("rb") as file:
             header = image_class.header_class.from_fileobj(file)
         array = StoredArray.from_header(image_path, header, _KIND).load(lazy=lazy)

@@ -90,7 +90,7 @@ def _read(path: Path, *, lazy: bool) -> Scan:
 
 
 def _image_class(path: Path, file: BinaryIO) -> tuple[Any, int, bool]:
-    """Nibabel's image class for the file, the version of NIfTI, and what `check_spacing` gives."""
+    """Nibabel's image class for the file, the version of NIfTI, and what `check_header` gives."""
     import nibabel as nib
 
     header_bytes = file.read(540)
@@ -104,7 +104,7 @@ def _image_class(path: Path, file: BinaryIO) -> tuple[Any, int, bool]:
         raise ValueError("no magic number of NIfTI")
     kind, version = (nib.Nifti1Image, 1) if nifti1_magic == b"n+1\0" else (nib.Nifti2Image, 2)
     _check_data_offset(path, kind, header_bytes)
-    return kind, version, check_spacing(path, kind, header_bytes)
+    return kind, version, check_header(path, kind, header_bytes)
 
 
 def _check_data_offset(path: Path, image_class: Any, header_bytes: bytes) -> None:
@@ -126,8 +126,10 @@ def _check_data_offset(path: Path, image_class: Any, header_bytes: bytes) -> Non
         raise BadInput(path, "is damaged: its values would begin far behind its header", "export it again")
 
 
-def check_spacing(path: Path, image_class: Any, header_bytes: bytes) -> bool:
-    """Refuse a spacing of zero if the affine depends on it; nibabel replaces it by 1.
+def check_header(path: Path, image_class: Any, header_bytes: bytes) -> bool:
+    """Refuse unknown types of values, and a spacing of zero if the affine depends on it.
+
+    Nibabel would replace such a spacing by 1.
 
     Parameters
     ----------
@@ -146,9 +148,16 @@ def check_spacing(path: Path, image_class: Any, header_bytes: bytes) -> bool:
     Raises
     ------
     BadInput
-        If the spacing along an axis longer than one voxel is zero or not finite, and there is no sform.
+        If the values are of no known type, or are single bits; or if the spacing along an axis longer than
+        one voxel is zero or not finite, and there is no sform.
     """
+    from nibabel.nifti1 import data_type_codes
+
     header = image_class.header_class(header_bytes[: image_class.header_class.sizeof_hdr], check=False)
+    data_type = int(header["datatype"])
+    if data_type not in data_type_codes.code or data_type_codes.dtype[data_type].itemsize == 0:
+        why = f"has values of a type that is not supported (datatype {data_type})"
+        raise BadInput(path, why, "save it as integers or floating-point numbers")
     shape, steps = header["dim"][1:4], np.asarray(header["pixdim"][1:4], dtype=np.float64)
     is_used = (np.arange(3) < header["dim"][0]) & (shape > 1)
     is_given = np.isfinite(steps) & (steps != 0)

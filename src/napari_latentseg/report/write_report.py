@@ -14,6 +14,7 @@ from napari_latentseg.report.page import page_values
 from napari_latentseg.report.pictures import render_overview, render_strip
 from napari_latentseg.report.templates import is_changed_page, write_page
 from napari_latentseg.review import Finding, rank
+from napari_latentseg.utils.atomic import check_output_file
 
 if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
@@ -25,22 +26,19 @@ _SUFFIXES = (".html", ".htm")
 
 
 def check_report(path: Path) -> None:
-    """Check the file name of a report, before anything is computed.
+    """Refuse, before anything is computed, a file name that a report cannot have or that cannot be written.
 
     Parameters
     ----------
     path
-        File name of the report.
+        File name of the report. One that is there is no error, see `check_report_replaceable`.
 
     Raises
     ------
     BadInput
-        If it does not end in `.html` or `.htm`, or is a folder.
+        If it does not end in `.html` or `.htm`, is a folder, or its folder cannot be written.
     """
-    if path.suffix.lower() not in _SUFFIXES:
-        raise BadInput(path, "is no file name for a report", "use the extension .html")
-    if path.is_dir():
-        raise BadInput(path, "is a folder", "give the name of a file")
+    check_output_file(path, _SUFFIXES, overwrite=True)
 
 
 def check_report_replaceable(path: Path, input_sha256: str) -> None:
@@ -118,7 +116,6 @@ def write_report(
     BadInput
         If the file cannot be written, or the image has another shape than the segmentation.
     """
-    path = Path(path)
     check_report(path)
     if image is not None and image.spatial_shape != tuple(segmentation.mask.shape):
         why = f"has shape {image.spatial_shape}, the result {tuple(segmentation.mask.shape)}"
@@ -131,7 +128,7 @@ def write_report(
     values = page_values(
         segmentation, measurements, strips, card, overview=overview, has_image=image is not None, note=note
     )
-    return write_page(path, "page.html.j2", values)
+    return write_page(Path(path), "page.html.j2", values)
 
 
 def make_report(
@@ -162,7 +159,7 @@ def make_report(
     BadInput
         As for `write_report` and `measure`.
     """
-    check_report(Path(path))
+    check_report(path)
     rows: Any = measure(segmentation, image, card=card) if measurements is None else measurements
     return write_report(path, segmentation, image, rows, _ranked_findings(segmentation), card, note)
 
