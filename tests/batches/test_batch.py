@@ -198,6 +198,18 @@ def test_a_dry_run_lists_the_cases_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_refuses_the_folder_that_a_run_would_refuse(
+    scans: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(BadInput, match="it is a file"):
+        batch(scans, tiny_model_folder, tmp_path / "file", dry_run=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "cases.tsv").write_text("x")
+    with pytest.raises(BadInput, match="holds cases of a batch already"):
+        batch(scans, tiny_model_folder, tmp_path / "out", dry_run=True)
+
+
 def test_codes_of_a_list_are_named_in_records(scans: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "cases.csv"
     table.write_text("case;path\np-1;scans/a.png\np-2;scans/x/c.png\n")

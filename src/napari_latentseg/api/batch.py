@@ -126,7 +126,7 @@ def batch(
     fail_fast
         End at the first case that fails.
     dry_run
-        Only find the cases; nothing is segmented or written.
+        Only find the cases, and check the output folder; nothing is segmented or written.
     samples, source, seed, threshold, device, precision, engine, codec, channel, spacing, plane, classes, \
 cleanup, tolerance
         As for `segment`, for every case.
@@ -173,6 +173,7 @@ cleanup, tolerance
     from napari_latentseg.core.reorient import check_plane
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.codec_lookup import codec_folder
+    from napari_latentseg.utils.atomic import check_writable_folder
 
     located, output_folder = locate_chosen_model(model), as_path("out", out)
     check_without_prompts(located.card)
@@ -194,10 +195,11 @@ cleanup, tolerance
         out=output_folder, deidentify=bool(outputs.get("deidentify")),
     )  # fmt: skip
     own_cases = cases_of_part(found.cases, folder.part, folder.parts)
-    if dry_run:
-        return BatchReport(folder.table, (), False, own_cases, found.passed_over)
+    check_writable_folder(output_folder)
     if not resume:
         folder.check_unused()
+    if dry_run:
+        return BatchReport(folder.table, (), False, own_cases, found.passed_over)
     given = given_codec(codec)
     codec_path = None if given is None else codec_folder(given).absolute()
     if codec_path is None:
