@@ -119,6 +119,21 @@ def test_three_files_are_the_image_of_the_one_that_holds_all_colours(tmp_path: P
     assert first.content_sha256 == second.content_sha256
 
 
+def test_colours_that_lie_elsewhere_are_refused(tmp_path: Path) -> None:
+    for channel in range(3):
+        affine = np.diag([1.0, 1, 1, 1])
+        affine[0, 3] = 5 * (channel == 2)
+        path = tmp_path / "imagesTr" / f"a_{channel:04d}.nii"
+        path.parent.mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(GREY.T[..., None], affine), path)
+    (tmp_path / "labelsTr").mkdir()
+    nib.save(nib.Nifti1Image(MASK.T[..., None], np.eye(4)), tmp_path / "labelsTr" / "a.nii")
+    dataset_json(tmp_path, channel_names={"0": "R", "1": "G", "2": "B"}, file_ending=".nii")
+    (case,) = find_annotated(tmp_path).cases
+    with pytest.raises(BadInput, match=r"a_0000\.nii: lies elsewhere than the files of its other colours"):
+        case.read_scan()
+
+
 @pytest.mark.parametrize("names", [{"0": "T1", "1": "T2"}, None])
 def test_channels_that_are_no_colours_are_refused_by_their_names(tmp_path: Path, names: object) -> None:
     nnunet(tmp_path)

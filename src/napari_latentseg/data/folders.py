@@ -15,6 +15,7 @@ from napari_latentseg.data.cases import Case
 from napari_latentseg.data.label_names import LABEL_FILES, LabelNames, read_label_file
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import read_scan, readable_suffixes, stem_of
+from napari_latentseg.io.dicom.files import begins_as_dicom
 from napari_latentseg.utils.json_text import load_json
 
 __all__ = ["AnnotatedFolder", "find_annotated", "find_cases"]
@@ -136,13 +137,7 @@ class _PassedOver:
         suffix = path.suffix if re.fullmatch(r"\.\w*[A-Za-z]\w*", path.suffix) else ""
         if suffix:
             return f"{suffix.lower()} file"
-        return "" if _is_dicom(path) else "file without an ending"
-
-
-def _is_dicom(path: Path) -> bool:
-    """Whether a file without an ending is DICOM, as scanners write it."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        return "" if begins_as_dicom(path) else "file without an ending"
 
 
 def _files_by_stem(folder: Path, passed_over: _PassedOver) -> dict[str, Path]:
@@ -270,6 +265,8 @@ def _read_colors(paths: Iterable[Path]) -> Scan:
     first = scans[0]
     if any((scan.axes, scan.array.shape) != (first.axes, first.array.shape) for scan in scans):
         raise BadInput(first.name, "differs in shape from the files of its other colours", "export it again")
+    if not all(scan.geometry.agrees_with(first.geometry, first.spatial_shape) for scan in scans):
+        raise BadInput(first.name, "lies elsewhere than the files of its other colours", "export it again")
     return first.replace(
         array=np.stack([to_numpy(scan.array) for scan in scans], axis=-1),
         axes=first.axes + CHANNEL,
