@@ -157,6 +157,14 @@ def test_a_nibabel_image_is_what_its_file_is(saved: bool, tmp_path: Path) -> Non
     assert scan.content_sha256 == from_file.content_sha256
 
 
+def test_a_nibabel_image_that_was_moved_is_not_read_from_where_it_was(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Image(VOLUME.T, np.eye(4)), tmp_path / "v.nii.gz")
+    image = nibabel.load(tmp_path / "v.nii.gz")
+    image.set_sform(np.diag([2.0, 2, 2, 1]))
+    with pytest.raises(BadInput, match="was moved after it was loaded"):
+        as_scan(image)
+
+
 def test_a_layer_of_napari_keeps_its_place() -> None:
     layer = ImageLayer(
         VOLUME, scale=(2.5, 0.8, 0.7), translate=(7, 0, 0), units=("mm",) * 3, name="A Patient"

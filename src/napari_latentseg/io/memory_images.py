@@ -209,12 +209,25 @@ def _from_nibabel(image: Any) -> Scan:
 
     header, path = getattr(image, "header", None), getattr(image, "get_filename", lambda: None)()
     if path is not None and not isinstance(getattr(image, "dataobj", None), np.ndarray):
+        _check_unmoved(image, path)
         return read_scan(path)  # its values are still in the file; nibabel would scale them to other types
     if header is None or not hasattr(header, "get_best_affine"):
         raise BadInput("scan", f"{_kind(image)} of nibabel is no NIfTI image", "save it, and give the file")
     version = 2 if header["sizeof_hdr"] == 540 else 1
     scan = scan_from_header(Path("image.nii"), np.asarray(image.dataobj), header, version)
     return scan.replace(source=None)
+
+
+def _check_unmoved(image: Any, path: str) -> None:
+    """Refuse an image whose place was changed in memory: that of its file would be taken."""
+    try:
+        stored = sys.modules["nibabel"].load(path)
+        is_unmoved = np.array_equal(stored.affine, image.affine, equal_nan=True)
+    except Exception:  # a file that cannot be read is refused by our own reader, with its reason
+        return
+    if not is_unmoved:
+        why = "was moved after it was loaded: its affine is not that of its file"
+        raise BadInput("scan", why, "save it, and give the new file")
 
 
 def _from_layer(layer: Any) -> Scan:
