@@ -53,6 +53,17 @@ def test_it_begins_with_the_weights_of_the_model(train: Train, first: Path, tmp_
     assert all(torch.allclose(began[name], ended[name], atol=1e-3) for name in parameters)
 
 
+def test_with_other_latents_of_masks_the_last_layers_begin_anew(
+    train: Train, first: Path, tmp_path: Path
+) -> None:
+    settings = TINY["settings"] | {"mask_latents": "folded"}
+    train(tmp_path / "folded", {"settings": settings, "begin_from": str(first), "learning_rate": 1e-7})
+    began, ended = (load_model(folder).method.trainable_modules for folder in (first, tmp_path / "folded"))
+    assert torch.allclose(began.mapper.stem.weight, ended.mapper.stem.weight, atol=1e-3)
+    assert torch.allclose(began.mapper.up[-1][0].conv2.weight, ended.mapper.up[-1][0].conv2.weight, atol=1e-3)
+    assert ended.mapper.heads["out"][2].weight.shape[0] == 64
+
+
 def test_a_share_of_the_weights_that_it_began_with_is_kept(train: Train, first: Path, tmp_path: Path) -> None:
     changes = {"begin_from": str(first), "learning_rate": 0.05}
     train(tmp_path / "trained", changes)

@@ -88,12 +88,20 @@ class Codec(nn.Module, ABC):
             raise ValueError(f"a mask has one channel, not {masks.shape[1]}")
         return self.encode(masks.expand(-1, 3, -1, -1))
 
+    def mask_pixels(self, latents: Tensor) -> Tensor:
+        """Pixel values `(B, 1, H, W)` of latents: the mean over the three decoded channels, not clamped."""
+        return self.decode(latents).mean(dim=1, keepdim=True)
+
+    def mask_probabilities(self, pixels: Tensor) -> Tensor:
+        """Probabilities in [0, 1] of what `mask_pixels` gives: clamped."""
+        return pixels.clamp(0, 1)
+
     def decode_mask(self, latents: Tensor) -> Tensor:
         """Probabilities `(B, 1, H, W)` in [0, 1]: the mean over the three decoded channels, then clamped.
 
         GMS's code has this order; SDSeg's clamps first, which hardly differs.
         """
-        return self.decode(latents).mean(dim=1, keepdim=True).clamp(0, 1)
+        return self.mask_probabilities(self.mask_pixels(latents))
 
     def freeze(self) -> Codec:
         """Freeze the weights; the gradient still flows through the decoder to a latent, for pixel losses."""

@@ -406,7 +406,7 @@ class FineTuneJob:
         """Let the new model work at the scale that its structure needs; which it is and why, in words."""
         preprocess = self.model.card.preprocess
         scale = choose_working_scale(
-            prompted.codec, preprocess, sample_masks(self.cases), self.compute, self._long_side
+            prompted.mask_codec, preprocess, sample_masks(self.cases), self.compute, self._long_side
         )
         self.model = working_at(self.model, scale)
         return scale.reason

@@ -86,6 +86,7 @@ def promptless_model(base: Model, structure: str) -> Model:
         "backbone": prompted.config.backbone,
         "width": prompted.config.width,
         "levels": ["out"],
+        "mask_latents": prompted.config.mask_latents,
         "latent_weight": prompted.config.latent_weight,
         "cross_entropy_weight": prompted.config.cross_entropy_weight,
         "posterior_noise": "none",

@@ -21,6 +21,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.inference.tiles import TileBlender, make_tiling
 from napari_latentseg.models.folder import Model
+from napari_latentseg.networks.folded_masks import FoldedMasks
 from napari_latentseg.utils.device import Compute
 from napari_latentseg.utils.oom import run_in_batches
 
@@ -130,7 +131,7 @@ def sample_masks(cases: Sequence[Case]) -> list[NDArray[np.bool_]]:
 
 
 def choose_working_scale(
-    codec: Codec,
+    mask_codec: Codec | FoldedMasks,
     base: Preprocess,
     masks: Sequence[NDArray[np.bool_]],
     compute: Compute,
@@ -140,8 +141,8 @@ def choose_working_scale(
 
     Parameters
     ----------
-    codec
-        Of the model, on the device of `compute`.
+    mask_codec
+        `Method.mask_codec` of the model, on the device of `compute`.
     base
         How the base sees a slice; whole slices.
     masks
@@ -155,14 +156,14 @@ def choose_working_scale(
         return WorkingScale(base, 1.0, 1.0, f"{_works_on(base)}, as its base does")
     if not masks:
         return WorkingScale(base, 1.0, 1.0, "no mask shows the structure, so its scale is that of the base")
-    of_whole = _kept(codec, base, masks, compute)
+    of_whole = _kept(mask_codec, base, masks, compute)
     if long_side is not None:
         asked = base if long_side <= base.size else _tiles(base, long_side)
-        kept = of_whole if asked is base else _kept(codec, asked, masks, compute)
+        kept = of_whole if asked is base else _kept(mask_codec, asked, masks, compute)
         return WorkingScale(asked, kept, of_whole, f"as asked, {_works_on(asked)}: {_most(kept)}")
     if of_whole >= _LEAST_OF_WHOLE:
         return WorkingScale(base, of_whole, of_whole, f"{_works_on(base)}: {_most(of_whole)}")
-    best, kept = _finer_scale(codec, base, masks, compute, of_whole)
+    best, kept = _finer_scale(mask_codec, base, masks, compute, of_whole)
     seen = f"{base.size} x {base.size} pixels"
     if best is base:
         reason = f"the structure is small or thin: {_most(kept)}, and no finer scale keeps more of it"
@@ -182,7 +183,7 @@ def working_at(model: Model, scale: WorkingScale) -> Model:
 
 
 def _finer_scale(
-    codec: Codec,
+    mask_codec: Codec | FoldedMasks,
     base: Preprocess,
     masks: Sequence[NDArray[np.bool_]],
     compute: Compute,
@@ -197,7 +198,7 @@ def _finer_scale(
         # resizing alone takes no time and loses no more than with the codec, so most scales end here
         if np.mean([_resized(mask, preprocess) for mask in masks]) < _LEAST_OF_TILES and side <= largest:
             continue
-        kept = _kept(codec, preprocess, masks, compute)
+        kept = _kept(mask_codec, preprocess, masks, compute)
         if kept > best_kept:
             best, best_kept = preprocess, kept
         if kept >= _LEAST_OF_TILES:
@@ -229,14 +230,17 @@ def _resized(mask: NDArray[np.bool_], preprocess: Preprocess) -> float:
 
 
 def _kept(
-    codec: Codec, preprocess: Preprocess, masks: Sequence[NDArray[np.bool_]], compute: Compute
+    mask_codec: Codec | FoldedMasks,
+    preprocess: Preprocess,
+    masks: Sequence[NDArray[np.bool_]],
+    compute: Compute,
 ) -> float:
     """Mean Dice of masks that were resized, encoded, decoded and resized back, tile by tile."""
 
     def there_and_back(tiles: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), compute.autocast():
             on_device = tiles.to(compute.torch_device())
-            return codec.decode_mask(codec.encode_mask(on_device)).float().cpu()
+            return mask_codec.decode_mask(mask_codec.encode_mask(on_device)).float().cpu()
 
     scores = []
     for mask in masks:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.noise import Noise, random_noise
+from napari_latentseg.networks.folded_masks import FoldedMasks
 
 __all__ = [
     "Batch",
@@ -274,6 +275,19 @@ class Method(nn.Module, ABC):
         """The modules that are initialised from published weights, by the name of those weights."""
         return {}
 
+    @property
+    def mask_codec(self) -> Codec | FoldedMasks:
+        """What makes latents of masks, and masks of them; of most methods the codec.
+
+        Raises
+        ------
+        NotImplementedError
+            If the method has no codec.
+        """
+        if self.codec is None:
+            raise NotImplementedError(f"{type(self).__name__} has no codec and must define reconstruct")
+        return self.codec
+
     def stages(self) -> list[Stage]:
         """The stages of its training, in order; the last one trains the predictor."""
         return [Stage("", self.trainable_modules, self.loss)]
@@ -286,10 +300,11 @@ class Method(nn.Module, ABC):
         images, masks
             As in `Batch`.
         """
-        if self.codec is None:
-            raise NotImplementedError(f"{type(self).__name__} has no codec and must define reconstruct")
-        codec = self.codec
-        decoded = [codec.decode_mask(codec.encode_mask(masks[:, k, None])) for k in range(masks.shape[1])]
+        codec, mask_codec = self.codec, self.mask_codec
+        assert codec is not None
+        decoded = [
+            mask_codec.decode_mask(mask_codec.encode_mask(masks[:, k, None])) for k in range(masks.shape[1])
+        ]
         return Reconstruction(
             codec.decode(codec.encode(images)).clamp(0, 1), images, torch.cat(decoded, dim=1)
         )

@@ -21,6 +21,7 @@ from napari_latentseg.methods.deviations import codec_deviation, join_deviations
 from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
 from napari_latentseg.methods.noise import Noise
 from napari_latentseg.networks.efficientnet import Backbone, PyramidConditioner
+from napari_latentseg.networks.folded_masks import FoldedMasks
 from napari_latentseg.networks.lmm import LatentMappingModel
 
 __all__ = ["GMS", "GMSConfig"]
@@ -79,7 +80,9 @@ class GMS(Method):
 
     def __init__(self, codec: Codec, config: GMSConfig) -> None:
         super().__init__(codec.freeze(), config)
-        self.mapper = LatentMappingModel(codec.channels * config.classes, codec.channels, config.width)
+        self._folded = FoldedMasks(codec.downsampling_factor) if config.mask_latents == "folded" else None
+        latent_channels = self.mask_codec.channels * config.classes
+        self.mapper = LatentMappingModel(latent_channels, codec.channels, config.width)
         self.conditioner: nn.Module | None = None
         if config.conditioner == "trained":
             self.conditioner = codec.trainable_encoder()
@@ -103,6 +106,10 @@ class GMS(Method):
             ),
             codec_deviation(self.codec, "kl", "SD-VAE"),
         )
+
+    @property
+    def mask_codec(self) -> Codec | FoldedMasks:
+        return self._folded or self.codec
 
     @property
     def class_count(self) -> int:
@@ -149,7 +156,7 @@ class GMS(Method):
     def predict_masks(self, conditioning: Tensor) -> Tensor:
         """The decoded masks, `(B, K, H, W)` in [0, 1]."""
         mask_latents: Tensor = self.mapper(conditioning)["out"]
-        masks: Tensor = self.codec.decode_mask(self._split_classes(mask_latents))
+        masks: Tensor = self.mask_codec.decode_mask(self._split_classes(mask_latents))
         per_class: Tensor = masks.unflatten(0, (-1, self.config.classes))
         return per_class.squeeze(2)
 
@@ -170,12 +177,12 @@ class GMS(Method):
         annotated = slice(None) if batch.annotated is None else batch.annotated.flatten()
         masks = batch.masks.flatten(0, 1)[:, None][annotated]
         with torch.no_grad():
-            target = self._encode_masks(masks)
+            target = self._encode_masks(masks) if self.config.latent_weight else None
         z = self._encode_in_training(batch.images, generator)
         levels: dict[str, Tensor] = self.mapper(z, self.config.levels)
         predicted = {name: self._split_classes(level)[annotated] for name, level in levels.items()}
         classes = self._class_of_rows(len(batch.images), masks.device)[annotated]
-        return matching_losses(self.config, self.codec, predicted, target, masks, classes=classes)
+        return matching_losses(self.config, self.mask_codec, predicted, target, masks, classes=classes)
 
     def _class_of_rows(self, image_count: int, device: torch.device) -> Tensor:
         """The class index of each row of `_split_classes`, `(B K,)`."""
@@ -188,10 +195,10 @@ class GMS(Method):
         the masks are empty. On a GPU, to ask which are would take longer.
         """
         if masks.device.type != "cpu":
-            return self.codec.encode_mask(masks)
+            return self.mask_codec.encode_mask(masks)
         is_empty = ~masks.flatten(1).any(1)
         first_of_each = ~is_empty | (is_empty.cumsum(0) == 1)
-        latents = self.codec.encode_mask(masks[first_of_each])
+        latents = self.mask_codec.encode_mask(masks[first_of_each])
         rows = first_of_each.cumsum(0) - 1
         rows[is_empty] = rows[is_empty][:1].expand(int(is_empty.sum()))
         return latents[rows]
@@ -227,7 +234,7 @@ class GMS(Method):
 
     def _mask_latents(self, masks: Tensor) -> Tensor:
         """Latents of masks `(B, K, H, W)`, stacked in the channels: `(B, K C, h, w)`."""
-        latents = self.codec.encode_mask(masks.flatten(0, 1)[:, None])
+        latents = self.mask_codec.encode_mask(masks.flatten(0, 1)[:, None])
         return latents.reshape(len(masks), -1, *latents.shape[-2:])
 
     def _fine_tune_loss(
@@ -245,7 +252,7 @@ class GMS(Method):
         target_latents, class_masks = self._split_classes(target)[rows], masks.flatten(0, 1)[:, None][rows]
         return matching_losses(
             self.config,
-            self.codec,
+            self.mask_codec,
             predicted,
             target_latents,
             class_masks,
@@ -259,12 +266,12 @@ class GMS(Method):
         features: Tensor,
         noise: Noise | None = None,
     ) -> Tensor:
-        masks = self.codec.decode_mask(self._split_classes(map_features(features)))
+        masks = self.mask_codec.decode_mask(self._split_classes(map_features(features)))
         return masks.reshape(len(features), self.config.classes, *masks.shape[-2:])
 
     def _split_classes(self, latents: Tensor) -> Tensor:
         """`(B, K C, h, w)` to `(B K, C, h, w)`: the classes of an image are consecutive rows."""
-        per_class: Tensor = latents.unflatten(1, (self.config.classes, self.codec.channels))
+        per_class: Tensor = latents.unflatten(1, (self.config.classes, self.mask_codec.channels))
         return per_class.flatten(0, 1)
 
     def _encode_in_training(self, images: Tensor, generator: torch.Generator | None) -> Tensor:

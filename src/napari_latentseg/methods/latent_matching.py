@@ -15,6 +15,7 @@ from torch import Tensor
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.networks.folded_masks import FoldedMasks
 from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
 
 __all__ = ["Level", "MatchingConfig", "matching_losses"]
@@ -35,6 +36,9 @@ class MatchingConfig(FrozenModel):
     latent_weight, dice_weight
         Weights of the mean squared error of the latents (Equation 3 of GMS) and of the Dice loss of the
         decoded masks (Equation 4); both 1 in the papers.
+    mask_latents
+        ``"codec"``: latents of masks are those of the frozen codec, as published. ``"folded"``: they are the
+        masks themselves, folded into channels (`FoldedMasks`), which takes no decoder and loses nothing.
     dice_over
         ``"image"``: the Dice loss is that of each class of each image, as in the papers. ``"batch"``: that of
         each class over the images of a batch, for slices of volumes, which often lack a class.
@@ -47,6 +51,7 @@ class MatchingConfig(FrozenModel):
     levels: tuple[Level, ...]
     latent_weight: float = Field(1.0, ge=0)
     dice_weight: float = Field(1.0, ge=0)
+    mask_latents: Literal["codec", "folded"] = "codec"
     dice_over: Literal["image", "batch"] = "image"
     cross_entropy_weight: float = Field(0.0, ge=0)
 
@@ -71,6 +76,7 @@ class MatchingConfig(FrozenModel):
             (set(self.levels) != set(paper["levels"]), f"supervised at {' and '.join(self.levels)}"),
             (self.latent_weight != paper["latent_weight"], f"latent weight {self.latent_weight:g}"),
             (self.dice_weight != paper["dice_weight"], f"dice weight {self.dice_weight:g}"),
+            (self.mask_latents == "folded", "folded masks"),
             (self.dice_over != paper["dice_over"], f"Dice over the {self.dice_over}"),
             (self.cross_entropy_weight > 0, "pixel cross-entropy"),
         ]
@@ -78,9 +84,9 @@ class MatchingConfig(FrozenModel):
 
 def matching_losses(
     config: MatchingConfig,
-    codec: Codec,
+    mask_codec: Codec | FoldedMasks,
     predicted: dict[str, Tensor],
-    target: Tensor,
+    target: Tensor | None,
     masks: Tensor,
     decoded_count: int | None = None,
     classes: Tensor | None = None,
@@ -91,12 +97,12 @@ def matching_losses(
     ----------
     config
         The weights.
-    codec
-        Frozen; the gradient of the pixel losses passes through its decoder.
+    mask_codec
+        `Method.mask_codec`; the gradient of the pixel losses passes through its decoder, which is frozen.
     predicted
         Predicted mask latents `(B, C, h, w)`, by level.
     target
-        Latents of the true masks, `(B, C, h, w)`.
+        Latents of the true masks, `(B, C, h, w)`; None where the latent loss has no weight.
     masks
         The true masks, `(B, 1, H, W)` in {0, 1}.
     decoded_count
@@ -108,24 +114,26 @@ def matching_losses(
     Returns
     -------
     dict
-        ``"latent"``, and where a pixel is decoded ``"dice"`` and ``"cross_entropy"`` (if it has a weight).
+        ``"latent"`` where there is a target, and where a pixel is decoded ``"dice"`` and ``"cross_entropy"``
+        (if it has a weight).
         To be minimised as a sum: ``"dice"`` carries the gradient of both pixel losses.
     """
-    latent_losses = [F.mse_loss(level.float(), target.float()) for level in predicted.values()]
-    terms = {"latent": config.latent_weight * torch.stack(latent_losses).sum()}
+    terms = {}
+    if target is not None:
+        latent_losses = [F.mse_loss(level.float(), target.float()) for level in predicted.values()]
+        terms["latent"] = config.latent_weight * torch.stack(latent_losses).sum()
     if decoded_count is not None:
         predicted = {name: level[:decoded_count] for name, level in predicted.items()}
         masks = masks[:decoded_count]
     groups = None
     if config.dice_over == "batch":
-        classes = (
-            torch.zeros(len(target), dtype=torch.long, device=masks.device) if classes is None else classes
-        )
-        groups = classes[: len(masks)]
+        one_class = torch.zeros(len(masks), dtype=torch.long, device=masks.device)
+        groups = one_class if classes is None else classes[: len(masks)]
     if not (config.dice_weight or config.cross_entropy_weight) or not len(masks):
         return terms
     dice, cross_entropy = zip(
-        *(_pixel_losses(config, codec, level, masks, groups) for level in predicted.values()), strict=True
+        *(_pixel_losses(config, mask_codec, level, masks, groups) for level in predicted.values()),
+        strict=True,
     )
     terms["dice"] = torch.stack(dice).sum()
     if config.cross_entropy_weight:
@@ -134,7 +142,11 @@ def matching_losses(
 
 
 def _pixel_losses(
-    config: MatchingConfig, codec: Codec, latents: Tensor, masks: Tensor, groups: Tensor | None
+    config: MatchingConfig,
+    mask_codec: Codec | FoldedMasks,
+    latents: Tensor,
+    masks: Tensor,
+    groups: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Weighted Dice loss and cross-entropy of one level, each a scalar; the first carries both gradients.
 
@@ -143,8 +155,8 @@ def _pixel_losses(
     """
     needs_gradient = torch.is_grad_enabled() and latents.requires_grad
     leaf = latents.detach().requires_grad_(needs_gradient)
-    pixels = codec.decode(leaf).mean(1, keepdim=True).float()
-    dice = config.dice_weight * dice_loss(pixels.clamp(0, 1), masks, groups=groups)
+    pixels = mask_codec.mask_pixels(leaf).float()
+    dice = config.dice_weight * dice_loss(mask_codec.mask_probabilities(pixels), masks, groups=groups)
     cross_entropy = (
         config.cross_entropy_weight * pixel_cross_entropy(pixels, masks)
         if config.cross_entropy_weight

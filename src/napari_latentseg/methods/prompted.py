@@ -32,6 +32,7 @@ from napari_latentseg.methods.simulated_prompts import (
     view_around,
 )
 from napari_latentseg.networks.efficientnet import Backbone, PyramidConditioner
+from napari_latentseg.networks.folded_masks import FoldedMasks
 from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.prompt_encoder import PromptEncoder
 
@@ -110,8 +111,9 @@ class PromptedMapping(Method):
         super().__init__(codec.freeze(), config)
         self.conditioner = PyramidConditioner(codec.channels, backbone=config.backbone)
         self.prompt_encoder = PromptEncoder(config.prompt_channels, codec.downsampling_factor)
+        self._folded = FoldedMasks(codec.downsampling_factor) if config.mask_latents == "folded" else None
         self.mapper = LatentMappingModel(
-            codec.channels, codec.channels + config.prompt_channels, config.width
+            self.mask_codec.channels, codec.channels + config.prompt_channels, config.width
         )
         # small at first, so that the readings begin alike and part where the data ask for it
         self.readings = nn.Embedding(config.readings, config.prompt_channels)
@@ -143,6 +145,10 @@ class PromptedMapping(Method):
     @property
     def pretrained_modules(self) -> dict[str, nn.Module]:
         return {self.conditioner.backbone_name: self.conditioner.backbone}
+
+    @property
+    def mask_codec(self) -> Codec | FoldedMasks:
+        return self._folded or self.codec
 
     @property
     def class_count(self) -> int:
@@ -195,7 +201,7 @@ class PromptedMapping(Method):
 
     def predict_masks(self, latents: Tensor) -> Tensor:
         """The decoded masks `(B, 1, H, W)` of image and prompt latents `(B, C + P, h, w)`."""
-        masks: Tensor = self.codec.decode_mask(self.mapper(latents)["out"])
+        masks: Tensor = self.mask_codec.decode_mask(self.mapper(latents)["out"])
         return masks
 
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
@@ -215,7 +221,7 @@ class PromptedMapping(Method):
         for prompt, mask, rng in zip(prompts, targets, rngs, strict=True):
             prompt.begin(mask, rng)
         with torch.no_grad():
-            target_latents = self.codec.encode_mask(masks)
+            target_latents = self.mask_codec.encode_mask(masks) if self.config.latent_weight else None
         conditioning = self.encode(images)
         for _ in range(corrections):
             answers = self._answers(conditioning, prompts)
@@ -286,7 +292,7 @@ class PromptedMapping(Method):
         self,
         conditioning: Tensor,
         prompts: list[PromptMaps],
-        target_latents: Tensor,
+        target_latents: Tensor | None,
         masks: Tensor,
         rngs: list[np.random.Generator],
     ) -> dict[str, Tensor]:
@@ -294,7 +300,7 @@ class PromptedMapping(Method):
         readings = self._best_readings(conditioning, maps, masks, rngs)
         latents = torch.cat([conditioning, self.encode_prompt(maps, readings)], dim=1)
         predicted = self.mapper(latents, self.config.levels)
-        return matching_losses(self.config, self.codec, predicted, target_latents, masks)
+        return matching_losses(self.config, self.mask_codec, predicted, target_latents, masks)
 
     @torch.no_grad()
     def _best_readings(

@@ -21,6 +21,7 @@ from napari_latentseg.methods.deviations import codec_deviation, join_deviations
 from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
 from napari_latentseg.methods.noise import Noise, random_noise
 from napari_latentseg.networks.efficientnet import Backbone, PyramidConditioner
+from napari_latentseg.networks.folded_masks import FoldedMasks
 from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.wavelet import WaveEncoder
 from napari_latentseg.utils.batch_share import when_batch_is_complete
@@ -115,8 +116,13 @@ class WaveGMS(Method):
         self.pyramid: PyramidConditioner | None = None
         if config.conditioner == "pyramid":
             self.pyramid = PyramidConditioner(codec.channels, backbone=config.backbone)
-        self.mapper = LatentMappingModel(codec.channels, width=config.width)
+        self._folded = FoldedMasks(codec.downsampling_factor) if config.mask_latents == "folded" else None
+        self.mapper = LatentMappingModel(self.mask_codec.channels, codec.channels, config.width)
         self._posterior_statistics: list[Tensor] = []
+
+    @property
+    def mask_codec(self) -> Codec | FoldedMasks:
+        return self._folded or self.codec
 
     @property
     def sampling_sources(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -180,12 +186,12 @@ class WaveGMS(Method):
     def predict_masks(self, latents: Tensor) -> Tensor:
         """The decoded masks `(B, 1, H, W)` in [0, 1] of image latents `(B, C, h, w)`."""
         mask_latents: Tensor = self.mapper(latents)["out"]
-        return self.codec.decode_mask(mask_latents)
+        return self.mask_codec.decode_mask(mask_latents)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """L_total of Section 2.4: that of GMS over the levels, and the alignment of the image latent."""
         with torch.no_grad():
-            target = self.codec.encode_mask(batch.masks)
+            target = self.mask_codec.encode_mask(batch.masks) if self.config.latent_weight else None
         mean, std = _mean_and_std(self.encoder(batch.images))
         z = mean
         if self.training and self.config.sample_in_training:
@@ -195,7 +201,7 @@ class WaveGMS(Method):
         # the alignment is that of the wavelet encoder: it would hold back what the pyramid adds
         condition = z if self.pyramid is None else z + self.pyramid(batch.images)
         predicted: dict[str, Tensor] = self.mapper(condition, self.config.levels)
-        terms = matching_losses(self.config, self.codec, predicted, target, batch.masks)
+        terms = matching_losses(self.config, self.mask_codec, predicted, target, batch.masks)
         if self.config.align_weight:
             with torch.no_grad():
                 image_latents = self.codec.encode(batch.images)
@@ -206,7 +212,7 @@ class WaveGMS(Method):
 
     def fine_tune_spec(self) -> FineTuneSpec:
         """The mapper's last block is trained on the features before it, from the mean of the image latent."""
-        mapper, codec = self.mapper, self.codec
+        mapper, mask_codec = self.mapper, self.mask_codec
 
         def cache_features(conditioning: Tensor) -> Tensor:
             return mapper.encode_features(_mean_and_std(conditioning)[0])
@@ -220,12 +226,12 @@ class WaveGMS(Method):
             decoded_count: int,
         ) -> dict[str, Tensor]:
             predicted = {"out": mapper.decode_features(features)}
-            return matching_losses(self.config, codec, predicted, target, masks, decoded_count)
+            return matching_losses(self.config, mask_codec, predicted, target, masks, decoded_count)
 
         def sample(features: Tensor, noise: Noise | None) -> Tensor:
-            return codec.decode_mask(mapper.decode_features(features))
+            return mask_codec.decode_mask(mapper.decode_features(features))
 
-        return FineTuneSpec(mapper.last_block, cache_features, codec.encode_mask, loss, sample)
+        return FineTuneSpec(mapper.last_block, cache_features, mask_codec.encode_mask, loss, sample)
 
     def _report_posterior_width(self) -> dict[str, float]:
         """Mean standard deviation of the posterior over the epoch, and relative to the mean's magnitude.

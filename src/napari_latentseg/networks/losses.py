@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["dice_loss", "pixel_cross_entropy"]
+__all__ = ["MASK_STEEPNESS", "dice_loss", "pixel_cross_entropy"]
+
+# Logits per unit of pixel value. At 8, the pixel values 0 and 1 mean the probabilities 0.018 and 0.982, so
+# that a correct pixel has nearly no loss; chosen by hand.
+MASK_STEEPNESS = 8.0
 
 
 def dice_loss(
@@ -34,8 +38,8 @@ def dice_loss(
     return (1 - (2 * overlap + smooth) / (total + smooth)).mean()
 
 
-def pixel_cross_entropy(pixels: Tensor, mask: Tensor, steepness: float = 8.0) -> Tensor:
-    """Cross-entropy of unclamped decoder output, with the logit steepness (pixel - 0.5); a scalar.
+def pixel_cross_entropy(pixels: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of unclamped decoder output, with the logit `MASK_STEEPNESS` (pixel - 0.5); a scalar.
 
     The Dice loss is computed on values clamped to [0, 1], where the clamp has no gradient outside; this loss
     still has one there. It is this project's addition, in none of the papers.
@@ -46,8 +50,5 @@ def pixel_cross_entropy(pixels: Tensor, mask: Tensor, steepness: float = 8.0) ->
         Channel mean of the decoder's output, `(B, 1, H, W)`, nominally in [0, 1].
     mask
         `(B, 1, H, W)` in {0, 1}.
-    steepness
-        Logits per unit of pixel value. At 8, the pixel values 0 and 1 mean the probabilities 0.018 and 0.982,
-        so that a correct pixel has nearly no loss; chosen by hand.
     """
-    return F.binary_cross_entropy_with_logits(steepness * (pixels - 0.5), mask)
+    return F.binary_cross_entropy_with_logits(MASK_STEEPNESS * (pixels - 0.5), mask)

@@ -11,6 +11,7 @@ import torch
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Method
+from napari_latentseg.methods.latent_matching import MatchingConfig
 from napari_latentseg.models.card import ModelCard, TrainingData, read_card
 from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.models.split import Split, read_split
@@ -42,6 +43,9 @@ class InitialModel:
     def load_into(self, method: Method) -> None:
         """Give a method the weights of the model's first member.
 
+        Where it has other latents of masks (`MatchingConfig.mask_latents`), the last layers of the mapper,
+        which predict these, begin anew.
+
         Parameters
         ----------
         method
@@ -53,13 +57,22 @@ class InitialModel:
             If its networks are not those of the model.
         """
         try:
-            load_weights(method.trainable_modules, self.folder / WEIGHTS_FILE)
+            load_weights(
+                method.trainable_modules, self.folder / WEIGHTS_FILE, without=self._not_taken(method)
+            )
         except BadInput as error:
             raise BadInput(
                 f"begin_from {self.card.name}",
                 f"does not fit the settings: {error.why}",
                 "use those of its card",
             ) from error
+
+    def _not_taken(self, method: Method) -> str | None:
+        """What the names of the weights begin with that a method does not take from the model."""
+        if not isinstance(method.config, MatchingConfig):
+            return None
+        mask_latents = type(method.config).model_validate(self.card.settings).mask_latents
+        return None if mask_latents == method.config.mask_latents else "mapper.heads."
 
     def blend_into(self, method: Method, share: float) -> None:
         """Replace the weights of a method by their weighted mean with those of the model's first member.

@@ -52,7 +52,7 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def load_weights(module: nn.Module, path: Path, *, prefix: str = "") -> None:
+def load_weights(module: nn.Module, path: Path, *, prefix: str = "", without: str | None = None) -> None:
     """Load a safetensors file into a module as float32; all names and shapes must match.
 
     Parameters
@@ -63,6 +63,8 @@ def load_weights(module: nn.Module, path: Path, *, prefix: str = "") -> None:
         A .safetensors file.
     prefix
         Load only the weights whose names start with it, with the prefix removed.
+    without
+        Leave the weights of the module whose names start with this as they are.
 
     Raises
     ------
@@ -70,7 +72,11 @@ def load_weights(module: nn.Module, path: Path, *, prefix: str = "") -> None:
         If the file is missing or damaged, or its names or shapes are not those of the module.
     """
     state = _read_safetensors(path, _REINSTALL)
-    load_state(module, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, path)
+    state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    if without is not None:
+        state = {k: v for k, v in state.items() if not k.startswith(without)}
+        state |= {k: v for k, v in module.state_dict().items() if k.startswith(without)}
+    load_state(module, state, path)
 
 
 def load_state(
