@@ -15,6 +15,7 @@ from napari_latentseg.models.versions import list_versions, revert
 from napari_latentseg.widgets.models.widget import ModelsWidget
 from napari_latentseg.widgets.segment.reliability import ReliabilityPlot
 from napari_latentseg.widgets.segment.widget import SegmentWidget
+from napari_latentseg.widgets.train.widget import TrainWidget
 
 MODEL = "tiny-taught"
 
@@ -95,6 +96,26 @@ def test_a_reliability_without_uncertain_voxels(qtbot):
     qtbot.addWidget(plot)
     assert plot.toolTip() == ("Expected calibration error 0.010 over all voxels; 4 images, four phantoms")
     assert not plot.grab().isNull()
+
+
+def test_two_models_of_one_title_are_told_apart(viewer, own_home, widget, qtbot):
+    import shutil
+
+    copy = shutil.copytree(own_home / "models" / MODEL, own_home / "models" / "kept-beside")
+    card = read_card(copy)
+    card.replace(name="kept-beside").write(copy / "card.json")
+    widget.session.models_changed.emit()
+    train = TrainWidget(viewer)
+    viewer.window.add_dock_widget(train, name="Train", area="right")
+    expected = {f"{card.title} ({name})" for name in (MODEL, "kept-beside")}
+    listed = {train.model.itemText(row) for row in range(train.model.count())}
+    assert {f"{title} v{card.version}" for title in expected} <= listed
+    qtbot.waitUntil(
+        lambda: (
+            expected <= {widget.tree.topLevelItem(n).text(0) for n in range(widget.tree.topLevelItemCount())}
+        ),
+        timeout=60_000,
+    )
 
 
 def test_search(widget):

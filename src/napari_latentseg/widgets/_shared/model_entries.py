@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.training_log import TrainingLog, read_training_log
 
-__all__ = ["ModelEntry", "list_model_entries"]
+__all__ = ["ModelEntry", "distinct_titles", "list_model_entries"]
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,19 @@ def list_model_entries() -> list[ModelEntry]:
             logs = {version.folder: read_training_log(version.folder) for version, _ in versions}
             model_entries.append(ModelEntry(name, tuple(versions), logs))
     return model_entries
+
+
+def distinct_titles(cards: Iterable[ModelCard]) -> dict[str, str]:
+    """The title of each model by its name, and with its name where others have that title too.
+
+    So it is where a fine-tuned model was kept beside its base.
+
+    Parameters
+    ----------
+    cards
+        Of one or several versions of each model.
+    """
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for card in (cards := list(cards)):
+        names[card.title].add(card.name)
+    return {c.name: c.title if len(names[c.title]) == 1 else f"{c.title} ({c.name})" for c in cards}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
@@ -10,6 +9,7 @@ from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from napari_latentseg import api
 from napari_latentseg.widgets._shared.controls import elastic_combo
+from napari_latentseg.widgets._shared.model_entries import distinct_titles
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.session import session_of
 
@@ -61,10 +61,10 @@ class ClickModelField(QWidget):
         """List the installed models again."""
         before = self.name
         cards = {name: card for name, card in api.list_models().items() if card.takes_prompts}
-        titles = Counter(card.title for card in cards.values())
+        titles = distinct_titles(cards.values())
         self.combo.clear()
-        for name, card in cards.items():
-            self.combo.addItem(card.title if titles[card.title] == 1 else f"{card.title} ({name})", name)
+        for name in cards:
+            self.combo.addItem(titles[name], name)
         wanted = (self._chosen, str(self._session.choices.get("model", "")), _FIRST)
         places = [place for place in map(self.combo.findData, wanted) if place >= 0]
         self.combo.setCurrentIndex(places[0] if places else min(0, len(cards) - 1))

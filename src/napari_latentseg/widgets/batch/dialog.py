@@ -34,6 +34,7 @@ from napari_latentseg.widgets._shared.controls import CopyDetailsButton, Wrapped
 from napari_latentseg.widgets._shared.dialogs import show_dialog
 from napari_latentseg.widgets._shared.dock_widget import open_widget
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
+from napari_latentseg.widgets._shared.model_entries import distinct_titles
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_error, show_info
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.session import session_of
@@ -105,7 +106,6 @@ class BatchDialog(QDialog):
         self.out.setPlaceholderText("a folder for the results and their table, cases.tsv")
         self.out.setAccessibleName("Results")
         self.model = elastic_combo()
-        self.model.setToolTip("The trained model")
         self.settings_label = WrappedLabel()
         self.settings_label.setToolTip(
             "Change them in the Segment widget, for the model that is chosen there"
@@ -197,8 +197,8 @@ class BatchDialog(QDialog):
         chosen = self.model.currentData() or self.session.choices.get("model")
         self.cards = {name: card for name, card in api.list_models().items() if not card.takes_prompts}
         self.model.clear()
-        for name, card in self.cards.items():
-            self.model.addItem(card.title, name)
+        for name, title in distinct_titles(self.cards.values()).items():
+            self.model.addItem(title, name)
         self.model.setCurrentIndex(max(0, self.model.findData(chosen)))
 
     def _show_request(self) -> None:

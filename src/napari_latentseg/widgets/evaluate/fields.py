@@ -23,7 +23,7 @@ from napari_latentseg.api.click_evaluation import MAX_CLICKS
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.controls import elastic_combo
-from napari_latentseg.widgets._shared.model_entries import ModelEntry
+from napari_latentseg.widgets._shared.model_entries import ModelEntry, distinct_titles
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.threads import run_in_thread
@@ -168,7 +168,8 @@ class EvaluationFields(QWidget):
         other = str(self.against.currentData() or "")
         versions = [item for entry in entries for item in reversed(entry.versions)]
         self._cards = {str(version.folder): card for version, card in versions}
-        titles = {folder: f"{card.title} v{card.version}" for folder, card in self._cards.items()}
+        by_name = distinct_titles(self._cards.values())
+        titles = {folder: f"{by_name[card.name]} v{card.version}" for folder, card in self._cards.items()}
         others = {"": "no other model"} | {
             folder: title for folder, title in titles.items() if not self._cards[folder].takes_prompts
         }

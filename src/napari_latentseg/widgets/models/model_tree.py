@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 
 from napari_latentseg import ModelVersion
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.widgets._shared.model_entries import ModelEntry
+from napari_latentseg.widgets._shared.model_entries import ModelEntry, distinct_titles
 from napari_latentseg.widgets._shared.plain_text import plain_text
 
 __all__ = ["ModelTree"]
@@ -61,12 +61,13 @@ class ModelTree(QTreeWidget):
         previous = self.current_entry
         name = name or (previous.name if previous is not None else "")
         self._entries = model_entries
+        titles = distinct_titles(entry.current[1] for entry in model_entries)
         self.blockSignals(True)
         self.clear()
         for entry in model_entries:
-            version, card = entry.current
+            version = entry.current[0]
             item = self._item(
-                [card.title, _version_text(version), _CURRENT if len(entry.versions) > 1 else ""]
+                [titles[entry.name], _version_text(version), _CURRENT if len(entry.versions) > 1 else ""]
             )
             item.setData(0, Qt.ItemDataRole.UserRole, (entry.name, version.folder))
             item.setToolTip(0, plain_text(entry.name))

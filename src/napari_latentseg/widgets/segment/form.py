@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from napari_latentseg.utils.scratch_arrays import MEMORY_ENV_VAR
 from napari_latentseg.widgets._shared.cases import is_case_image
 from napari_latentseg.widgets._shared.controls import WrappedLabel, collapsible, form_layout, let_combo_shrink
 from napari_latentseg.widgets._shared.layers import scan_from_layer
+from napari_latentseg.widgets._shared.model_entries import distinct_titles
 from napari_latentseg.widgets._shared.model_preparation import preparation_of
 from napari_latentseg.widgets._shared.plain_text import plain_text
 from napari_latentseg.widgets._shared.preferences import preferences
@@ -192,13 +192,10 @@ class SegmentForm(QWidget):
 
     def _model_choices(self) -> list[tuple[str, str]]:
         """Each model by its title, with its name where others have that title too."""
-        titles = Counter(card.title for card in self.cards.values())
+        titles = distinct_titles(self.cards.values())
         # the first is selected at first, and a model that is run is to be
         cards = sorted(self.cards.items(), key=lambda entry: entry[1].takes_prompts)
-        return [
-            (card.title if titles[card.title] == 1 else f"{card.title} ({name})", name)
-            for name, card in cards
-        ]
+        return [(titles[name], name) for name, _ in cards]
 
     def reload_models(self) -> None:
         """List the installed models again; the selected one stays selected while it exists."""

@@ -31,6 +31,7 @@ from napari_latentseg.widgets._shared.controls import (
 )
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
+from napari_latentseg.widgets._shared.model_entries import distinct_titles
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text, show_info
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.annotate.correction import model_family
@@ -111,7 +112,6 @@ class TrainWidget(DockWidget):
         self.name.setPlaceholderText("automatic")
         for title, name in _DEVICES.items():
             self.device.addItem(title, name)
-        self.device.setToolTip("Compute device")
         self.seed.setRange(0, 2**31 - 1)
         self.seed.setToolTip("The same seed gives the same validation split")
         self.resume_button.setToolTip("Continue from where the training was stopped")
@@ -184,12 +184,12 @@ class TrainWidget(DockWidget):
         """List the installed models again; the selection is kept if that model still exists."""
         previous = self.model.currentData() or self.session.choices.get("model")
         self.cards = api.list_models()
+        titles = distinct_titles(self.cards.values())
         self.model.clear()
         for name, card in sorted(self.cards.items(), key=lambda entry: entry[1].takes_prompts):
-            self.model.addItem(f"{card.title} v{card.version}", name)
-            self.model.setItemData(
-                self.model.count() - 1, f"{card.title} v{card.version}", Qt.ItemDataRole.ToolTipRole
-            )
+            title = f"{titles[name]} v{card.version}"
+            self.model.addItem(title, name)
+            self.model.setItemData(self.model.count() - 1, title, Qt.ItemDataRole.ToolTipRole)
         self.model.setCurrentIndex(max(0, self.model.findData(previous)))
         self._on_model()
 
