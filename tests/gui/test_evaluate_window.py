@@ -263,7 +263,7 @@ def test_cancel_keeps_nothing_and_a_closed_window_comes_back(viewer, qtbot, dial
 def pointed_at(qtbot, dialog):
     """The window with the model that is pointed at."""
     qtbot.waitUntil(lambda: dialog.fields.model.count() >= 3)
-    choose(dialog.fields.model, "Any structure v1")
+    choose(dialog.fields.model, f"Any structure ({POINTED_AT}) v1")
     assert dialog.fields.is_by_clicks
     return dialog
 

@@ -155,7 +155,6 @@ def evaluate(
     from napari_latentseg.evaluation.paired import compare_paired
     from napari_latentseg.evaluation.protocols import find_protocol
     from napari_latentseg.report.evaluation_page import check_evaluation_page, write_evaluation_page
-    from napari_latentseg.utils.atomic import check_unused_folder
 
     page = None if report is None else check_evaluation_page(as_path("report", report))
     worst_folder = None if worst_images is None else as_path("worst_images", worst_images)
@@ -173,10 +172,7 @@ def evaluate(
     check_without_prompts(located_model.card)
     settings = options.settings(located_model.card)
     if worst_folder is not None:
-        check_unused_folder(worst_folder)
-        if protocol is not None:
-            why = "are written at the size of the files, and a protocol scores at its own"
-            raise BadInput("worst images", why, "leave out the protocol")
+        _check_worst_images(worst_folder, has_protocol=protocol is not None)
     if stability and settings.samples < 2:
         raise BadInput("stability", "one sample cannot be compared with others", "ask for 2 or more samples")
     _, cases, known_split = annotated_images(
@@ -218,6 +214,22 @@ def evaluate(
     if page is not None:
         write_evaluation_page(page, scores, located_model.card, pictures)
     return scores
+
+
+def _check_worst_images(folder: Path, *, has_protocol: bool) -> None:
+    """Refuse a folder that is in use, and scores that do not belong to the images as they are written.
+
+    Raises
+    ------
+    BadInput
+        In both cases.
+    """
+    from napari_latentseg.utils.atomic import check_unused_folder
+
+    check_unused_folder(folder)
+    if has_protocol:
+        why = "are written at the size of the files, and a protocol scores at its own"
+        raise BadInput("worst images", why, "leave out the protocol")
 
 
 def _with_readers(

@@ -38,7 +38,10 @@ from napari_latentseg.cli.options import (
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
-    from napari_latentseg.evaluation.report import EvaluationReport
+    from napari_latentseg.evaluation.click_report import ClickReport
+    from napari_latentseg.evaluation.report import EvaluationReport, ReconstructionReport
+
+    _Report = EvaluationReport | ReconstructionReport | ClickReport
 
 __all__ = ["register"]
 
@@ -157,21 +160,17 @@ def evaluate(
     An image that cannot be used is left out with the reason, and the exit code is 3.
     """
     from napari_latentseg import api
-    from napari_latentseg.evaluation.click_report import ClickReport
-    from napari_latentseg.evaluation.report import ReconstructionReport
-    from napari_latentseg.utils.atomic import atomic_path, check_output_file, ensure_writable_folder
+    from napari_latentseg.utils.atomic import check_output_file
 
     if out is not None:
         check_output_file(out, (".json",), overwrite=overwrite)
     if page is not None:
         check_output_file(page, (".html", ".htm"), overwrite=overwrite)
-    if reconstruction and (protocol or stability or samples or readers or objects):
-        why = "scores the autoencoders, without samples, readers, objects or a protocol"
-        remedy = "leave out --samples, --protocol, --readers, --objects and --stability"
-        raise BadInput("reconstruction", why, remedy)
-    if reconstruction and (against or patients or page or worst_images):
-        why = "gives no scores of images to compare"
-        raise BadInput("reconstruction", why, "leave out --against, --patients, --report and --worst-images")
+    if reconstruction:
+        _check_reconstruction(
+            has_samples=bool(protocol or stability or samples or readers or objects),
+            has_comparison=bool(against or patients or page or worst_images),
+        )
     use_threads(threads)
     located = api.locate_model(model)
     is_pointed_at = located.card.takes_prompts and not reconstruction
@@ -195,7 +194,7 @@ def evaluate(
             "device": device, "subset": subset, "codec": codec, "on_note": on_note, "progress": progress,
         }  # fmt: skip
         chosen: dict[str, Any] = {"split": split or None, "labels": labels}
-        report: EvaluationReport | ReconstructionReport | ClickReport
+        report: _Report
         if is_pointed_at:
             report = api.evaluate_clicks(
                 model,
@@ -219,21 +218,53 @@ def evaluate(
                 precision=precision, **chosen, **common,
             )  # fmt: skip
     if out is not None:
-        ensure_writable_folder(out.absolute().parent)
-        with atomic_path(out) as temporary:
-            temporary.write_text(json_text(report.to_json(), indent=2) + "\n", "utf-8")
+        _write_json(report, out)
     if as_json:
         print_json(report.to_json())
-    elif isinstance(report, ClickReport):
-        print_clicks(report, quiet=is_silent)
-    elif isinstance(report, ReconstructionReport):
-        print_table(report.rows(), quiet=is_silent)
     else:
-        print_evaluation(report, subset, quiet=is_silent)
+        _print_report(report, subset, quiet=is_silent)
     for written in (out, page, worst_images):
         if written is not None:
             print_line(str(written), quiet=is_silent)
     exit_partial([image.reason for image in report.left_out])
+
+
+def _check_reconstruction(*, has_samples: bool, has_comparison: bool) -> None:
+    """Refuse what says nothing of an autoencoder.
+
+    Raises
+    ------
+    BadInput
+        With the options to leave out.
+    """
+    if has_samples:
+        why = "scores the autoencoders, without samples, readers, objects or a protocol"
+        remedy = "leave out --samples, --protocol, --readers, --objects and --stability"
+        raise BadInput("reconstruction", why, remedy)
+    if has_comparison:
+        why = "gives no scores of images to compare"
+        raise BadInput("reconstruction", why, "leave out --against, --patients, --report and --worst-images")
+
+
+def _write_json(report: _Report, out: Path) -> None:
+    from napari_latentseg.utils.atomic import atomic_path, ensure_writable_folder
+
+    ensure_writable_folder(out.absolute().parent)
+    with atomic_path(out) as temporary:
+        temporary.write_text(json_text(report.to_json(), indent=2) + "\n", "utf-8")
+
+
+def _print_report(report: _Report, subset: str, *, quiet: bool) -> None:
+    """Print the figures of an evaluation of any kind, as lines or a table."""
+    from napari_latentseg.evaluation.click_report import ClickReport
+    from napari_latentseg.evaluation.report import ReconstructionReport
+
+    if isinstance(report, ClickReport):
+        print_clicks(report, quiet=quiet)
+    elif isinstance(report, ReconstructionReport):
+        print_table(report.rows(), quiet=quiet)
+    else:
+        print_evaluation(report, subset, quiet=quiet)
 
 
 def _parse_samples(text: str | None) -> int | list[int] | None:
