@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,14 @@ import torch
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.loading import build_codec
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.data.augmentation_config import AugmentationConfig
+from napari_latentseg.data.preprocess import Preprocess
+from napari_latentseg.finetuning.new_structure import promptless_model
 from napari_latentseg.methods.base import Batch, Method
 from napari_latentseg.methods.registry import build_method
+from napari_latentseg.models.card import ModelCard
+from napari_latentseg.models.folder import Model
 from napari_latentseg.networks.folded_masks import FoldedMasks
 from napari_latentseg.networks.losses import pixel_cross_entropy
 
@@ -94,6 +101,19 @@ def test_answers_are_probabilities_of_the_size_of_the_image(method: Method) -> N
 
 def test_it_is_a_variant_and_says_so(method: Method) -> None:
     assert "folded masks" in method.deviations_from_paper
+
+
+def test_a_new_structure_keeps_the_masks_of_what_was_pointed_at(codec: Codec) -> None:
+    prompted = build_method("prompted", codec, METHODS["prompted"])
+    card = ModelCard(
+        name="pointed", title="Pointed", method="prompted", settings=METHODS["prompted"], codec=None,
+        preprocess=Preprocess(mode="whole", size=64), augment=AugmentationConfig(),
+        classes=tuple(ClassInfo(label=n, name=f"class {n}", color="#112233") for n in (1, 2)),
+        sources=prompted.available_sources(),
+    )  # fmt: skip
+    model = promptless_model(Model(prompted, card, Path("unused")), "cyst")
+    assert model.card.settings["mask_latents"] == "folded"
+    assert torch.equal(model.method.mapper.heads["out"][2].weight, prompted.mapper.heads["out"][2].weight)
 
 
 def test_its_masks_lose_nothing(codec: Codec) -> None:
