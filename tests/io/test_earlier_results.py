@@ -13,10 +13,12 @@ from tests.helpers.segmentation import names, segmentation
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.earlier_results import read_record
 from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.io.read_results import read_segmentation, sibling_record
 from napari_latentseg.io.result_names import check_case_code
 from napari_latentseg.io.write_results import check_target, write_segmentation
+from napari_latentseg.models.card import read_card
 
 PIXELS = Geometry.from_spacing("yx")
 
@@ -202,3 +204,19 @@ def test_a_target_is_refused_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="another image"):
         check_target(result, tmp_path, "T1", result.classes, input_sha256=of_another)
     check_target(result, tmp_path, "T1", result.classes, input_sha256=of_another, overwrite=True)
+
+
+def test_a_record_without_access_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a person would segment again what only needs the right to be read."""
+    path = tmp_path / "a_run.json"
+
+    def no_access(self: Path, *args: object) -> str:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_text", no_access)
+    with pytest.raises(BadInput, match="may not be read or written by this user; ask for access"):
+        read_record(path)
+    with pytest.raises(BadInput, match="may not be read or written by this user; ask for access"):
+        read_card(tmp_path)

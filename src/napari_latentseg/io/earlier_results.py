@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from napari_latentseg.core.record import RunRecord
-from napari_latentseg.errors import BadInput, first_validation_error
+from napari_latentseg.errors import BadInput, first_validation_error, system_failure
 from napari_latentseg.io.commit_files import REPLACE_REMEDY
 from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.io.result_names import RECORD_NAME, RESULT_SUFFIXES, array_names
@@ -175,4 +175,6 @@ def read_record(path: Path) -> RunRecord:
         field, why = first_validation_error(error)
         raise BadInput(path, f"{field or 'the file'}: {why}", "write the result again") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(path, "cannot be read", "write the result again") from error
+        # without access, or on a disk that is gone, there is nothing wrong with the file
+        failure = system_failure(error) if isinstance(error, OSError) else None
+        raise failure or BadInput(path, "cannot be read", "write the result again") from error

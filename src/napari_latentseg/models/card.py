@@ -16,7 +16,7 @@ from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
 from napari_latentseg.data.augmentation_config import AugmentationConfig
 from napari_latentseg.data.label_map import LabelTarget
 from napari_latentseg.data.preprocess import Preprocess
-from napari_latentseg.errors import BadInput, first_validation_error
+from napari_latentseg.errors import BadInput, first_validation_error, system_failure
 from napari_latentseg.evaluation.bfloat16_check import Bfloat16Check
 from napari_latentseg.evaluation.calibration import VolumeInterval
 from napari_latentseg.evaluation.contour_band import ContourBand
@@ -337,4 +337,6 @@ def read_card(folder: Path) -> ModelCard:
         field, why = first_validation_error(error)
         raise BadInput(f"{path}, {field or 'the file'}", why, "install the model again") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(path, "cannot be read", "install the model again") from error
+        # without access, or on a disk that is gone, there is nothing wrong with the file
+        failure = system_failure(error) if isinstance(error, OSError) else None
+        raise failure or BadInput(path, "cannot be read", "install the model again") from error
