@@ -40,7 +40,8 @@ def store_files(files: Sequence[Path], address: ArchiveAddress) -> int:
 
     for file in files:
         if not file.is_file():
-            raise BadInput(file.name, "is no file", "give the DICOM files of a result")
+            name = file.name.partition("?")[0]  # behind which the address of an archive names the patient
+            raise BadInput(name, "is no file", "give the DICOM files of a result")
         if not begins_as_dicom(file):
             raise BadInput(file.name, "is no DICOM file", "write the result with --format dicom-seg")
     stored = 0
