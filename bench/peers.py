@@ -125,7 +125,10 @@ def arguments() -> argparse.ArgumentParser:
     shared.add_argument("--data", type=Path, required=True, help="the folder with the data sets")
     shared.add_argument("--out", type=Path, required=True, help="the folder of the results")
     shared.add_argument(
-        "--configs", type=Path, help="configurations of our models that go before those of the package"
+        "--configs",
+        type=Path,
+        default=Path(__file__).parent / "peer_models" / "configs",
+        help="configurations of our models that go before those of the package",
     )
     queue = commands.add_parser("run", parents=[shared], help="train and score what is not there yet")
     queue.add_argument(

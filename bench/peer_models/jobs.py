@@ -29,7 +29,7 @@ DATA_SETS = {
     "ph2": DataSet("skin lesions (ph2)", ("ph2",), "skin-lesion"),
     "dsb2018": DataSet("nuclei (dsb2018)", ("dsb2018",), "nuclei"),
     "msd_hippocampus": DataSet(
-        "hippocampus MR (msd_hippocampus)", ("msd_hippocampus",), "hippocampus-mr", is_volume=True
+        "hippocampus MR (msd_hippocampus)", ("msd_hippocampus",), "hippocampus-mr-2", is_volume=True
     ),
     "chase_db1": DataSet("retinal vessels (chase_db1)", ("chase_db1",), "retina-vessels"),
     "polyps": DataSet("polyps (cvc_clinicdb and kvasir_seg)", ("cvc_clinicdb", "kvasir_seg"), "polyp"),
