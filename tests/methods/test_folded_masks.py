@@ -90,6 +90,15 @@ def test_it_learns_without_the_decoder(method: Method) -> None:
     assert min(losses[-5:]) < 0.7 * losses[0]
 
 
+def test_it_begins_with_nothing_there(method: Method) -> None:
+    """Random certainty would have to be unlearnt first."""
+    method.eval()
+    with torch.inference_mode():
+        found = method.sample(method.encode(batch(method).images))
+    assert float(found.median()) < 0.1
+    assert float((found > 0.5).float().mean()) < 0.02
+
+
 def test_answers_are_probabilities_of_the_size_of_the_image(method: Method) -> None:
     method.eval()
     with torch.inference_mode():

@@ -83,6 +83,8 @@ class GMS(Method):
         self._folded = FoldedMasks(codec.downsampling_factor) if config.mask_latents == "folded" else None
         latent_channels = self.mask_codec.channels * config.classes
         self.mapper = LatentMappingModel(latent_channels, codec.channels, config.width)
+        if self._folded is not None:
+            self.mapper.begin_near_zero()
         self.conditioner: nn.Module | None = None
         if config.conditioner == "trained":
             self.conditioner = codec.trainable_encoder()

@@ -115,6 +115,8 @@ class PromptedMapping(Method):
         self.mapper = LatentMappingModel(
             self.mask_codec.channels, codec.channels + config.prompt_channels, config.width
         )
+        if self._folded is not None:
+            self.mapper.begin_near_zero()
         # small at first, so that the readings begin alike and part where the data ask for it
         self.readings = nn.Embedding(config.readings, config.prompt_channels)
         nn.init.normal_(self.readings.weight, std=0.1 if config.readings > 1 else 0.0)

@@ -118,6 +118,8 @@ class WaveGMS(Method):
             self.pyramid = PyramidConditioner(codec.channels, backbone=config.backbone)
         self._folded = FoldedMasks(codec.downsampling_factor) if config.mask_latents == "folded" else None
         self.mapper = LatentMappingModel(self.mask_codec.channels, codec.channels, config.width)
+        if self._folded is not None:
+            self.mapper.begin_near_zero()
         self._posterior_statistics: list[Tensor] = []
 
     @property

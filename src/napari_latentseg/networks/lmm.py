@@ -104,6 +104,17 @@ class LatentMappingModel(nn.Module):
         )
         self.apply(_initialise)
 
+    @torch.no_grad()
+    def begin_near_zero(self) -> None:
+        """Let the latents that it predicts be small at first: where they are pixels, nothing is there then.
+
+        Kaiming's initial values give latents of about unit size, which for `FoldedMasks` mean certainty at
+        random. The factor was chosen by hand.
+        """
+        for head in self.heads.values():
+            for weight in head[-1].parameters():  # type: ignore[index]
+                weight.mul_(0.05)
+
     @property
     def last_block(self) -> nn.ModuleDict:
         """The layers that `decode_features` runs, which are trained in fine-tuning."""
