@@ -152,5 +152,7 @@ def test_fine_tuning_uses_the_same_masks(codec: Codec) -> None:
         assert targets.shape == (2, 2 * 64, 8, 8)
         terms = spec.loss(features, targets, data.masks, None, None, 2)
         torch.testing.assert_close(spec.sample(features, None), method.sample(method.encode(data.images)))
+        of_one = spec.loss(features, targets, data.masks, None, None, 1)
+    assert of_one == terms  # nothing is saved where nothing is decoded
     trained = method.loss(data)
     assert terms["dice"].item() == pytest.approx(trained["dice"].item(), rel=1e-4)

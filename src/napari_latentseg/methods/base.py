@@ -117,7 +117,7 @@ class FineTuneSpec:
         From features (of `cache_features`), target latents (of `encode_masks`), masks `(B, K, H, W)`,
         `annotated` (as in `Batch`, or None), a random generator and `decoded_count` to the weighted terms of
         the objective, by name. Only the first `decoded_count` images of the batch are decoded for the pixel
-        losses, since decoding is slow.
+        losses, where decoding is slow.
     sample
         As `Method.sample`, but from the features of `cache_features`.
     """

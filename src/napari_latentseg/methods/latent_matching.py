@@ -106,7 +106,8 @@ def matching_losses(
     masks
         The true masks, `(B, 1, H, W)` in {0, 1}.
     decoded_count
-        Decode only the first so many rows for the pixel losses, to save time; all where not given.
+        Decode only the first so many rows for the pixel losses, to save time; all where not given, and of
+        folded masks, which take no decoder.
     classes
         The class of each row, `(B,)`, whole numbers; one class where not given. What the Dice loss is summed
         over with ``dice_over="batch"``.
@@ -122,7 +123,7 @@ def matching_losses(
     if target is not None:
         latent_losses = [F.mse_loss(level.float(), target.float()) for level in predicted.values()]
         terms["latent"] = config.latent_weight * torch.stack(latent_losses).sum()
-    if decoded_count is not None:
+    if decoded_count is not None and config.mask_latents == "codec":
         predicted = {name: level[:decoded_count] for name, level in predicted.items()}
         masks = masks[:decoded_count]
     groups = None
