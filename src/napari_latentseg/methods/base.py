@@ -276,16 +276,8 @@ class Method(nn.Module, ABC):
         return {}
 
     @property
-    def mask_codec(self) -> Codec | FoldedMasks:
-        """What makes latents of masks, and masks of them; of most methods the codec.
-
-        Raises
-        ------
-        NotImplementedError
-            If the method has no codec.
-        """
-        if self.codec is None:
-            raise NotImplementedError(f"{type(self).__name__} has no codec and must define reconstruct")
+    def mask_codec(self) -> Codec | FoldedMasks | None:
+        """What makes latents of masks, and masks of them: of most methods the codec, where they have one."""
         return self.codec
 
     def stages(self) -> list[Stage]:
@@ -301,7 +293,8 @@ class Method(nn.Module, ABC):
             As in `Batch`.
         """
         codec, mask_codec = self.codec, self.mask_codec
-        assert codec is not None
+        if codec is None or mask_codec is None:
+            raise NotImplementedError(f"{type(self).__name__} has no codec and must define reconstruct")
         decoded = [
             mask_codec.decode_mask(mask_codec.encode_mask(masks[:, k, None])) for k in range(masks.shape[1])
         ]
