@@ -1,11 +1,21 @@
-"""A tiny model that has learnt a little of bright ellipses, and its replay."""
+"""A store of its own, and a tiny model that has learnt a little of bright ellipses, with its replay."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, tiny_codec_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store that holds the codec and nothing else."""
+    home = tmp_path / "home"
+    shutil.copytree(tiny_codec_folder, home / "codecs" / tiny_codec_folder.name)
+    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(home))
+    return home
 
 
 @pytest.fixture(scope="session")

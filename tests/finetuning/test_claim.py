@@ -18,16 +18,6 @@ from napari_latentseg.training.output_dir import checkpoint_folder
 Write = Callable[..., Path]
 
 
-@pytest.fixture
-def own_home(tmp_path: Path, tiny_codec_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    import shutil
-
-    home = tmp_path / "home"
-    shutil.copytree(tiny_codec_folder, home / "codecs" / tiny_codec_folder.name)
-    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(home))
-    return home
-
-
 def job_of(base: Path, data: Path, **more: object) -> FineTuneJob:
     return FineTuneJob(base, data, minutes=1, device="cpu", steps=2, **more)  # type: ignore[arg-type]
 

@@ -26,14 +26,6 @@ from napari_latentseg.training.events import FineTuneCheckpoint
 Write = Callable[..., Path]
 
 
-@pytest.fixture
-def own_home(tmp_path: Path, tiny_codec_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    home = tmp_path / "home"
-    shutil.copytree(tiny_codec_folder, home / "codecs" / tiny_codec_folder.name)
-    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(home))
-    return home
-
-
 def interrupt(base: Path, data: Path, name: str = "mine") -> list[FineTuneCheckpoint]:
     """Fine-tune, and end it after a few steps as a process ends that is killed: nothing more is written."""
     request = ResumeRequest.of(

@@ -29,15 +29,6 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture
-def own_home(tmp_path: Path, tiny_codec_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store that holds the codec and nothing else."""
-    home = tmp_path / "home"
-    shutil.copytree(tiny_codec_folder, home / "codecs" / tiny_codec_folder.name)
-    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(home))
-    return home
-
-
-@pytest.fixture
 def data(write_ellipses: Write, tmp_path: Path) -> Path:
     """Dark ellipses on a bright ground, which the base has never seen."""
     return inverted(write_ellipses(tmp_path / "new", 6, seed=5))

@@ -34,14 +34,6 @@ from napari_latentseg.utils.device import resolve_compute
 Write = Callable[..., Path]
 
 
-@pytest.fixture
-def own_home(tmp_path: Path, tiny_codec_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    home = tmp_path / "home"
-    shutil.copytree(tiny_codec_folder, home / "codecs" / tiny_codec_folder.name)
-    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(home))
-    return home
-
-
 def tuned(base: str | Path, data: Path, **more: Any) -> list[dict[str, Any]]:
     given = {"minutes": 1.0, "device": "cpu", "steps": 2, "name": "mine"} | more
     return [event.as_dict() for event in FineTuneJob(base, data, **given)]

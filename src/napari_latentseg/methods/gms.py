@@ -16,13 +16,11 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.methods.base import Batch, FineTuneSpec, Method
+from napari_latentseg.methods.base import Batch, FineTuneSpec
 from napari_latentseg.methods.deviations import codec_deviation, join_deviations
-from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
+from napari_latentseg.methods.latent_matching import Level, MatchingConfig, MatchingMethod, matching_losses
 from napari_latentseg.methods.noise import Noise
 from napari_latentseg.networks.efficientnet import Backbone, PyramidConditioner
-from napari_latentseg.networks.folded_masks import FoldedMasks
-from napari_latentseg.networks.lmm import LatentMappingModel
 
 __all__ = ["GMS", "GMSConfig"]
 
@@ -58,7 +56,7 @@ class GMSConfig(MatchingConfig):
     posterior_noise: Literal["official", "scaled", "none"] = "official"
 
 
-class GMS(Method):
+class GMS(MatchingMethod):
     """Frozen codec, latent mapping model, frozen decoder.
 
     Parameters
@@ -79,12 +77,8 @@ class GMS(Method):
     codec: Codec
 
     def __init__(self, codec: Codec, config: GMSConfig) -> None:
-        super().__init__(codec.freeze(), config)
-        self._folded = FoldedMasks(codec.downsampling_factor) if config.mask_latents == "folded" else None
-        latent_channels = self.mask_codec.channels * config.classes
-        self.mapper = LatentMappingModel(latent_channels, codec.channels, config.width)
-        if self._folded is not None:
-            self.mapper.begin_near_zero()
+        super().__init__(codec, config)
+        self.mapper = self._make_mapper(codec.channels, config.classes)
         self.conditioner: nn.Module | None = None
         if config.conditioner == "trained":
             self.conditioner = codec.trainable_encoder()
@@ -108,10 +102,6 @@ class GMS(Method):
             ),
             codec_deviation(self.codec, "kl", "SD-VAE"),
         )
-
-    @property
-    def mask_codec(self) -> Codec | FoldedMasks:
-        return self._folded or self.codec
 
     @property
     def class_count(self) -> int:

@@ -15,10 +15,12 @@ from torch import Tensor
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.methods.base import Method
 from napari_latentseg.networks.folded_masks import FoldedMasks
+from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
 
-__all__ = ["Level", "MatchingConfig", "matching_losses"]
+__all__ = ["Level", "MatchingConfig", "MatchingMethod", "matching_losses"]
 
 Level = Literal["level3", "level2", "level1", "out"]
 
@@ -80,6 +82,36 @@ class MatchingConfig(FrozenModel):
             (self.dice_over != paper["dice_over"], f"Dice over the {self.dice_over}"),
             (self.cross_entropy_weight > 0, "pixel cross-entropy"),
         ]
+
+
+class MatchingMethod(Method):
+    """A method with a latent mapping model, whose masks are latents of its frozen codec or folded.
+
+    Parameters
+    ----------
+    codec
+        The autoencoder; it is frozen.
+    config
+        Says which latents masks have.
+    """
+
+    codec: Codec
+    config: MatchingConfig
+
+    def __init__(self, codec: Codec, config: MatchingConfig) -> None:
+        super().__init__(codec.freeze(), config)
+        self._folded = FoldedMasks(codec.downsampling_factor) if config.mask_latents == "folded" else None
+
+    @property
+    def mask_codec(self) -> Codec | FoldedMasks:
+        return self._folded or self.codec
+
+    def _make_mapper(self, in_channels: int, classes: int = 1) -> LatentMappingModel:
+        """A mapper from latents of so many channels to one mask latent per class, stacked in the channels."""
+        mapper = LatentMappingModel(self.mask_codec.channels * classes, in_channels, self.config.width)
+        if self._folded is not None:
+            mapper.begin_near_zero()
+        return mapper
 
 
 def matching_losses(

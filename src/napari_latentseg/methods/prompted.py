@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.core.record import PROMPT_SOURCE
 from napari_latentseg.errors import BadInput
-from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Stage
+from napari_latentseg.methods.base import Batch, FineTuneSpec, Stage
 from napari_latentseg.methods.deviations import codec_deviation, join_deviations
-from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
+from napari_latentseg.methods.latent_matching import Level, MatchingConfig, MatchingMethod, matching_losses
 from napari_latentseg.methods.noise import Noise
 from napari_latentseg.methods.simulated_prompts import (
     ObjectView,
@@ -32,8 +32,6 @@ from napari_latentseg.methods.simulated_prompts import (
     view_around,
 )
 from napari_latentseg.networks.efficientnet import Backbone, PyramidConditioner
-from napari_latentseg.networks.folded_masks import FoldedMasks
-from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.prompt_encoder import PromptEncoder
 
 __all__ = ["PromptedMapping", "PromptedMappingConfig"]
@@ -84,7 +82,7 @@ class PromptedMappingConfig(MatchingConfig):
     single_share: float = Field(0.5, ge=0, le=1)
 
 
-class PromptedMapping(Method):
+class PromptedMapping(MatchingMethod):
     """Feature pyramid for the image, encoder for prompts, latent mapping model, frozen decoder.
 
     Parameters
@@ -108,15 +106,10 @@ class PromptedMapping(Method):
     codec: Codec
 
     def __init__(self, codec: Codec, config: PromptedMappingConfig) -> None:
-        super().__init__(codec.freeze(), config)
+        super().__init__(codec, config)
         self.conditioner = PyramidConditioner(codec.channels, backbone=config.backbone)
         self.prompt_encoder = PromptEncoder(config.prompt_channels, codec.downsampling_factor)
-        self._folded = FoldedMasks(codec.downsampling_factor) if config.mask_latents == "folded" else None
-        self.mapper = LatentMappingModel(
-            self.mask_codec.channels, codec.channels + config.prompt_channels, config.width
-        )
-        if self._folded is not None:
-            self.mapper.begin_near_zero()
+        self.mapper = self._make_mapper(codec.channels + config.prompt_channels)
         # small at first, so that the readings begin alike and part where the data ask for it
         self.readings = nn.Embedding(config.readings, config.prompt_channels)
         nn.init.normal_(self.readings.weight, std=0.1 if config.readings > 1 else 0.0)
@@ -147,10 +140,6 @@ class PromptedMapping(Method):
     @property
     def pretrained_modules(self) -> dict[str, nn.Module]:
         return {self.conditioner.backbone_name: self.conditioner.backbone}
-
-    @property
-    def mask_codec(self) -> Codec | FoldedMasks:
-        return self._folded or self.codec
 
     @property
     def class_count(self) -> int:

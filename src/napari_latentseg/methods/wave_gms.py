@@ -16,13 +16,11 @@ from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
-from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Stage
+from napari_latentseg.methods.base import Batch, FineTuneSpec, Stage
 from napari_latentseg.methods.deviations import codec_deviation, join_deviations
-from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
+from napari_latentseg.methods.latent_matching import Level, MatchingConfig, MatchingMethod, matching_losses
 from napari_latentseg.methods.noise import Noise, random_noise
 from napari_latentseg.networks.efficientnet import Backbone, PyramidConditioner
-from napari_latentseg.networks.folded_masks import FoldedMasks
-from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.wavelet import WaveEncoder
 from napari_latentseg.utils.batch_share import when_batch_is_complete
 
@@ -76,7 +74,7 @@ def alignment_loss(z: Tensor, target: Tensor, distance: Literal["l1", "smooth_l1
     return 0.9 * (1 - F.cosine_similarity(z, target, dim=1).mean()) + 0.1 * absolute_error
 
 
-class WaveGMS(Method):
+class WaveGMS(MatchingMethod):
     """Wavelet encoder and latent mapping model, trained together; frozen decoder.
 
     Parameters
@@ -111,20 +109,13 @@ class WaveGMS(Method):
                 f"downsamples by {codec.downsampling_factor}, the wavelet encoder by {WaveEncoder.FACTOR}",
                 "use TAESD or the embedded codec",
             )
-        super().__init__(codec.freeze(), config)
+        super().__init__(codec, config)
         self.encoder = WaveEncoder(codec.channels)
         self.pyramid: PyramidConditioner | None = None
         if config.conditioner == "pyramid":
             self.pyramid = PyramidConditioner(codec.channels, backbone=config.backbone)
-        self._folded = FoldedMasks(codec.downsampling_factor) if config.mask_latents == "folded" else None
-        self.mapper = LatentMappingModel(self.mask_codec.channels, codec.channels, config.width)
-        if self._folded is not None:
-            self.mapper.begin_near_zero()
+        self.mapper = self._make_mapper(codec.channels)
         self._posterior_statistics: list[Tensor] = []
-
-    @property
-    def mask_codec(self) -> Codec | FoldedMasks:
-        return self._folded or self.codec
 
     @property
     def sampling_sources(self) -> tuple[str, ...]:  # type: ignore[override]
