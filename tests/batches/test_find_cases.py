@@ -72,6 +72,20 @@ def test_a_pattern(tmp_path: Path, pattern: str, expected: list[str]) -> None:
     assert names(tmp_path / pattern) == expected
 
 
+def test_what_is_no_image_is_no_case_of_a_pattern_and_is_refused_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "notes.txt", "folder/notes.txt")
+    found = find_cases(tmp_path / "*")
+    assert [case.name for case in found.cases] == ["a"]
+    assert found.passed_over == {"file that is no image": 1, "folder that is no image": 1}
+    with pytest.raises(BadInput, match=r"notes.txt: is a kind of file that is not known"):
+        find_cases(tmp_path / "notes.txt")
+    with pytest.raises(BadInput, match="holds no image"):
+        find_cases(tmp_path / "*.txt")
+    table = tmp_path / "cases.csv"
+    table.write_text("case,path\nx,notes.txt\ny,folder\nz,a.png\n", "utf-8")
+    assert [case.problem is None for case in find_cases(table).cases] == [False, False, True]
+
+
 def test_each_series_of_dicom_is_a_case(tmp_path: Path) -> None:
     series(tmp_path / "in" / "anna" / "t1")
     series(tmp_path / "in" / "anna" / "both", "1.2.4")

@@ -153,6 +153,10 @@ def test_what_is_refused_early_does_not_wait_for_torch(tiny_model_folder: Path, 
         ["segment", str(tmp_path / "text.png"), "--model", tiny, "--out", str(tmp_path / "file.txt" / "out")],
         ["evaluate", "--model", tiny, "--data", str(tmp_path)],
         ["train", "--data", str(tmp_path), "--out", out],
+        ["finetune", "--model", tiny, "--data", str(tmp_path / "missing")],
+        ["add-replay", str(tmp_path / "missing"), "--data", str(tmp_path)],
+        ["add-replay", tiny, "--data", str(tmp_path / "missing")],
+        ["models", "compile", "no-such-model"],
         ["models", "info", "no-such-model"],
     ]
     code = (

@@ -15,7 +15,7 @@ from napari_latentseg.data.folders import AnnotatedFolder, find_annotated
 from napari_latentseg.data.label_names import LabelNames
 from napari_latentseg.errors import BadInput
 
-__all__ = ["cases_for_classes", "read_annotated_folder"]
+__all__ = ["cases_for_classes", "check_annotated_folders", "read_annotated_folder"]
 
 
 def read_annotated_folder(folder: Path) -> AnnotatedFolder:
@@ -41,6 +41,20 @@ def read_annotated_folder(folder: Path) -> AnnotatedFolder:
         raise BadInput(folder, "its images have several channels", "give images of one channel, or in RGB")
     names = LabelNames({c.label: c.name for c in classes}, source=str(folder))
     return AnnotatedFolder(folder, cases, names)
+
+
+def check_annotated_folders(folders: Sequence[Path]) -> None:
+    """Refuse folders without annotated images, before anything slow such as importing torch.
+
+    Raises
+    ------
+    BadInput
+        As `read_annotated_folder`, or if there is no folder.
+    """
+    if not folders:
+        raise BadInput("data", "is missing", "give a folder of annotated images")
+    for folder in folders:
+        read_annotated_folder(folder)
 
 
 def cases_for_classes(

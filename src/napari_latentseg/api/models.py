@@ -68,9 +68,11 @@ def compile_model(
     ''
     """
     from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
+
+    located = locate_chosen_model(model)  # before torch is loaded
     from napari_latentseg.inference.predictor import Predictor
 
-    loaded_model = load_chosen_model(locate_chosen_model(model), codec)
+    loaded_model = load_chosen_model(located, codec)
     return Predictor(loaded_model, "cpu", precision, "openvino").compile()
 
 

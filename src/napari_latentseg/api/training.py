@@ -310,6 +310,7 @@ def finetune(
     True
     """
     # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.annotations.annotated_folder import check_annotated_folders
     from napari_latentseg.data.label_names import parse_label_names
     from napari_latentseg.models.store import find_model
     from napari_latentseg.utils.device import check_device_and_precision
@@ -317,6 +318,7 @@ def finetune(
     label_names = None if labels is None else parse_label_names(labels)
     base_folder, folders = find_model(base), as_paths("data", data)
     check_device_and_precision(device, "auto")
+    check_annotated_folders(folders)
 
     from napari_latentseg.finetuning.interrupted import ResumeRequest
     from napari_latentseg.finetuning.job import FineTuneJob

@@ -8,6 +8,7 @@ from pathlib import Path
 from napari_latentseg.batches.case import BatchCase
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.dicomweb.address import is_archive_address, parse_address
+from napari_latentseg.io.registry import find_reader
 from napari_latentseg.io.result_names import check_case_code
 from napari_latentseg.utils.paths import is_there, written_path
 from napari_latentseg.utils.written_tables import read_table
@@ -78,6 +79,8 @@ def _case(table: Path, number: int, values: dict[str, str], scans: Path | None) 
             path = from_scans
         else:
             problem = BadInput(path, "no such file or folder", f"check row {number} of {table.name}")
+    if not is_in_archive and problem is None:
+        problem = _image_problem(path)
     series: int | str | None = None
     if _SERIES_UID.fullmatch(series_text) or (series_text.isdecimal() and int(series_text) > 0):
         series = int(series_text) if len(series_text) < 8 else series_text
@@ -85,6 +88,15 @@ def _case(table: Path, number: int, values: dict[str, str], scans: Path | None) 
         why = f"the series of {name} is {series_text[:20]!r}"
         problem = BadInput(f"{table}, row {number}", why, "write its number from 1, as `info` lists them")
     return BatchCase(name, path, series, is_code=True, problem=problem)
+
+
+def _image_problem(path: Path) -> BadInput | None:
+    """Why no format reads a file or folder; None if one may."""
+    try:
+        find_reader(path)
+    except BadInput as error:
+        return error
+    return None
 
 
 def _address_problem(text: str, where: str) -> BadInput | None:

@@ -14,11 +14,12 @@ from napari_latentseg.batches.bids_cases import bids_cases, bids_root, is_bids, 
 from napari_latentseg.batches.case import BatchCase
 from napari_latentseg.batches.case_input import CaseInput
 from napari_latentseg.batches.case_list import listed_cases
-from napari_latentseg.batches.folder_cases import cases_of_file, folder_cases
+from napari_latentseg.batches.folder_cases import cases_of_file, folder_cases, is_image
 from napari_latentseg.batches.nnunet_cases import is_nnunet, nnunet_cases
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.dicomweb.address import is_archive_address
-from napari_latentseg.io.registry import stem_of
+from napari_latentseg.io.registry import find_reader, stem_of
+from napari_latentseg.utils.paths import is_there
 
 __all__ = ["FoundCases", "cases_of_part", "find_cases"]
 
@@ -75,7 +76,7 @@ def find_cases(
     elif source is None:
         raise BadInput("scans", "are missing", "give a folder, a pattern or a list of images")
     elif not source.is_dir():
-        cases = _cases_of_pattern(source)
+        cases = _cases_of_pattern(source, passed_over)
     elif is_bids(source):
         cases = bids_cases(source, passed_over)
     elif is_nnunet(source):
@@ -117,9 +118,13 @@ def cases_of_part(cases: Sequence[BatchCase], part: int, parts: int) -> tuple[Ba
     return tuple(cases[part - 1 :: parts])
 
 
-def _cases_of_pattern(source: Path) -> list[BatchCase]:
-    """The cases of a file, or of a pattern such as `in/*/t1.nii.gz`, which may lead into a BIDS data set."""
-    if source.exists():
+def _cases_of_pattern(source: Path, passed_over: Counter[str]) -> list[BatchCase]:
+    """The cases of a file, or of a pattern such as `in/*/t1.nii.gz`, which may lead into a BIDS data set.
+
+    What else a pattern matches is counted in `passed_over`; a single file that is no image is refused.
+    """
+    if is_there(source):
+        find_reader(source)
         paths, root = [source], source.parent
     elif not has_magic(str(source)):
         raise BadInput(source, "no such file or folder", "check the path")
@@ -127,7 +132,12 @@ def _cases_of_pattern(source: Path) -> list[BatchCase]:
         parts = source.parts
         fixed = next(index for index, part in enumerate(parts) if has_magic(part))
         root = Path(*parts[:fixed])
-        paths = sorted(root.glob("/".join(parts[fixed:])))
+        paths = []
+        for path in sorted(root.glob("/".join(parts[fixed:]))):
+            if is_image(path):
+                paths.append(path)
+            else:
+                passed_over[f"{'folder' if path.is_dir() else 'file'} that is no image"] += 1
     cases: list[BatchCase] = []
     for path in paths:
         data_set = bids_root(path)

@@ -17,10 +17,10 @@ from napari_latentseg.io.dicom import reader as dicom
 from napari_latentseg.io.dicom.series import NoImageError
 from napari_latentseg.io.earlier_results import names_in_records
 from napari_latentseg.io.find_scans import is_image_file
-from napari_latentseg.io.registry import stem_of
+from napari_latentseg.io.registry import readable_suffixes, stem_of
 from napari_latentseg.utils.paths import real_path
 
-__all__ = ["cases_of_file", "folder_cases"]
+__all__ = ["cases_of_file", "folder_cases", "is_image"]
 
 # Folders of annotated images keep their masks in these, beside the folder of the images.
 _MASK_FOLDER = re.compile(r"masks.*|labels(tr|ts)?", re.IGNORECASE)
@@ -73,6 +73,11 @@ def cases_of_file(path: Path, root: Path) -> list[BatchCase]:
     if (path.is_dir() or path.suffix.lower() == ".zip" or _may_be_dicom(path)) and _is_dicom(path):
         return list(_series_cases(path, root, Counter()))
     return [BatchCase(_name(path, root), path)]
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file or folder can be a case: by the name of a file, or by what it holds."""
+    return path.name.lower().endswith(readable_suffixes()) or ome_zarr.is_ours(path) or dicom.is_ours(path)
 
 
 def _walk(root: Path, out: Path | None, passed_over: Counter[str]) -> Iterator[tuple[Path, list[Path]]]:

@@ -165,6 +165,13 @@ def add_replay(
     Images can be reconstructed from the patches: the licence and the confidentiality of the images hold for
     them too.
     """
+    # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.annotations.annotated_folder import check_annotated_folders
+    from napari_latentseg.models.store import locate_model
+
+    locate_model(folder)
+    check_annotated_folders(data)
+
     from napari_latentseg.finetuning.add_replay import add_replay as write_replay
 
     size = write_replay(folder, data, count=count, codec=codec)

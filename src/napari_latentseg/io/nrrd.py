@@ -14,7 +14,7 @@ from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.core.units import MM_PER_UNIT, SECONDS, as_known_unit, canonical_unit
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import as_writable, read_errors, write_errors
-from napari_latentseg.io._notes import NO_TIME_UNIT_NOTE
+from napari_latentseg.io._notes import NO_TIME_UNIT_NOTE, no_thickness_note
 from napari_latentseg.io._raw import RawLayout, sibling_file
 from napari_latentseg.utils.atomic import atomic_path
 
@@ -53,9 +53,11 @@ _NO_LENGTH_UNIT_NOTE = "the file gives no unit of length; millimetres were assum
 def read(path: Path) -> Scan:
     """Read as `yx` or `zyx`, with `t` before and `c` after them.
 
-    An axis without a direction is time if its kind says so or it is the slowest axis, else channels. LPS, RAS
-    and LAS are converted to LPS; any other space has no frame. Without a unit, lengths are taken as
-    millimetres, as in all common tools, and a note says so.
+    An axis without a direction is time if its kind says so or it is the slowest axis, else channels. The
+    slowest of three axes is that of a single slice if it has one element, and neither a direction or spacing
+    nor a kind that says otherwise; the slice is 1 thick, with a note. LPS, RAS and LAS are converted to LPS;
+    any other space has no frame. Without a unit, lengths are taken as millimetres, as in all common tools,
+    and a note says so.
 
     Parameters
     ----------
@@ -115,6 +117,11 @@ def _read_layout(path: Path) -> tuple[RawLayout, dict[str, Any]]:
 
 
 def _make_scan(path: Path, array: Any, header: Mapping[str, Any]) -> Scan:
+    is_one_slice = _is_slice_without_thickness(header)
+    if is_one_slice and header.get("space directions") is None:
+        header = _with_unit_thickness(header)
+    elif is_one_slice:
+        array, header = array[0], _without_slowest_axis(header)
     names, vectors = _axes(path, header)
     order = sorted(range(len(names)), key=lambda i: "tzyxc".index(names[i]))
     array = array.transpose(order)
@@ -126,8 +133,41 @@ def _make_scan(path: Path, array: Any, header: Mapping[str, Any]) -> Scan:
         array = np.expand_dims(array, z_position)
         axes = axes[:z_position] + "z" + axes[z_position:]
         vectors = np.column_stack([_slice_normal(vectors, header), vectors])
+        is_one_slice = True
     geometry, notes = _geometry(path, axes.removesuffix(CHANNEL), vectors, header)
+    if is_one_slice and "z" in axes:
+        notes += (no_thickness_note(geometry.units[-1]),)
     return Scan(array, axes, geometry, format=NAME, source=path, notes=notes)
+
+
+def _is_slice_without_thickness(header: Mapping[str, Any]) -> bool:
+    """Whether the slowest axis is that of a single slice, as ITK takes it, rather than of a single time."""
+    kinds = _kinds(header)
+    *is_spatial, is_last_spatial = _is_spatial(header, kinds)
+    has_time_unit = "units" in header and canonical_unit(header["units"][-1]) in SECONDS
+    if int(header["sizes"][-1]) != 1 or kinds[-1] not in _SPATIAL_KINDS or has_time_unit:
+        return False
+    return sum(is_spatial) == 2 and not is_last_spatial
+
+
+def _with_unit_thickness(header: Mapping[str, Any]) -> dict[str, Any]:
+    """A header without directions whose slowest axis has the spacing 1 in the unit of the axis before it."""
+    changed = {"spacings": [*header["spacings"][:-1], 1.0]}
+    if "units" in header:
+        changed["units"] = [*header["units"][:-1], header["units"][-1] or header["units"][-2]]
+    return {**header, **changed}
+
+
+def _without_slowest_axis(header: Mapping[str, Any]) -> dict[str, Any]:
+    """A header whose fields leave out the slowest axis."""
+    fields = ("sizes", "kinds", "space directions", "spacings", "units")
+    shorter = {name: header[name][:-1] for name in fields if name in header}
+    return {**header, **shorter, "dimension": int(header["dimension"]) - 1}
+
+
+def _kinds(header: Mapping[str, Any]) -> list[str]:
+    """The kind of each axis, in lower case; `???` where the file gives none."""
+    return [str(kind).lower() for kind in header.get("kinds", ["???"] * int(header["dimension"]))]
 
 
 def _slice_normal(vectors: NDArray[np.float64], header: Mapping[str, Any]) -> NDArray[np.float64]:
@@ -147,7 +187,7 @@ def _axes(path: Path, header: Mapping[str, Any]) -> tuple[list[str], NDArray[np.
     The columns are in the same order; the rows are world coordinates, x last, in the space of the file.
     """
     count = int(header["dimension"])
-    kinds = [str(k).lower() for k in header.get("kinds", ["???"] * count)]
+    kinds = _kinds(header)
     directions = header.get("space directions")
     spatial = _is_spatial(header, kinds)
     spatial_count = sum(spatial)
@@ -240,7 +280,7 @@ def _known_lengths(path: Path, names: list[str], count: int) -> tuple[list[float
 
 def _spatial_units(header: Mapping[str, Any]) -> list[str]:
     """The units of the spatial axes in the field `units`, which has one entry for each axis."""
-    kinds = [str(k).lower() for k in header.get("kinds", ["???"] * int(header["dimension"]))]
+    kinds = _kinds(header)
     units = header.get("units", [])
     return [unit for unit, spatial in zip(units, _is_spatial(header, kinds), strict=False) if spatial]
 
