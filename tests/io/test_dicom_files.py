@@ -74,6 +74,10 @@ def test_damaged_zips(made, tmp_path):
     path.write_bytes(whole[:300] + bytes(50) + whole[350:])
     with pytest.raises(BadInput):
         np.asarray(read_scan(path).array)
+    version = whole.index(b"PK\x01\x02") + 6  # that is needed to unpack a member, in the directory of the zip
+    path.write_bytes(whole[:version] + b"\x66" + whole[version + 1 :])
+    with pytest.raises(BadInput, match=r"^a.zip: is a damaged zip"):
+        read_scan(path)
 
 
 def test_too_many_files(made, tmp_path, monkeypatch):

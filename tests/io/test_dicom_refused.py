@@ -122,6 +122,17 @@ def bad_number(made, folder):
         made.save(ds, folder / "a.dcm")
 
 
+def not_dicom(made, folder):
+    volume(made, folder)
+    (folder / "001.dcm").write_bytes(b"x")
+
+
+def zeros(made, folder):
+    volume(made, folder)
+    (folder / "001.dcm").unlink()
+    (folder / "IM1").write_bytes(bytes(5000))
+
+
 def no_slope(made, folder):
     volume(made, folder, RescaleSlope=0, RescaleIntercept=0)
 
@@ -156,6 +167,8 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "cut short, compressed": (truncated_compressed, r"^a\.dcm: is cut short"),
     "no pixels": (no_pixels, "ends before its pixels"),
     "an empty file": (empty_file, r"^001\.dcm: is empty"),
+    "a file of which one byte is left": (not_dicom, r"^001\.dcm: is not a DICOM file, or is damaged"),
+    "a file of zeros": (zeros, r"^IM1: is not a DICOM file, or is damaged"),
     "not the syntax it says": (wrong_syntax, r"^a\.dcm: is not DICOM whose pixels can be read"),
     "a film in MPEG": (film, r"^a\.dcm: has a transfer syntax that is not supported \(MPEG2"),
     "a broken header": (broken_header, r"^001\.dcm: is not a DICOM file"),

@@ -160,6 +160,8 @@ def zipped(folder: Path, name: str, inside: dict[str, bytes]) -> Path:
 
 CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "nrrd, zero spacing": (lambda p: nrrd(p, "(1,0,0)", "(0,0,0)"), "cannot be inverted"),
+    "nrrd, a spacing below any atom": (lambda p: nrrd(p, "(1,0,0)", "(1e-30,0,0)"), "1e-30 mm cannot be"),
+    "nrrd, a spacing of light-years": (lambda p: nrrd(p, "(1,0,0)", "(1e30,0,0)"), r"1e\+30 mm cannot be"),
     "nrrd, axes in one plane": (lambda p: nrrd(p, "(1,0,0)", "(0,4,0)"), "cannot be inverted"),
     "nrrd, no number": (lambda p: nrrd(p, "(1,0,0)", "(1,x,0)"), "damaged"),
     "nrrd, not a number": (lambda p: nrrd(p, "(1,0,0)", "(1,nan,0)"), "cannot be inverted"),

@@ -70,6 +70,19 @@ def test_data_that_is_not_there_is_seen_before_a_decoder_fills_it_up(tmp_path, o
         tiff._check_complete(tmp_path / "a.tif", file, file.series[0])
 
 
+@pytest.mark.parametrize("read", [tiff.read, tiff.read_lazy])
+def test_strips_that_are_not_listed_are_not_read_as_zeros(tmp_path, read):
+    tifffile.imwrite(tmp_path / "a.tif", ramp((32, 48)), metadata=None, compression="zlib", rowsperstrip=8)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        offsets = file.pages[0].tags["StripOffsets"]
+    raw = (tmp_path / "a.tif").read_bytes()
+    for count in (1, 0):  # the tag lists fewer strips than the image has
+        changed = with_bytes(raw, offsets.offset + 4, np.array([count], "<u4").tobytes())
+        (tmp_path / "a.tif").write_bytes(changed)
+        with pytest.raises(BadInput, match="cut short"):
+            read(tmp_path / "a.tif")
+
+
 def with_bytes(raw: bytes, start: int, value: bytes) -> bytes:
     return raw[:start] + value + raw[start + len(value) :]
 

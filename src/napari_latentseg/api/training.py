@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_latentseg.api.chosen_model import given_codec
 from napari_latentseg.utils.argument_types import as_path, as_paths
 
 if TYPE_CHECKING:
@@ -155,67 +156,102 @@ def train(
     ('lesions', 'GMS')
     """
     # what can be refused cheaply is refused before torch is loaded
-    from napari_latentseg.data.label_names import parse_label_names
-    from napari_latentseg.errors import BadInput
     from napari_latentseg.models.card import CARD, ModelCard, read_card
-    from napari_latentseg.training.config import load_config, with_changes
-    from napari_latentseg.training.datasets import find_datasets
+    from napari_latentseg.training.config import with_changes
     from napari_latentseg.training.guided_files import guided_file_changes
-    from napari_latentseg.training.named_classes import class_changes, unannotated_classes, without_classes
     from napari_latentseg.training.output_dir import check_output_dir
     from napari_latentseg.training.processes import join_processes
-    from napari_latentseg.utils.device import check_device_and_precision
 
     processes = join_processes(device)
     with processes.one_error():
-        settings = load_config(config)
-        changes = dict(changes or {})
-        if "epochs" in changes:
-            # a number of epochs replaces a number of steps, and holds for every stage
-            counts = {"epochs": None, "steps": None}
-            stages = {name: stage.model_dump() | counts for name, stage in settings.stages.items()}
-            changes = {"steps": None, "stages": stages} | changes
-        if split is not None or select_on is not None:
-            changes["split"] = _split_changes(settings, changes.get("split", {}), split, select_on)
-        folders = as_paths("data", data)
-        settings = processes.request.applied_to(with_changes(settings, changes))
-        label_names = None if labels is None else parse_label_names(labels)
-        settings = with_changes(settings, class_changes(folders, settings, classes, label_names))
-        if method is not None and method != settings.method:
-            raise BadInput(
-                "method", f"{settings.name} is a configuration of {settings.method}", "choose one of its own"
-            )
-        check_device_and_precision(device, settings.precision)
-        datasets = find_datasets(folders, settings)
-        class_names = unannotated_classes(datasets)
-        if class_names:
-            settings = with_changes(settings, without_classes(settings, class_names, datasets))
+        folders, model_folder, given = as_paths("data", data), as_path("out", out), given_codec(codec)
+        settings = processes.request.applied_to(_changed_config(config, changes, split, select_on))
+        settings, left_out = _config_for_data(settings, folders, classes, labels, method, device)
         settings = with_changes(settings, guided_file_changes(settings, perceptual, class_texts))
-        check_output_dir(as_path("out", out), resume=resume)
+        check_output_dir(model_folder, resume=resume)
 
         from napari_latentseg.models.store import open_codec
         from napari_latentseg.training.job import TrainingJob
 
         loaded_codec, spec = None, None
-        if codec_source := codec or settings.codec:
+        if codec_source := settings.codec if given is None else given:
             loaded_codec, spec = open_codec(codec_source, revision=settings.codec_revision, download=download)
         job = TrainingJob(
-            folders, Path(out), settings, loaded_codec, spec, name=name, device=device,
+            folders, model_folder, settings, loaded_codec, spec, name=name, device=device,
             should_stop=should_stop, resume=resume, processes=processes,
             on_progress=on_event if processes.is_main else lambda event: None,
         )  # fmt: skip
         if processes.is_main:
-            _keep_codec(codec, spec, on_note)
-            if class_names:
-                on_note(f"classes that no data set here annotates are left out: {', '.join(class_names)}")
+            _keep_codec(given, spec, on_note)
+            if left_out:
+                on_note(f"classes that no data set here annotates are left out: {', '.join(left_out)}")
         for event in job:
             if processes.is_main:
                 on_event(event)
         if processes.count == 1:
-            return read_card(Path(out))
+            return read_card(model_folder)
         return ModelCard.model_validate_json(
-            processes.main_says(lambda: (Path(out) / CARD).read_text("utf-8"))
+            processes.main_says(lambda: (model_folder / CARD).read_text("utf-8"))
         )
+
+
+def _changed_config(
+    config: str | Path,
+    changes: dict[str, Any] | None,
+    split: str | Path | Sequence[str | Path] | None,
+    select_on: str | None,
+) -> TrainingConfig:
+    """A configuration with the fields that a caller of `train` changes."""
+    from napari_latentseg.training.config import load_config, with_changes
+
+    as_path("config", config)  # an empty name would be that of the current folder
+    settings = load_config(config)
+    changes = dict(changes or {})
+    if "epochs" in changes:
+        # a number of epochs replaces a number of steps, and holds for every stage
+        counts = {"epochs": None, "steps": None}
+        stages = {name: stage.model_dump() | counts for name, stage in settings.stages.items()}
+        changes = {"steps": None, "stages": stages} | changes
+    if split is not None or select_on is not None:
+        changes["split"] = _split_changes(settings, changes.get("split", {}), split, select_on)
+    return with_changes(settings, changes)
+
+
+def _config_for_data(
+    settings: TrainingConfig,
+    folders: Sequence[Path],
+    classes: Sequence[str] | None,
+    labels: LabelsOption | None,
+    method: str | None,
+    device: str,
+) -> tuple[TrainingConfig, list[str]]:
+    """A configuration with the classes of some folders, and the classes that none of them annotates.
+
+    Raises
+    ------
+    BadInput
+        If it is of another method than the one asked for, cannot be computed on the device, or the folders
+        cannot be used.
+    """
+    from napari_latentseg.data.label_names import parse_label_names
+    from napari_latentseg.errors import BadInput
+    from napari_latentseg.training.config import with_changes
+    from napari_latentseg.training.datasets import find_datasets
+    from napari_latentseg.training.named_classes import class_changes, unannotated_classes, without_classes
+    from napari_latentseg.utils.device import check_device_and_precision
+
+    label_names = None if labels is None else parse_label_names(labels)
+    settings = with_changes(settings, class_changes(folders, settings, classes, label_names))
+    if method is not None and method != settings.method:
+        raise BadInput(
+            "method", f"{settings.name} is a configuration of {settings.method}", "choose one of its own"
+        )
+    check_device_and_precision(device, settings.precision)
+    datasets = find_datasets(folders, settings)
+    left_out = unannotated_classes(datasets)
+    if left_out:
+        settings = with_changes(settings, without_classes(settings, left_out, datasets))
+    return settings, left_out
 
 
 def finetune(

@@ -175,8 +175,9 @@ def train(
                 )  # fmt: skip
             else:
                 card = api.train(
-                    data, out, config=config or _default_config(method), method=method, codec=codec,
-                    name=name, device=device, download=download, resume=resume, changes=given,
+                    data, out, config=_default_config(method) if config is None else config,
+                    method=method, codec=codec, name=name, device=device, download=download, resume=resume,
+                    changes=given,
                     classes=None if classes is None else classes.split(","), labels=labels,
                     split=split or None, select_on=select_on, perceptual=perceptual or (),
                     class_texts=class_texts, on_event=report,

@@ -16,6 +16,9 @@ __all__ = ["Geometry"]
 # Of unit vectors along the axes: 0.87 for a gantry tilted by 30 degrees, near 0 if the axes lie in one plane.
 _MIN_DETERMINANT = 1e-6
 
+# A picometre and a kilometre: what no image has. Damage to an exponent in a header leads there.
+_MIN_SPACING_MM, _MAX_SPACING_MM = 1e-9, 1e6
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -39,7 +42,7 @@ class Geometry:
     Raises
     ------
     BadInput
-        If the affine is not a finite, invertible matrix of that size.
+        If the affine is not a finite, invertible matrix of that size, or a spacing is one that no image has.
 
     Examples
     --------
@@ -69,6 +72,12 @@ class Geometry:
         if not _is_invertible(matrix):
             raise BadInput("geometry", "the affine cannot be inverted", "repair the file's header")
         object.__setattr__(self, "affine", tuple(tuple(map(float, row)) for row in matrix))
+        for step, unit in zip(self.spacing, self.units, strict=True):
+            length = step * MM_PER_UNIT.get(unit, 1.0)
+            if unit not in SECONDS and not _MIN_SPACING_MM <= length <= _MAX_SPACING_MM:
+                raise BadInput(
+                    "geometry", f"a spacing of {step:g} {unit} cannot be", "repair the file's header"
+                )
 
     @classmethod
     def from_matrix(

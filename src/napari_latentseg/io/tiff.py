@@ -203,6 +203,8 @@ def _check_complete(path: Path, tif: Any, series: Any) -> None:
         for page in series.pages:
             if page is None:
                 raise BadInput(path, "lacks some of its pages", "keep the files of one image together")
+            # tifffile would read strips and tiles that are not listed as zeros
+            is_complete &= len(page.dataoffsets) >= math.prod(series.keyframe.chunked)
             data_ends = (a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=False))
             if page.parent is tif and max(data_ends, default=0) > size:
                 is_complete = False

@@ -259,7 +259,7 @@ def _is_uncompressed_zip(path: Path) -> bool:
                 return False
         with zipfile.ZipFile(path) as archive:
             is_stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise BadInput(
             path, "is not a plain PyTorch state dict: it is damaged, or cut short", "copy it again"
         ) from error

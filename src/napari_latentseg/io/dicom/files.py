@@ -39,6 +39,11 @@ MAX_COMPRESSION_RATIO = 200
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _FIRST_TAG_GROUPS = {b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08"}
+# of zipfile: NotImplementedError for a version or compression that it does not know, RuntimeError for a
+# member that is encrypted
+_ZIP_ERRORS = (
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError
+)  # fmt: skip
 _LOGGERS = (
     "pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils", "pylibjpeg", "pylibjpeg.utils",
     "highdicom.base", "highdicom.frame", "highdicom.image", "highdicom.seg.sop", "highdicom.spatial",
@@ -66,8 +71,8 @@ def zip_kept_open(path: Path) -> Iterator[None]:
         return
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise BadInput(path.name, "is a damaged zip", "copy or pack it again") from error
+    except _ZIP_ERRORS as error:
+        raise _damaged_zip(path) from error
     with archive:
         token = _OPEN_ZIP.set((path, archive))
         try:
@@ -84,6 +89,10 @@ def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         return
     with zipfile.ZipFile(path) as archive:
         yield archive
+
+
+def _damaged_zip(path: Path) -> BadInput:
+    return BadInput(path.name, "is a damaged zip", "copy or pack it again")
 
 
 @dataclass(frozen=True)
@@ -195,8 +204,8 @@ def find_dicom_files(path: Path) -> tuple[list[DicomFile], list[str]]:
     Raises
     ------
     BadInput
-        If there is no DICOM file, one is empty or may not be read, or a zip is damaged, encrypted, has paths
-        that lead out of it, or is too large to unpack safely.
+        If there is no DICOM file, one is empty, damaged or may not be read, or a zip is damaged, encrypted,
+        has paths that lead out of it, or is too large to unpack safely.
     """
     if path.is_dir():
         items, linked_folders = _files_in_folder(path)
@@ -225,11 +234,17 @@ def _probe(item: DicomFile) -> bool:
         raise BadInput(item.name, "may not be read", "ask for the right to read it") from error
     except OSError as error:  # a broken link, or a file deleted meanwhile
         raise BadInput(item.name, "cannot be read", "check the folder") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise BadInput(item.path.name, "is a damaged zip", "copy or pack it again") from error
-    if not first_bytes and PurePosixPath(item.name).suffix.lower() in (*_DICOM_SUFFIXES, ""):
+    except _ZIP_ERRORS as error:
+        raise _damaged_zip(item.path) from error
+    if is_dicom(first_bytes, item.name):
+        return True
+    # it may have been a slice, without which the others would make a volume of another spacing
+    suffix = PurePosixPath(item.name).suffix.lower()
+    if not first_bytes and suffix in (*_DICOM_SUFFIXES, ""):
         raise BadInput(item.name, "is empty (0 bytes)", "copy it again")
-    return is_dicom(first_bytes, item.name)
+    if suffix in _DICOM_SUFFIXES or (not suffix and not any(first_bytes)):
+        raise BadInput(item.name, "is not a DICOM file, or is damaged", "copy it again, or remove it")
+    return False
 
 
 def _files_in_folder(folder: Path) -> tuple[list[DicomFile], int]:
@@ -257,8 +272,8 @@ def _files_in_zip(path: Path) -> list[DicomFile]:
         with zipfile.ZipFile(path) as archive:
             # not `is_dir`, which fails at an empty name
             members = [info for info in archive.infolist() if not info.filename.endswith("/")]
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise BadInput(path.name, "is a damaged zip", "copy or pack it again") from error
+    except _ZIP_ERRORS as error:
+        raise _damaged_zip(path) from error
     _check_file_count(path, len(members))
     total = 0
     for info in members:
