@@ -95,6 +95,8 @@ def test_events_and_a_stop_by_a_line(
 def test_what_is_wrong_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, why in (
         (["finetune", "no-such-model", "--data", str(tmp_path)], "no model 'no-such-model'"),
+        (["finetune", "breast-ultrasound", "--data", str(tmp_path), "--name", ""], "name: is empty"),
+        (["finetune", "breast-ultrasound", "--data", str(tmp_path), "--name", "x" * 65], "64 are the most"),
         (["models", "adopt", "nothing"], "no candidate 'nothing'"),
         (["models", "revert", "breast-ultrasound"], "is at its first version"),
         (["models", "discard", "nothing"], "no candidate"),

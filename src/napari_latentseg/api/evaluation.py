@@ -17,9 +17,11 @@ from napari_latentseg.utils.argument_types import as_path
 from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
+    from napari_latentseg.core.classes import ClassInfo
     from napari_latentseg.data.cases import Case
     from napari_latentseg.data.label_names import LabelsOption
     from napari_latentseg.evaluation.report import EvaluationReport
+    from napari_latentseg.inference.evaluate import Evaluation
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.split import Split
@@ -146,12 +148,7 @@ def evaluate(
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.api.annotated_images import annotated_images
-    from napari_latentseg.api.evaluation_statistics import (
-        case_pictures,
-        patients_of,
-        with_intervals,
-    )
-    from napari_latentseg.api.worst_images import worst_images_folder
+    from napari_latentseg.api.evaluation_statistics import case_pictures, patients_of, with_intervals
     from napari_latentseg.evaluation.paired import compare_paired
     from napari_latentseg.evaluation.protocols import find_protocol
     from napari_latentseg.report.evaluation_page import check_evaluation_page, write_evaluation_page
@@ -161,14 +158,9 @@ def evaluate(
     located_model = locate_chosen_model(model)
     chosen = None if protocol is None else find_protocol(protocol)
     options = Options(
-        counts=sample_counts(samples),
-        source=source,
-        threshold=threshold,
-        seed=seed,
-        device=device,
-        precision=precision or ("auto" if chosen is None else "float32"),
-        protocol=chosen,
-    )
+        counts=sample_counts(samples), source=source, threshold=threshold, seed=seed, device=device,
+        precision=precision or ("auto" if chosen is None else "float32"), protocol=chosen,
+    )  # fmt: skip
     check_without_prompts(located_model.card)
     settings = options.settings(located_model.card)
     if worst_folder is not None:
@@ -188,21 +180,15 @@ def evaluate(
 
     evaluation = Evaluation(
         Predictor(load_chosen_model(located_model, codec), device, options.precision),
-        settings,
-        cases,
-        known_split,
-        protocol=chosen,
+        settings, cases, known_split, protocol=chosen,
         sample_counts=options.counts if len(options.counts) > 1 else (),
-        with_stability=stability,
-        with_calibration=page is not None,
-        with_objects=objects,
-    )
+        with_stability=stability, with_calibration=page is not None, with_objects=objects,
+    )  # fmt: skip
     own_share = 0.5 if other is not None and other.report is None else 1.0  # of the time
-    with worst_images_folder(worst_folder, located_model.card.classes) as worst:
-        if worst is not None:
-            evaluation.on_scored = worst.add
-        run_evaluation(evaluation, lambda fraction: progress(own_share * fraction))
-        evaluation.mask_content.check()
+    _run_keeping_worst(
+        evaluation, worst_folder, located_model.card.classes,
+        lambda fraction: progress(own_share * fraction),
+    )  # fmt: skip
     scores = evaluation.report()
     patient_names = patients_of([image.name for image in scores.images], patients)
     scores = with_intervals(scores if split is None else scores.replace(subset=subset), patient_names)
@@ -214,6 +200,25 @@ def evaluate(
     if page is not None:
         write_evaluation_page(page, scores, located_model.card, pictures)
     return scores
+
+
+def _run_keeping_worst(
+    evaluation: Evaluation, folder: Path | None, classes: Sequence[ClassInfo], progress: Progress
+) -> None:
+    """Score all images, and keep those with the lowest Dice in a folder if there is one.
+
+    Raises
+    ------
+    BadInput
+        If all masks are empty or full, or the folder cannot be written.
+    """
+    from napari_latentseg.api.worst_images import worst_images_folder
+
+    with worst_images_folder(folder, classes) as worst:
+        if worst is not None:
+            evaluation.on_scored = worst.add
+        run_evaluation(evaluation, progress)
+        evaluation.mask_content.check()
 
 
 def _check_worst_images(folder: Path, *, has_protocol: bool) -> None:

@@ -93,6 +93,7 @@ def train_members(
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.errors import BadInput
+    from napari_latentseg.io.result_names import check_case_code
     from napari_latentseg.models.card import read_card
     from napari_latentseg.models.store import find_model
     from napari_latentseg.training.output_dir import check_output_dir
@@ -104,6 +105,8 @@ def train_members(
     folder, folders, out = find_model(model), as_paths("data", data), as_path("out", out)
     base_card = read_card(folder)
     check_device_and_precision(device, "auto")
+    if name is not None:
+        check_case_code(name, "name")
     check_output_dir(out, resume=resume)
 
     from napari_latentseg.models.store import load_model

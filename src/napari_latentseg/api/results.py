@@ -115,61 +115,51 @@ def write_result(
     ['phantom-1_mask.tif', 'phantom-1_mean.tif', 'phantom-1_measurements.csv', 'phantom-1_run.json',
      'phantom-1_variance.tif']
     """
-    from napari_latentseg.io.dicom.structured_report import REPORT_NAME
     from napari_latentseg.io.result_format import check_format
-    from napari_latentseg.io.result_names import DICOM_FORMATS, name_prefix
     from napari_latentseg.io.write_results import write_segmentation
 
-    folder, report_path = Path(folder), None if report is None else Path(report)
-    stem = _stem(stem, case)
+    folder, stem = Path(folder), _stem(stem, case)
+    page = None if report is None else Path(report)
     check_format(format)
     if case:
         result = replace(result, record=result.record.replace(case=case))
-    if report_path is not None:
-        from napari_latentseg.io.earlier_results import check_not_of_result
-        from napari_latentseg.report import check_report, check_report_replaceable, make_report
 
-        check_report(report_path)
+    def input_sha256() -> str:
+        return result.record.input.sha256
+
+    is_page_inside = page is not None and _is_page_inside(
+        page, folder, stem, input_sha256, overwrite=overwrite
+    )
     if append_to is not None:
-        _check_table(Path(append_to), stem, lambda: result.record.input.sha256, overwrite=overwrite)
+        _check_table(Path(append_to), stem, input_sha256, overwrite=overwrite)
     edge_contours = _edge_contours(result, card) if band else None
     measurements: tuple[Measurement, ...] = ()
-    extra_files: dict[str, Callable[[Path], object]] = {}
-    if table or report_path is not None or append_to is not None:
-        from napari_latentseg.measure import measure, write_csv
+    if table or page is not None or append_to is not None:
+        from napari_latentseg.measure import measure
 
         measurements = measure(result, scan, card=card)
-        if table:
-            extra_files[_TABLE_NAME] = partial(write_csv, measurements=measurements)
-            if format in DICOM_FORMATS:
-                extra_files[REPORT_NAME] = partial(_write_structured_report, measurements=measurements)
-    is_report_inside = report_path is not None and _is_inside(report_path, folder, name_prefix(stem))
-    if report_path is not None:
+    extra_files = _table_files(measurements, format) if table else {}
+    if page is not None:
+        from napari_latentseg.report import make_report
+
         write_page = partial(make_report, result, scan, card, measurements=measurements)
-        if is_report_inside:
+        if is_page_inside:
             extra_files[_REPORT_NAME] = write_page
-        elif not overwrite:
-            check_not_of_result(report_path)
-            check_report_replaceable(report_path, result.record.input.sha256)
     written = write_segmentation(
         result, folder, stem, format=format, agreement=agreement, doubt=doubt, contours=contours,
         band=edge_contours, deidentify=deidentify, extra_files=extra_files, overwrite=overwrite,
     )  # fmt: skip
-    if report_path is not None and not is_report_inside:
-        written.append(write_page(report_path))
+    if page is not None and not is_page_inside:
+        written.append(write_page(page))
     if append_to is not None:
         from napari_latentseg.measure import append_to_table
 
         written.append(
             append_to_table(
-                Path(append_to),
-                result.record,
-                measurements,
-                stem,
-                objects=append_objects,
+                Path(append_to), result.record, measurements, stem, objects=append_objects,
                 overwrite=overwrite,
             )
-        )
+        )  # fmt: skip
     return written
 
 
@@ -213,29 +203,32 @@ def check_result(
     BadInput
         As `write_result`.
     """
-    from napari_latentseg.io.dicom.structured_report import REPORT_NAME
-    from napari_latentseg.io.result_names import DICOM_FORMATS, name_prefix
     from napari_latentseg.io.write_results import CONTOURS_NAME, check_target
 
     folder, stem = Path(folder), _stem(stem, case)
-    names = [CONTOURS_NAME] * contours + [_TABLE_NAME] * table
-    names += [REPORT_NAME] * (table and format in DICOM_FORMATS)
-    if report is not None:
-        from napari_latentseg.io.earlier_results import check_not_of_result
-        from napari_latentseg.report import check_report, check_report_replaceable
-
-        check_report(Path(report))
-        if _is_inside(Path(report), folder, name_prefix(stem)):
-            names.append(_REPORT_NAME)
-        elif input_sha256 is not None and not overwrite and Path(report).exists():
-            check_not_of_result(Path(report))
-            check_report_replaceable(Path(report), input_sha256())
+    names = [CONTOURS_NAME] * contours + (list(_table_files((), format)) if table else [])
+    if report is not None and _is_page_inside(Path(report), folder, stem, input_sha256, overwrite=overwrite):
+        names.append(_REPORT_NAME)
     if append_to is not None:
         _check_table(Path(append_to), stem, input_sha256, overwrite=overwrite)
     check_target(
         image, folder, stem, classes, format=format, input_sha256=input_sha256, is_box=is_box,
         agreement=agreement, doubt=doubt, band=band, extra_names=names, overwrite=overwrite,
     )  # fmt: skip
+
+
+def _table_files(
+    measurements: Sequence[Measurement], format: str | None
+) -> dict[str, Callable[[Path], object]]:
+    """How each file of a table is written, by the end of its name: CSV; with masks in DICOM a report too."""
+    from napari_latentseg.io.dicom.structured_report import REPORT_NAME
+    from napari_latentseg.io.result_names import DICOM_FORMATS
+    from napari_latentseg.measure import write_csv
+
+    files: dict[str, Callable[[Path], object]] = {_TABLE_NAME: partial(write_csv, measurements=measurements)}
+    if format in DICOM_FORMATS:
+        files[REPORT_NAME] = partial(_write_structured_report, measurements=measurements)
+    return files
 
 
 def _write_structured_report(path: Path, measurements: Sequence[Measurement]) -> None:
@@ -298,6 +291,24 @@ def _check_table(path: Path, case: str, input_sha256: Callable[[], str] | None, 
     check_case_table(path, case, input_sha256() if compares and input_sha256 is not None else "")
 
 
-def _is_inside(report: Path, folder: Path, prefix: str) -> bool:
-    """Whether a report has the name that makes it a part of the result."""
-    return report.absolute() == (folder / f"{prefix}{_REPORT_NAME}").absolute()
+def _is_page_inside(
+    page: Path, folder: Path, stem: str, input_sha256: Callable[[], str] | None, *, overwrite: bool
+) -> bool:
+    """Whether the page of a report is a file of the result by its name; refuses what it must not replace.
+
+    Raises
+    ------
+    BadInput
+        If it is no name for a page, or another file of that name is there already.
+    """
+    from napari_latentseg.io.earlier_results import check_not_of_result
+    from napari_latentseg.io.result_names import name_prefix
+    from napari_latentseg.report import check_report, check_report_replaceable
+
+    check_report(page)
+    if page.absolute() == (folder / f"{name_prefix(stem)}{_REPORT_NAME}").absolute():
+        return True
+    if input_sha256 is not None and not overwrite and page.exists():
+        check_not_of_result(page)
+        check_report_replaceable(page, input_sha256())
+    return False

@@ -156,6 +156,7 @@ def train(
     ('lesions', 'GMS')
     """
     # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.io.result_names import check_case_code
     from napari_latentseg.models.card import CARD, ModelCard, read_card
     from napari_latentseg.training.config import with_changes
     from napari_latentseg.training.guided_files import guided_file_changes
@@ -164,6 +165,8 @@ def train(
 
     processes = join_processes(device)
     with processes.one_error():
+        if name is not None:
+            check_case_code(name, "name")
         folders, model_folder, given = as_paths("data", data), as_path("out", out), given_codec(codec)
         settings = processes.request.applied_to(_changed_config(config, changes, split, select_on))
         settings, left_out = _config_for_data(settings, folders, classes, labels, method, device)
@@ -348,12 +351,15 @@ def finetune(
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.annotations.annotated_folder import check_annotated_folders
     from napari_latentseg.data.label_names import parse_label_names
+    from napari_latentseg.io.result_names import check_case_code
     from napari_latentseg.models.store import find_model
     from napari_latentseg.utils.device import check_device_and_precision
 
     label_names = None if labels is None else parse_label_names(labels)
     base_folder, folders = find_model(base), as_paths("data", data)
     check_device_and_precision(device, "auto")
+    if name is not None:
+        check_case_code(name, "name")
     check_annotated_folders(folders)
 
     from napari_latentseg.finetuning.interrupted import ResumeRequest

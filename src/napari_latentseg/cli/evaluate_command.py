@@ -162,27 +162,24 @@ def evaluate(
     from napari_latentseg import api
     from napari_latentseg.utils.atomic import check_output_file
 
-    if out is not None:
-        check_output_file(out, (".json",), overwrite=overwrite)
-    if page is not None:
-        check_output_file(page, (".html", ".htm"), overwrite=overwrite)
+    for file, endings in ((out, (".json",)), (page, (".html", ".htm"))):
+        if file is not None:
+            check_output_file(file, endings, overwrite=overwrite)
     if reconstruction:
-        _check_reconstruction(
-            has_samples=bool(protocol or stability or samples or readers or objects),
-            has_comparison=bool(against or patients or page or worst_images),
-        )
+        has_samples = bool(protocol or stability or samples or readers or objects)
+        has_comparison = bool(against or patients or page or worst_images)
+        _check_reconstruction(has_samples=has_samples, has_comparison=has_comparison)
     use_threads(threads)
     located = api.locate_model(model)
     is_pointed_at = located.card.takes_prompts and not reconstruction
     if is_pointed_at:
-        check_scored_by_clicks(
-            {
-                "--sampling": sampling, "--threshold": threshold, "--protocol": protocol,
-                "--stability": stability, "--objects": objects, "--readers": readers, "--against": against,
-                "--patients": patients, "--worst-images": worst_images, "--split": split,
-                "--labels": labels, "--precision": precision,
-            }
-        )  # fmt: skip
+        unused = {
+            "--sampling": sampling, "--threshold": threshold, "--protocol": protocol,
+            "--stability": stability, "--objects": objects, "--readers": readers, "--against": against,
+            "--patients": patients, "--worst-images": worst_images, "--split": split,
+            "--labels": labels, "--precision": precision,
+        }  # fmt: skip
+        check_scored_by_clicks(unused)
     elif clicks is not None or images is not None:
         why = "are for a model that is pointed at, such as any-structure"
         raise BadInput("--clicks and --images", why, "leave them out")
@@ -197,14 +194,9 @@ def evaluate(
         report: _Report
         if is_pointed_at:
             report = api.evaluate_clicks(
-                model,
-                data,
-                clicks=5 if clicks is None else clicks,
-                images=images,
-                samples=one_number(samples),
-                report=page,
-                **common,
-            )
+                model, data, clicks=5 if clicks is None else clicks, images=images,
+                samples=one_number(samples), report=page, **common,
+            )  # fmt: skip
         elif reconstruction:
             report = api.evaluate_reconstruction(
                 located, data, precision=precision or "float32", **chosen, **common

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -138,26 +139,19 @@ def train(
     use_threads(threads)
     quiet = quiet or not is_main_process()
     changes: dict[str, object] = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "seed": seed,
-        "members": members,
-        "member_parts": member_parts,
+        "epochs": epochs, "batch_size": batch_size, "seed": seed, "members": members,
+        "member_parts": member_parts, "accumulate": accumulate, "begin_from": begin_from,
         "member_training": None if member_epochs is None else {"epochs": member_epochs},
-        "accumulate": accumulate,
-        "begin_from": begin_from,
         "pretrained_unet": None if pretrained_unet is None else str(pretrained_unet),
-    }
+    }  # fmt: skip
     if members_of is not None:
-        _check_left_to_model(
-            {
-                "--config": config, "--epochs": epochs, "--member-parts": member_parts, "--classes": classes,
-                "--labels": labels, "--readers": readers, "--split": split or None, "--select-on": select_on,
-                "--pretrained-unet": pretrained_unet, "--begin-from": begin_from,
-                "--perceptual": perceptual or None,
-                "--class-texts": class_texts,
-            }
-        )  # fmt: skip
+        of_the_model = {
+            "--config": config, "--epochs": epochs, "--member-parts": member_parts, "--classes": classes,
+            "--labels": labels, "--readers": readers, "--split": split or None, "--select-on": select_on,
+            "--pretrained-unet": pretrained_unet, "--begin-from": begin_from,
+            "--perceptual": perceptual or None, "--class-texts": class_texts,
+        }  # fmt: skip
+        _check_left_to_model(of_the_model)
     if readers is not None:
         changes |= {"readers": "random", "reader_masks": parse_readers(readers)}
     given = {field: value for field, value in changes.items() if value is not None}
@@ -195,7 +189,7 @@ def train(
         exit_partial(report.left_out)
 
 
-def _check_left_to_model(options: dict[str, object]) -> None:
+def _check_left_to_model(options: Mapping[str, object]) -> None:
     """Refuse what --members-of takes from the model.
 
     Raises

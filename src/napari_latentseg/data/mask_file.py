@@ -63,9 +63,9 @@ class MaskFile:
 def read_mask_file(path: Path, known_labels: Collection[int] | None = None) -> MaskFile:
     """Read a mask file.
 
-    Of a palette (PNG, BMP, TIFF) the indices are the labels. A picture of one class (white on black with soft
-    edges or the noise of JPEG, probabilities) is cut at half of its maximum, but only where the mask is of
-    one class. NaN and infinity are background, and alpha is dropped.
+    Of a palette (PNG, BMP, TIFF) the indices are the labels. Where the mask is of one class, a picture of it
+    (white on black with soft edges or the noise of JPEG) is cut at half of its maximum, and probabilities at
+    0.5. NaN and infinity are background, and alpha is dropped.
 
     Parameters
     ----------
