@@ -28,6 +28,11 @@ METHODS = {
     "prompted": FOLDED | {"classes": 2, "cross_entropy_weight": 1, "prompt_channels": 16},
     "wave-gms": FOLDED | {"cross_entropy_weight": 1, "align_weight": 0},
 }
+SKIPS = {"gms": {"skips": True, "conditioner": "pyramid"}, "prompted": {"skips": True},
+         "wave-gms": {"skips": True, "conditioner": "pyramid"}}  # fmt: skip
+VARIANTS = {name: (name, settings) for name, settings in METHODS.items()} | {
+    f"{name}, skips": (name, settings | SKIPS[name]) for name, settings in METHODS.items()
+}
 
 
 @pytest.fixture
@@ -36,7 +41,7 @@ def codec() -> Codec:
     return build_codec("compact", channels=8, widths=(8, 8), blocks=(1, 1)).freeze()
 
 
-@pytest.fixture(params=METHODS)
+@pytest.fixture(params=VARIANTS.values(), ids=list(VARIANTS))
 def method(request: pytest.FixtureRequest, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> Method:
     """Each of the methods, with a codec that cannot decode."""
     torch.manual_seed(8)
@@ -45,7 +50,7 @@ def method(request: pytest.FixtureRequest, codec: Codec, monkeypatch: pytest.Mon
         raise AssertionError("the decoder was used")
 
     monkeypatch.setattr(codec, "decode", refuse)
-    return build_method(request.param, codec, METHODS[request.param])
+    return build_method(request.param[0], codec, request.param[1])
 
 
 def batch(method: Method) -> Batch:
@@ -112,17 +117,21 @@ def test_it_is_a_variant_and_says_so(method: Method) -> None:
     assert "folded masks" in method.deviations_from_paper
 
 
-def test_a_new_structure_keeps_the_masks_of_what_was_pointed_at(codec: Codec) -> None:
-    prompted = build_method("prompted", codec, METHODS["prompted"])
+@pytest.mark.parametrize("skips", [False, True])
+def test_a_new_structure_keeps_the_masks_of_what_was_pointed_at(codec: Codec, skips: bool) -> None:
+    settings = METHODS["prompted"] | {"skips": skips}
+    prompted = build_method("prompted", codec, settings)
     card = ModelCard(
-        name="pointed", title="Pointed", method="prompted", settings=METHODS["prompted"], codec=None,
+        name="pointed", title="Pointed", method="prompted", settings=settings, codec=None,
         preprocess=Preprocess(mode="whole", size=64), augment=AugmentationConfig(),
         classes=tuple(ClassInfo(label=n, name=f"class {n}", color="#112233") for n in (1, 2)),
         sources=prompted.available_sources(),
     )  # fmt: skip
     model = promptless_model(Model(prompted, card, Path("unused")), "cyst")
     assert model.card.settings["mask_latents"] == "folded"
-    assert torch.equal(model.method.mapper.heads["out"][2].weight, prompted.mapper.heads["out"][2].weight)
+    assert model.card.settings["skips"] == skips
+    of_new, of_prompted = (m.mapper.heads["out"].state_dict() for m in (model.method, prompted))
+    assert all(torch.equal(of_new[name], weight) for name, weight in of_prompted.items())
 
 
 def test_its_masks_lose_nothing(codec: Codec) -> None:
@@ -143,8 +152,9 @@ def test_a_latent_loss_is_that_of_the_pixels(codec: Codec) -> None:
     assert method.loss(data)["latent"].item() == pytest.approx(0.5 * expected.item(), rel=1e-4)
 
 
-def test_fine_tuning_uses_the_same_masks(codec: Codec) -> None:
-    method = build_method("gms", codec, METHODS["gms"]).eval()
+@pytest.mark.parametrize("skips", [{}, SKIPS["gms"]], ids=["folded", "skips"])
+def test_fine_tuning_uses_the_same_masks(codec: Codec, skips: dict[str, Any]) -> None:
+    method = build_method("gms", codec, METHODS["gms"] | skips).eval()
     spec, data = method.fine_tune_spec(), batch(method)
     with torch.no_grad():
         features = spec.cache_features(method.encode(data.images))

@@ -64,6 +64,12 @@ def test_with_other_latents_of_masks_the_last_layers_begin_anew(
     assert ended.mapper.heads["out"][2].weight.shape[0] == 64
 
 
+def test_with_another_width_the_mapper_begins_anew(train: Train, first: Path, tmp_path: Path) -> None:
+    settings = TINY["settings"] | {"width": 32}
+    train(tmp_path / "wider", {"settings": settings, "begin_from": str(first), "learning_rate": 1e-7})
+    assert load_model(tmp_path / "wider").method.trainable_modules.mapper.stem.weight.shape[0] == 32
+
+
 def test_a_share_of_the_weights_that_it_began_with_is_kept(train: Train, first: Path, tmp_path: Path) -> None:
     changes = {"begin_from": str(first), "learning_rate": 0.05}
     train(tmp_path / "trained", changes)

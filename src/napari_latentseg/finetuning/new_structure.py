@@ -87,6 +87,7 @@ def promptless_model(base: Model, structure: str) -> Model:
         "width": prompted.config.width,
         "levels": ["out"],
         "mask_latents": prompted.config.mask_latents,
+        "skips": prompted.config.skips,
         "latent_weight": prompted.config.latent_weight,
         "cross_entropy_weight": prompted.config.cross_entropy_weight,
         "posterior_noise": "none",

@@ -83,7 +83,7 @@ class GMS(MatchingMethod):
         if config.conditioner == "trained":
             self.conditioner = codec.trainable_encoder()
         elif config.conditioner == "pyramid":
-            self.conditioner = PyramidConditioner(codec.channels, backbone=config.backbone)
+            self.conditioner = self._make_pyramid(config.backbone)
 
     @property
     def deviations_from_paper(self) -> str:
@@ -133,13 +133,14 @@ class GMS(MatchingMethod):
         )
 
     def encode(self, images: Tensor) -> Tensor:
-        """The image latent Z_I, `(B, C, H/f, W/f)`."""
-        if self.config.conditioner == "trained" and self.conditioner is not None:
-            latents: Tensor = self.conditioner(images)
+        """The image latent Z_I, `(B, C, H/f, W/f)`; with skips, these follow in further channels."""
+        conditioner = self.conditioner
+        if conditioner is not None and not isinstance(conditioner, PyramidConditioner):
+            latents: Tensor = conditioner(images)
             return latents
         with torch.no_grad():
             z = self.codec.encode(images)
-        return z if self.conditioner is None else z + self.conditioner(images)
+        return z if conditioner is None else conditioner.condition(z, images)
 
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """The decoded masks, `(B, K, H, W)` in [0, 1]; GMS has no noise at test time and ignores it."""

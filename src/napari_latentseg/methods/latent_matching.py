@@ -15,7 +15,9 @@ from torch import Tensor
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Method
+from napari_latentseg.networks.efficientnet import Backbone, PyramidConditioner
 from napari_latentseg.networks.folded_masks import FoldedMasks
 from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
@@ -41,6 +43,9 @@ class MatchingConfig(FrozenModel):
     mask_latents
         ``"codec"``: latents of masks are those of the frozen codec, as published. ``"folded"``: they are the
         masks themselves, folded into channels (`FoldedMasks`), which takes no decoder and loses nothing.
+    skips
+        Whether features of the image at a half and a quarter of its size reach the last layers, as in a U-Net
+        (`networks.skip_connections`); of folded masks, and with a pyramid as the conditioner.
     dice_over
         ``"image"``: the Dice loss is that of each class of each image, as in the papers. ``"batch"``: that of
         each class over the images of a batch, for slices of volumes, which often lack a class.
@@ -54,6 +59,7 @@ class MatchingConfig(FrozenModel):
     latent_weight: float = Field(1.0, ge=0)
     dice_weight: float = Field(1.0, ge=0)
     mask_latents: Literal["codec", "folded"] = "codec"
+    skips: bool = False
     dice_over: Literal["image", "batch"] = "image"
     cross_entropy_weight: float = Field(0.0, ge=0)
 
@@ -70,6 +76,16 @@ class MatchingConfig(FrozenModel):
             raise ValueError("latent_weight, dice_weight or cross_entropy_weight must be above 0")
         return self
 
+    @model_validator(mode="after")
+    def _check_skips(self) -> MatchingConfig:
+        # a method without the setting always has a pyramid
+        if self.skips and (self.mask_latents, getattr(self, "conditioner", "pyramid")) != (
+            "folded",
+            "pyramid",
+        ):
+            raise ValueError('skips: true needs mask_latents: "folded" and conditioner: "pyramid"')
+        return self
+
     def deviations_from_paper(self) -> list[tuple[bool, str]]:
         """Whether and how the settings differ from the paper's, the defaults; for `join_deviations`."""
         paper = {name: field.default for name, field in type(self).model_fields.items()}
@@ -79,6 +95,7 @@ class MatchingConfig(FrozenModel):
             (self.latent_weight != paper["latent_weight"], f"latent weight {self.latent_weight:g}"),
             (self.dice_weight != paper["dice_weight"], f"dice weight {self.dice_weight:g}"),
             (self.mask_latents == "folded", "folded masks"),
+            (self.skips, "skip connections"),
             (self.dice_over != paper["dice_over"], f"Dice over the {self.dice_over}"),
             (self.cross_entropy_weight > 0, "pixel cross-entropy"),
         ]
@@ -99,6 +116,13 @@ class MatchingMethod(Method):
     config: MatchingConfig
 
     def __init__(self, codec: Codec, config: MatchingConfig) -> None:
+        if config.skips and codec.downsampling_factor != PyramidConditioner.OUTPUT_FACTOR:
+            raise BadInput(
+                "skips",
+                f"are for codecs that downsample by {PyramidConditioner.OUTPUT_FACTOR}, "
+                f"not by {codec.downsampling_factor}",
+                "set skips to false, or use another codec",
+            )
         super().__init__(codec.freeze(), config)
         self._folded = FoldedMasks(codec.downsampling_factor) if config.mask_latents == "folded" else None
 
@@ -106,9 +130,14 @@ class MatchingMethod(Method):
     def mask_codec(self) -> Codec | FoldedMasks:
         return self._folded or self.codec
 
+    def _make_pyramid(self, backbone: Backbone) -> PyramidConditioner:
+        return PyramidConditioner(self.codec.channels, backbone=backbone, has_skips=self.config.skips)
+
     def _make_mapper(self, in_channels: int, classes: int = 1) -> LatentMappingModel:
         """A mapper from latents of so many channels to one mask latent per class, stacked in the channels."""
-        mapper = LatentMappingModel(self.mask_codec.channels * classes, in_channels, self.config.width)
+        mapper = LatentMappingModel(
+            self.mask_codec.channels * classes, in_channels, self.config.width, self.config.skips
+        )
         if self._folded is not None:
             mapper.begin_near_zero()
         return mapper

@@ -107,7 +107,7 @@ class PromptedMapping(MatchingMethod):
 
     def __init__(self, codec: Codec, config: PromptedMappingConfig) -> None:
         super().__init__(codec, config)
-        self.conditioner = PyramidConditioner(codec.channels, backbone=config.backbone)
+        self.conditioner = self._make_pyramid(config.backbone)
         self.prompt_encoder = PromptEncoder(config.prompt_channels, codec.downsampling_factor)
         self.mapper = self._make_mapper(codec.channels + config.prompt_channels)
         # small at first, so that the readings begin alike and part where the data ask for it
@@ -159,11 +159,10 @@ class PromptedMapping(MatchingMethod):
         return [Stage("", self.trainable_modules, self.loss, validate=self.answer_clicks)]
 
     def encode(self, images: Tensor) -> Tensor:
-        """The image latent, `(B, C, H/f, W/f)`."""
+        """The image latent, `(B, C, H/f, W/f)`; with skips, these follow in further channels."""
         with torch.no_grad():
             z = self.codec.encode(images)
-        conditioned: Tensor = z + self.conditioner(images)
-        return conditioned
+        return self.conditioner.condition(z, images)
 
     def encode_prompt(self, maps: Tensor, readings: Tensor) -> Tensor:
         """The prompt latent `(B, P, H/f, W/f)`.
@@ -188,10 +187,15 @@ class PromptedMapping(MatchingMethod):
         maps, readings
             As for `encode_prompt`.
         """
-        return self.predict_masks(torch.cat([conditioning, self.encode_prompt(maps, readings)], dim=1))
+        return self.predict_masks(self._with_prompt(conditioning, self.encode_prompt(maps, readings)))
+
+    def _with_prompt(self, conditioning: Tensor, prompt: Tensor) -> Tensor:
+        """What the mapper sees: the latents of image and prompt, and the skips after both."""
+        channels = self.codec.channels
+        return torch.cat([conditioning[:, :channels], prompt, conditioning[:, channels:]], dim=1)
 
     def predict_masks(self, latents: Tensor) -> Tensor:
-        """The decoded masks `(B, 1, H, W)` of image and prompt latents `(B, C + P, h, w)`."""
+        """The decoded masks `(B, 1, H, W)` of image and prompt latents `(B, C + P, h, w)`, and skips."""
         masks: Tensor = self.mask_codec.decode_mask(self.mapper(latents)["out"])
         return masks
 
@@ -289,7 +293,7 @@ class PromptedMapping(MatchingMethod):
     ) -> dict[str, Tensor]:
         maps = torch.from_numpy(np.stack([p.maps for p in prompts])).to(conditioning.device)
         readings = self._best_readings(conditioning, maps, masks, rngs)
-        latents = torch.cat([conditioning, self.encode_prompt(maps, readings)], dim=1)
+        latents = self._with_prompt(conditioning, self.encode_prompt(maps, readings))
         predicted = self.mapper(latents, self.config.levels)
         return matching_losses(self.config, self.mask_codec, predicted, target_latents, masks)
 

@@ -21,6 +21,7 @@ from napari_latentseg.methods.deviations import codec_deviation, join_deviations
 from napari_latentseg.methods.latent_matching import Level, MatchingConfig, MatchingMethod, matching_losses
 from napari_latentseg.methods.noise import Noise, random_noise
 from napari_latentseg.networks.efficientnet import Backbone, PyramidConditioner
+from napari_latentseg.networks.skip_connections import join_skips, split_skips
 from napari_latentseg.networks.wavelet import WaveEncoder
 from napari_latentseg.utils.batch_share import when_batch_is_complete
 
@@ -113,7 +114,7 @@ class WaveGMS(MatchingMethod):
         self.encoder = WaveEncoder(codec.channels)
         self.pyramid: PyramidConditioner | None = None
         if config.conditioner == "pyramid":
-            self.pyramid = PyramidConditioner(codec.channels, backbone=config.backbone)
+            self.pyramid = self._make_pyramid(config.backbone)
         self.mapper = self._make_mapper(codec.channels)
         self._posterior_statistics: list[Tensor] = []
 
@@ -158,28 +159,39 @@ class WaveGMS(MatchingMethod):
         return [Stage("", self.trainable_modules, self.loss, after_epoch=self._report_posterior_width)]
 
     def encode(self, images: Tensor) -> Tensor:
-        """Mean and log variance of the image latent, stacked in the channels: `(B, 2 C, H/8, W/8)`."""
+        """Mean and log variance of the image latent, stacked in the channels: `(B, 2 C, H/8, W/8)`.
+
+        With skips, these follow in further channels.
+        """
         moments: Tensor = self.encoder(images)
         if self.pyramid is None:
             return moments
         mean, log_variance = moments.chunk(2, dim=1)
-        return torch.cat([mean + self.pyramid(images), log_variance], dim=1)
+        mean, skips = split_skips(self.pyramid.condition(mean, images), self.mapper.skip_channels)
+        return join_skips(torch.cat([mean, log_variance], dim=1), skips)
 
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """The decoded mask `(B, 1, H, W)` in [0, 1]: of the mean latent, or of a posterior sample."""
         if noise is None:
             return self.predict_mean(conditioning)
-        mean, std = _mean_and_std(conditioning)
-        return self.predict_masks(mean + std * noise(tuple(mean.shape)).to(mean))
+        moments, skips = split_skips(conditioning, self.mapper.skip_channels)
+        mean, std = _mean_and_std(moments)
+        drawn = mean + std * noise(tuple(mean.shape)).to(mean)
+        return self.predict_masks(join_skips(drawn, skips))
 
     def predict_mean(self, conditioning: Tensor) -> Tensor:
         """The decoded masks `(B, 1, H, W)` in [0, 1] of the mean image latent of what `encode` gives."""
-        return self.predict_masks(_mean_and_std(conditioning)[0])
+        return self.predict_masks(self._mean_latents(conditioning))
 
     def predict_masks(self, latents: Tensor) -> Tensor:
-        """The decoded masks `(B, 1, H, W)` in [0, 1] of image latents `(B, C, h, w)`."""
+        """The decoded masks `(B, 1, H, W)` in [0, 1] of image latents `(B, C, h, w)`, and skips."""
         mask_latents: Tensor = self.mapper(latents)["out"]
         return self.mask_codec.decode_mask(mask_latents)
+
+    def _mean_latents(self, conditioning: Tensor) -> Tensor:
+        """What the mapper sees without noise, from what `encode` gives."""
+        moments, skips = split_skips(conditioning, self.mapper.skip_channels)
+        return join_skips(_mean_and_std(moments)[0], skips)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """L_total of Section 2.4: that of GMS over the levels, and the alignment of the image latent."""
@@ -192,7 +204,7 @@ class WaveGMS(MatchingMethod):
             per_image = torch.stack([std.flatten(1).mean(1), mean.abs().flatten(1).mean(1)], dim=1)
             when_batch_is_complete(lambda rows: self._posterior_statistics.append(rows.mean(0)), per_image)
         # the alignment is that of the wavelet encoder: it would hold back what the pyramid adds
-        condition = z if self.pyramid is None else z + self.pyramid(batch.images)
+        condition = z if self.pyramid is None else self.pyramid.condition(z, batch.images)
         predicted: dict[str, Tensor] = self.mapper(condition, self.config.levels)
         terms = matching_losses(self.config, self.mask_codec, predicted, target, batch.masks)
         if self.config.align_weight:
@@ -208,7 +220,7 @@ class WaveGMS(MatchingMethod):
         mapper, mask_codec = self.mapper, self.mask_codec
 
         def cache_features(conditioning: Tensor) -> Tensor:
-            return mapper.encode_features(_mean_and_std(conditioning)[0])
+            return mapper.encode_features(self._mean_latents(conditioning))
 
         def loss(
             features: Tensor,
@@ -238,7 +250,7 @@ class WaveGMS(MatchingMethod):
         return {"sigma": std, "sigma_to_mean": std / mean}
 
 
-def _mean_and_std(conditioning: Tensor) -> tuple[Tensor, Tensor]:
+def _mean_and_std(moments: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation in float32, each `(B, C, h, w)`."""
-    mean, log_variance = conditioning.float().chunk(2, dim=1)
+    mean, log_variance = moments.float().chunk(2, dim=1)
     return mean, (0.5 * log_variance.clamp(*_LOG_VARIANCE_RANGE)).exp()

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_latentseg.networks.lmm import ResidualUnit, SpatialAttention
+from napari_latentseg.networks.skip_connections import SkipFeatures, join_skips
 
 __all__ = [
     "Backbone",
@@ -111,6 +112,8 @@ class EfficientNetLite(nn.Module):
     ----------
     channels
         Channels of the four feature maps; of three where it is shallow.
+    half_channels
+        Channels of the features at a half of the size, see `all_features`.
     published_block_count
         Blocks of the published network, of which a shallow one has the first.
     """
@@ -122,6 +125,7 @@ class EfficientNetLite(nn.Module):
         blocks: list[nn.Module] = []
         self._feature_blocks = []
         self.channels: tuple[int, ...] = ()
+        self.half_channels = _STAGE_SETTINGS[0][1]
         width = 32
         self.published_block_count = 0
         stage_count = _SHALLOW_STAGES if variant.endswith(_SHALLOW) else len(_STAGE_SETTINGS)
@@ -142,12 +146,16 @@ class EfficientNetLite(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        return self.all_features(images)[1:]
+
+    def all_features(self, images: Tensor) -> list[Tensor]:
+        """As `forward`, with the features at 1/2 of the size, after the first block, before the others."""
         # the published normalisation, (255 x - 127) / 128
         x = F.relu6(self.stem(images * (255 / 128) - 127 / 128))
         features = []
         for i, block in enumerate(self.blocks):
             x = block(x)
-            if i in self._feature_blocks:
+            if i == 0 or i in self._feature_blocks:
                 features.append(x)
         return features
 
@@ -207,11 +215,15 @@ class PyramidConditioner(nn.Module):
         Fraction of feature channels dropped in training.
     backbone
         The network, see `EfficientNetLite`.
+    has_skips
+        Whether `condition` also gives skip connections.
 
     Attributes
     ----------
     backbone_name
         As given.
+    skips
+        Makes the skip connections; None without.
     FACTOR
         Height and width of an image should be multiples of this, the stride of the coarsest features. Other
         sizes work, but with padding that no training image had.
@@ -228,11 +240,13 @@ class PyramidConditioner(nn.Module):
         width: int = 96,
         dropout: float = 0.2,
         backbone: Backbone = "efficientnet-lite0",
+        has_skips: bool = False,
     ) -> None:
         super().__init__()
         self.backbone_name = backbone
         self.backbone = EfficientNetLite(backbone)
         quarter, *others = self.backbone.channels
+        self.skips = SkipFeatures(self.backbone.half_channels, quarter) if has_skips else None
         self.from_quarter = nn.Conv2d(quarter, width, 3, stride=2, padding=1)
         self.lateral = nn.ModuleList(nn.Conv2d(n, width, 1) for n in others)
         self.context = SpatialAttention(width)
@@ -244,7 +258,28 @@ class PyramidConditioner(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` in [0, 1] to `(B, channels, H/8, W/8)`, to be added to a latent."""
-        quarter, *others = self.backbone(images)
+        return self._merged(*self.backbone(images))
+
+    def condition(self, latents: Tensor, images: Tensor) -> Tensor:
+        """Latents of images with the pyramid's output added, and the skip connections in further channels.
+
+        Parameters
+        ----------
+        latents
+            `(B, channels, H/8, W/8)`.
+        images
+            `(B, 3, H, W)` in [0, 1].
+
+        Returns
+        -------
+        torch.Tensor
+            `(B, channels, H/8, W/8)`, with `SKIP_CHANNELS` more channels where it has skips.
+        """
+        half, quarter, *others = self.backbone.all_features(images)
+        conditioned = latents + self._merged(quarter, *others)
+        return join_skips(conditioned, None if self.skips is None else self.skips(half, quarter))
+
+    def _merged(self, quarter: Tensor, *others: Tensor) -> Tensor:
         eighth, *coarser = (layer(self.dropout(x)) for layer, x in zip(self.lateral, others, strict=True))
         *finer_merges, coarsest_merge = self.merge[1:]
         x = coarsest_merge(self.context(coarser.pop()))

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_latentseg.networks.skip_connections import SKIP_CHANNELS, SkipHead, join_skips, split_skips
+
 __all__ = ["LatentMappingModel"]
 
 _GROUPS = 16  # groups and eps of every group normalisation, as in the paper's code
@@ -80,18 +82,26 @@ class LatentMappingModel(nn.Module):
     width
         Channels of the first block, a multiple of 16; the others have up to four times as many. The paper's
         32 give 1,564,976 parameters at 4 latent channels.
+    has_skips
+        Whether the features of `SkipFeatures` follow the channels of the image latent, for the last layers of
+        ``"out"``.
 
     Attributes
     ----------
     LEVEL_NAMES
         The four decoder blocks, each with a head that predicts a mask latent. ``"out"`` is the prediction;
         the others are for deep supervision (``"level3"`` has no loss in the code of GMS).
+    skip_channels
+        How many channels of its input are skips.
     """
 
     LEVEL_NAMES = ("level3", "level2", "level1", "out")
 
-    def __init__(self, channels: int = 4, in_channels: int | None = None, width: int = 32) -> None:
+    def __init__(
+        self, channels: int = 4, in_channels: int | None = None, width: int = 32, has_skips: bool = False
+    ) -> None:
         super().__init__()
+        self.skip_channels = SKIP_CHANNELS if has_skips else 0
         w1, w2, w4 = width, 2 * width, 4 * width
         self.stem = nn.Conv2d(in_channels or channels, w1, 3, padding=1)
         self.down = nn.ModuleList(MappingBlock(a, b) for a, b in ((w1, w1), (w1, w2), (w2, w4), (w4, w4)))
@@ -102,6 +112,8 @@ class LatentMappingModel(nn.Module):
         self.heads = nn.ModuleDict(
             {name: _head(w, channels) for name, w in zip(self.LEVEL_NAMES, (w4, w2, w1, w1), strict=True)}
         )
+        if has_skips:
+            self.heads["out"] = SkipHead(w1, channels)
         self.apply(_initialise)
 
     @torch.no_grad()
@@ -112,7 +124,8 @@ class LatentMappingModel(nn.Module):
         random. The factor was chosen by hand.
         """
         for head in self.heads.values():
-            for weight in head[-1].parameters():  # type: ignore[index]
+            last_layer = head.out if isinstance(head, SkipHead) else head[-1]  # type: ignore[index]
+            for weight in last_layer.parameters():
                 weight.mul_(0.05)
 
     @property
@@ -121,7 +134,11 @@ class LatentMappingModel(nn.Module):
         return nn.ModuleDict({"up": self.up[-1], "head": self.heads["out"]})
 
     def encode_features(self, z: Tensor) -> Tensor:
-        """Features `(B, 2 width, h, w)` before the last block, from image latents `(B, C, h, w)`."""
+        """Features before the last block, from image latents `(B, in_channels + skip_channels, h, w)`.
+
+        They have `2 width` channels, and those of the skips.
+        """
+        z, fine = split_skips(z, self.skip_channels)
         x = self.stem(z)
         skips = [x]
         for block in self.down:
@@ -129,7 +146,7 @@ class LatentMappingModel(nn.Module):
         x = skips.pop()
         for block in self.up[:-1]:
             x = block(torch.cat([skips.pop(), x], dim=1))
-        return torch.cat([*skips, x], dim=1)
+        return join_skips(torch.cat([*skips, x], dim=1), fine)
 
     def decode_features(self, features: Tensor) -> Tensor:
         """Mask latents `(B, channels, h, w)` from the features of `encode_features`."""
@@ -137,8 +154,8 @@ class LatentMappingModel(nn.Module):
             # Works around a crash of torch 2.13: on the CPU, the backward pass of a channels_last GroupNorm
             # fails if its input requires no gradient.
             features = features.detach().requires_grad_()
-        mask_latents: Tensor = self.heads["out"](self.up[-1](features))
-        return mask_latents
+        features, fine = split_skips(features, self.skip_channels)
+        return self._predict("out", self.up[-1](features), fine)
 
     def forward(self, z: Tensor, levels: tuple[str, ...] = ("out",)) -> dict[str, Tensor]:
         """The mask latent predicted at each of some levels.
@@ -146,7 +163,7 @@ class LatentMappingModel(nn.Module):
         Parameters
         ----------
         z
-            Image latents, `(B, in_channels, h, w)`.
+            Image latents, and skips where it has them: `(B, in_channels + skip_channels, h, w)`.
         levels
             Levels to compute, of `LEVEL_NAMES`.
 
@@ -162,6 +179,7 @@ class LatentMappingModel(nn.Module):
         """
         if unknown := set(levels) - set(self.LEVEL_NAMES):
             raise ValueError(f"no such levels: {', '.join(sorted(unknown))}")
+        z, fine = split_skips(z, self.skip_channels)
         x = self.stem(z)
         skips = [x]
         for block in self.down:
@@ -171,8 +189,13 @@ class LatentMappingModel(nn.Module):
         for name, block in zip(self.LEVEL_NAMES, self.up, strict=True):
             x = block(torch.cat([skips.pop(), x], dim=1))
             if name in levels:
-                predicted[name] = self.heads[name](x)
+                predicted[name] = self._predict(name, x, fine)
         return predicted
+
+    def _predict(self, level: str, x: Tensor, skips: Tensor | None) -> Tensor:
+        head = self.heads[level]
+        mask_latents: Tensor = head(x, skips) if isinstance(head, SkipHead) else head(x)
+        return mask_latents
 
 
 def _initialise(module: nn.Module) -> None:

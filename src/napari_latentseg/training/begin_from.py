@@ -43,8 +43,9 @@ class InitialModel:
     def load_into(self, method: Method) -> None:
         """Give a method the weights of the model's first member.
 
-        Where it has other latents of masks (`MatchingConfig.mask_latents`), the last layers of the mapper,
-        which predict these, begin anew.
+        Where it has other latents of masks (`MatchingConfig.mask_latents`) or skip connections where the
+        model has none, the last layers of the mapper, which predict the masks, begin anew; the whole mapper
+        where it has another width.
 
         Parameters
         ----------
@@ -67,12 +68,18 @@ class InitialModel:
                 "use those of its card",
             ) from error
 
-    def _not_taken(self, method: Method) -> str | None:
+    def _not_taken(self, method: Method) -> tuple[str, ...]:
         """What the names of the weights begin with that a method does not take from the model."""
-        if not isinstance(method.config, MatchingConfig):
-            return None
-        mask_latents = type(method.config).model_validate(self.card.settings).mask_latents
-        return None if mask_latents == method.config.mask_latents else "mapper.heads."
+        new = method.config
+        if not isinstance(new, MatchingConfig):
+            return ()
+        model = type(new).model_validate(self.card.settings)
+        anew: tuple[str, ...] = ()
+        if model.skips != new.skips:
+            anew = (*(f"{name}.skips." for name in ("conditioner", "pyramid")), "mapper.heads.")
+        if model.mask_latents != new.mask_latents:
+            anew = (*anew, "mapper.heads.")
+        return (*anew, "mapper.") if model.width != new.width else anew
 
     def blend_into(self, method: Method, share: float) -> None:
         """Replace the weights of a method by their weighted mean with those of the model's first member.

@@ -52,7 +52,7 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def load_weights(module: nn.Module, path: Path, *, prefix: str = "", without: str | None = None) -> None:
+def load_weights(module: nn.Module, path: Path, *, prefix: str = "", without: tuple[str, ...] = ()) -> None:
     """Load a safetensors file into a module as float32; all names and shapes must match.
 
     Parameters
@@ -64,7 +64,7 @@ def load_weights(module: nn.Module, path: Path, *, prefix: str = "", without: st
     prefix
         Load only the weights whose names start with it, with the prefix removed.
     without
-        Leave the weights of the module whose names start with this as they are.
+        Leave the weights of the module whose names start with one of these as they are.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def load_weights(module: nn.Module, path: Path, *, prefix: str = "", without: st
     """
     state = _read_safetensors(path, _REINSTALL)
     state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    if without is not None:
+    if without:
         state = {k: v for k, v in state.items() if not k.startswith(without)}
         state |= {k: v for k, v in module.state_dict().items() if k.startswith(without)}
     load_state(module, state, path)
