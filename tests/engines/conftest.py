@@ -22,14 +22,16 @@ DENOISER = {
 
 SETTINGS = {
     "gms": {"width": 16, "classes": 2},
+    "gms, skips": {"width": 16, "classes": 2, "levels": ["out"], "mask_latents": "folded",
+                   "conditioner": "pyramid", "skips": True},
     "wave-gms": {"width": 16},
     "sdseg": {"denoiser": DENOISER, "steps": 2},
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def tiny_method(tiny_codec_folder: Path) -> Callable[[str], Method]:
-    """A method of this name with small networks and random weights."""
+    """A method with small networks and random weights, by its name and what follows it in `SETTINGS`."""
 
     def build(name: str) -> Method:
         if name == "guided":
@@ -39,7 +41,7 @@ def tiny_method(tiny_codec_folder: Path) -> Callable[[str], Method]:
         codec, _ = open_codec(tiny_codec_folder.name)
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            return build_method(name, codec, SETTINGS[name]).eval()
+            return build_method(name.partition(",")[0], codec, SETTINGS[name]).eval()
 
     return build
 

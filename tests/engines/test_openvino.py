@@ -39,7 +39,7 @@ def drawn(
     return engine.sample(engine.encode(images(count, size)), noise)
 
 
-@pytest.mark.parametrize("name", ["gms", "wave-gms", "sdseg", "medseglatdiff", "guided"])
+@pytest.mark.parametrize("name", ["gms", "gms, skips", "wave-gms", "sdseg", "medseglatdiff", "guided"])
 def test_every_method_gives_what_torch_gives_whatever_the_batch(
     name: str, tiny_method: Callable[[str], Method], compiled_home: Path
 ) -> None:
@@ -54,7 +54,7 @@ def test_every_method_gives_what_torch_gives_whatever_the_batch(
     for count in (1, 3, 18):  # a part of a full batch, and one with two more
         torch_gives = drawn(TorchEngine(method, EXACT), count)
         np.testing.assert_allclose(drawn(engine, count), torch_gives, atol=2e-4)
-        assert torch_gives.std() > 0.01  # not the same everywhere
+        assert torch_gives.std() > 0.005  # not the same everywhere
     assert {path.name for path in compiled_home.rglob("*.graph")} == files, "another batch was compiled anew"
     if name == "wave-gms":
         assert engine.uses_noise("posterior")
