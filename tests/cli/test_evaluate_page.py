@@ -274,7 +274,7 @@ def test_other_images_are_refused_before_any_is_scored(
 
 
 @pytest.mark.parametrize(
-    ("value", "why"), [(0, "is empty, as are all 6"), (255, "is of one class from edge")]
+    ("value", "why"), [(0, "holds no class of the model, as do all 6"), (255, "is of one class from edge")]
 )
 def test_masks_that_say_nothing_are_refused(
     refused: Callable[..., str], tiny_model_folder: Path, data: Path, tmp_path: Path, value: int, why: str

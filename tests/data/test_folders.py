@@ -226,6 +226,7 @@ def test_files_of_labels_beside_the_images_count(
     ("text", "why"),
     [
         ("17", "is missing or not readable; write 17=NAME"),
+        (" ", "labels: is empty; write 17=NAME"),
         ("17=a,b", "'b' says no label"),
         ("x=a", "'x' is no label"),
         ("17=", "has no name"),

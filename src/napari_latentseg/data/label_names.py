@@ -139,6 +139,8 @@ def parse_label_names(value: LabelsOption) -> LabelNames:
     if isinstance(value, Mapping):
         return _from_pairs([(str(k), str(v)) for k, v in value.items()], "labels")
     text = str(value)
+    if not text.strip():
+        raise BadInput("labels", "is empty", _REMEDY)
     if "=" not in text:
         return read_label_file(Path(text))
     pairs = []

@@ -44,11 +44,11 @@ class MaskContent:
         if self._first is None or (self._has_class and self._has_background):
             return
         count = len(self.hashes)
-        others = f", as are all {count} masks" if count > 1 else ""
         if self._has_class:
-            why = f"is of one class from edge to edge{others}"
+            why = "is of one class from edge to edge" + (f", as are all {count} masks" if count > 1 else "")
             remedy = "give masks that tell the classes of the model from what is around them"
         else:
-            why = f"is empty{others}, so there is nothing to score"
+            others = f", as do all {count} masks" if count > 1 else ""
+            why = f"holds no class of the model{others}, so there is nothing to score"
             remedy = "give images whose masks hold a class of the model"
         raise BadInput(self._first.mask_source, why, remedy)
