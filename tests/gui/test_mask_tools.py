@@ -57,6 +57,13 @@ TOOLS = [
 ]
 
 
+def test_what_one_tool_said_goes_with_it(annotate, qtbot):
+    use(annotate, qtbot, "Grow")
+    assert annotate.tools.message.text().startswith("Grow")
+    choose(annotate, qtbot, "Smooth")
+    assert annotate.tools.message.text() == ""
+
+
 @pytest.mark.parametrize("extent", ["slice", "slices", "volume"])
 def test_a_tool_is_one_step_of_undo(viewer, annotate, qtbot, extent):
     copy = annotate.copy

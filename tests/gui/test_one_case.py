@@ -335,7 +335,20 @@ def test_replaced_values_of_an_image_are_another_image(cases, segment, review, q
 
 def test_a_removed_image_is_told_once(cases, qtbot):
     cases.viewer.layers.remove(cases.second)
-    qtbot.waitUntil(lambda: "The image of 1 result was removed: malignant_10." in messages(), timeout=20_000)
+    qtbot.waitUntil(lambda: "malignant_10 was removed. Its result can still be" in messages(), timeout=20_000)
+
+
+def test_a_removed_mask_is_told(cases, qtbot):
+    cases.viewer.layers.remove(cases.second_result.layers.mask)
+    qtbot.waitUntil(lambda: f"The mask of {cases.second.name}" in messages(), timeout=20_000)
+    assert "segment the image again" in messages()
+
+
+def test_nothing_is_told_of_a_mask_that_goes_with_its_image(cases, qtbot):
+    cases.viewer.layers.clear()
+    qtbot.wait(100)
+    assert "The mask of" not in messages()
+    assert "can still be reviewed" not in messages()
 
 
 def messages():
@@ -440,7 +453,7 @@ def test_review_shows_a_slice_before_it_is_approved(own_home, cases, review, qtb
     approved = corrections_of(cases.viewer).correction_of(cases.second_result).approved
     corrections = corrections_of(cases.viewer)
     qtbot.mouseClick(review.approve_button, Qt.MouseButton.LeftButton)
-    assert "The slice of the selected region is shown now" in messages()
+    assert "Another slice was on screen" in messages()
     assert not corrections.approvals.writes_in_progress
     assert cases.viewer.dims.point[0] == cases.second.data_to_world((number, 0, 0))[0]
     qtbot.mouseClick(review.approve_button, Qt.MouseButton.LeftButton)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +74,49 @@ def test_next_and_previous_walk_the_queue(shown_volume, review):
     review.next()
     review.next()  # all are seen: it begins again
     assert slice_on_screen(shown_volume) == seen[0]
+
+
+def test_a_result_without_uncertainty_says_why_nothing_is_listed(shown_volume, review, qtbot):
+    result = shown_volume.result
+    found = result.segmentation
+    result.segmentation = replace(
+        found, mean=np.zeros_like(found.mean), variance=None, sample_maps=None,
+        record=found.record.replace(samples=2),
+    )  # fmt: skip
+    notification_manager.records.clear()
+    review.session.results_changed.emit()
+    qtbot.waitUntil(lambda: "too few for a variance" in review.counter.text(), timeout=60_000)
+    assert "draw three samples or more" in review.counter.text()
+    assert not review.queue.findings
+    assert not notification_manager.records  # it is no error
+    assert review.approve_button.toolTip() == review.next_button.toolTip() == "No region is listed"
+    assert review.basis_label.text().startswith("The mean probabilities")
+
+
+def test_a_map_that_two_samples_cannot_give_says_so(shown_volume, review):
+    result = shown_volume.result
+    shown_volume.viewer.layers.remove(result.layers.layers_of("variance")[0])
+    found = result.segmentation
+    result.segmentation = replace(found, variance=None, record=found.record.replace(samples=2))
+    review.session.results_changed.emit()
+    assert review.map_buttons["variance"].toolTip() == (
+        "A variance needs 3 samples or more: this run has 2 samples"
+    )
+
+
+def test_the_class_of_a_region_has_its_colour(shown_volume, review):
+    column = 3
+    cell = review.queue.model().index(0, column)
+    color = review.queue.model().data(cell, Qt.ItemDataRole.DecorationRole)
+    assert color.name() == shown_volume.result.card.classes[0].color.lower()
+
+
+def test_approving_a_2d_image_is_said_to_be_of_all_of_it(shown_volume, review):
+    assert "this slice" in review.approve_button.toolTip()
+    found = shown_volume.result.segmentation
+    review._update_ranking_choices(replace(found, mask=found.mask[0]))
+    review._update_marks()
+    assert "whole image" in review.approve_button.toolTip()
 
 
 @pytest.mark.parametrize("key", list(MEASURES))

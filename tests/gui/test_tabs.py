@@ -31,6 +31,21 @@ def test_segment_to_review(tabs, qtbot):
     assert not is_in_front(tabs["Segment"])
 
 
+def test_the_mask_that_is_edited_is_known_in_a_widget_of_the_menu(own_home, tabs, viewer, qtbot):
+    """napari gives plugins a proxy of the viewer, whose layers are never the same object twice."""
+    annotate = tabs["Annotate"]
+    annotate.open_widget("Annotate")
+    qtbot.mouseClick(annotate.edit_button, Qt.MouseButton.LeftButton)
+    copy = viewer.layers.selection.active
+    assert not annotate.edit_button.isEnabled()
+    assert "You are editing" in annotate.edit_button.toolTip()
+    copy.visible = False
+    assert annotate.edit_button.isEnabled()
+    assert annotate.edit_button.text() == "Resume editing"
+    copy.visible = True
+    assert not annotate.edit_button.isEnabled()
+
+
 def test_review_without_a_result_to_segment(tabs, viewer, qtbot):
     viewer.layers.clear()
     viewer.window.add_plugin_dock_widget(_PLUGIN, "Review", tabify=True)[0].raise_()

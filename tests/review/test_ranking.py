@@ -251,6 +251,12 @@ def test_one_answer_is_ranked_by_its_own_probabilities():
         rank(found, "variance")
 
 
+def test_two_samples_that_are_all_yes_or_no_are_not_called_one():
+    found = made(np.zeros_like(samples(2)), GEOMETRY)
+    with pytest.raises(BadInput, match="has 2 samples, too few for a variance, and probabilities of 0 and 1"):
+        rank(found)
+
+
 def test_one_answer_that_is_all_yes_or_no_is_refused():
     found = made(samples(1), GEOMETRY, source="none")
     with pytest.raises(BadInput, match="single prediction with probabilities of 0 and 1"):

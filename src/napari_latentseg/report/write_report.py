@@ -165,7 +165,7 @@ def make_report(
 
 
 def _ranked_findings(segmentation: Segmentation) -> tuple[Finding, ...]:
-    """The ranked slices; none for a single prediction with probabilities of 0 and 1 only."""
+    """The ranked slices; none for one or two samples with probabilities of 0 and 1 only."""
     try:
         return rank(segmentation)
     except BadInput as error:

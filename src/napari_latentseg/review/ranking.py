@@ -209,9 +209,15 @@ def _resolve_measure(segmentation: Segmentation, measure: str) -> str:
             why = f"{key} needs the samples themselves, which were not kept with this result"
         raise BadInput("measure", why, f"use {available_keys[0]}")
     if segmentation.variance is None and not _has_graded_probabilities(segmentation):
+        count = segmentation.record.samples
+        few = (
+            "is a single prediction with"
+            if count == 1
+            else f"has {count} samples, too few for a variance, and"
+        )
         raise BadInput(
             "result",
-            "is a single prediction with probabilities of 0 and 1 only, which has no uncertainty",
+            f"{few} probabilities of 0 and 1 only: there is no uncertainty to rank",
             "draw three samples or more",
         )
     return key

@@ -67,7 +67,8 @@ class DockWidget(QWidget):
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__()
-        self.viewer = napari_viewer
+        # not the proxy that napari gives to plugins: a layer that is read through it is never "is" the layer
+        self.viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session = session_of(napari_viewer)
         self.header = CaseHeader(self.session, self)
         self.empty_label = PlainLabel()

@@ -6,13 +6,18 @@ scales never depend on the run, so two results can be compared by eye.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.colormaps import Colormap, ensure_colormap
 
+from napari_latentseg.core.agreement import agreement_unavailable_reason
 from napari_latentseg.core.doubt import MAX_DOUBT
-from napari_latentseg.core.segmentation import MAX_VARIANCE
+from napari_latentseg.core.segmentation import MAX_VARIANCE, MIN_SAMPLES_FOR_VARIANCE
+from napari_latentseg.utils.counts import count_text
+
+if TYPE_CHECKING:
+    from napari_latentseg.core.segmentation import Segmentation
 
 __all__ = [
     "MAP_ROLES",
@@ -21,6 +26,7 @@ __all__ = [
     "map_meaning",
     "map_scale",
     "map_style",
+    "unavailable_reason",
 ]
 
 MAP_ROLES = ("doubt", "variance", "mean", "agreement")
@@ -136,6 +142,15 @@ def _meaning(role: str, samples: int) -> str:
         "disagreement": "How much the readers differ: p(1 - p) of the share p of them that marked the voxel,"
         " the variance of their masks.",
     }[role]
+
+
+def unavailable_reason(role: str, segmentation: Segmentation) -> str:
+    """Why a result has no map of a role in the viewer, as text for the user."""
+    reason = agreement_unavailable_reason(segmentation) if role == "agreement" else ""
+    if role == "variance" and segmentation.variance is None:
+        count = count_text(segmentation.record.samples, "sample")
+        reason = f"A variance needs {MIN_SAMPLES_FOR_VARIANCE} samples or more: this run has {count}"
+    return reason or f"This run has no {role}"
 
 
 def map_scale(role: str, samples: int) -> tuple[str, str]:

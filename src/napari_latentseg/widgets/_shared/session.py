@@ -10,7 +10,6 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.utils.counts import count_text
 from napari_latentseg.utils.scratch import remove_abandoned_scratch
 from napari_latentseg.widgets._shared.brush_cursor import remove_brush_background
 from napari_latentseg.widgets._shared.cases import Cases
@@ -20,6 +19,7 @@ from napari_latentseg.widgets._shared.orientation_letters import OrientationLett
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.plain_text import show_warning
 from napari_latentseg.widgets._shared.preferences import use_data_folder
+from napari_latentseg.widgets._shared.removed_layers import say_image_removed, say_masks_removed
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.run_result import RunResult
 from napari_latentseg.widgets._shared.runner import RunJob, Runner, RunOutcome, RunProgress
@@ -295,18 +295,7 @@ class ViewerSession(QObject):
                 self.select_result(result)
 
     def _on_image_removed(self, image: Image) -> None:
-        """Say that the results of an image outlive it, where no more layers are being removed."""
-        results = weakref.WeakSet(self.results_of(image))
-
-        def say() -> None:
-            kept = [result for result in results if result.is_in_viewer]
-            if kept and not self.cases.is_open(image):
-                show_warning(
-                    f"The image of {count_text(len(kept), 'result')} was removed: {image.name}."
-                    " They can still be reviewed and exported; open the image again to correct them."
-                )
-
-        QTimer.singleShot(0, say)
+        say_image_removed(image, self.results_of(image), self.cases.is_open)
 
     def _on_data_replaced(self, image: Image) -> None:
         """Mark the results of an image whose values are others now; those with equal values stay."""
@@ -411,6 +400,7 @@ class ViewerSession(QObject):
         if not removed:
             return
         self.results = [result for result in self.results if result.is_in_viewer]
+        say_masks_removed(removed, self.cases.is_open)
         if self.current in removed:
             self.current = self._latest_result(self.image)
             self.hide_other_runs()

@@ -135,6 +135,7 @@ class ToolsPanel(QWidget):
         self._rows = QStackedWidget()
         self._lay_out()
         self.tool.activated.connect(self._on_tool)
+        self.tool.activated.connect(lambda: self._say(""))  # of the tool before
         self.extent.activated.connect(self.update_state)
         self.amount.valueChanged.connect(self._on_amount)
         self.apply_button.clicked.connect(self.apply)
@@ -290,7 +291,8 @@ class ToolsPanel(QWidget):
             for i, n in zip(leading, correction.leading_shape, strict=True):
                 number = number * n + int(i)  # type: ignore[arg-type]
             if number in correction.approved:
-                return "This slice is approved and locked: unlock it first"
+                what = "slice" if correction.leading_shape else "image"
+                return f"This {what} is approved and locked: unlock it first"
         return ""
 
     def _label_name(self) -> str | None:

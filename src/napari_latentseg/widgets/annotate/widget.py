@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["AnnotateWidget"]
 
 _SAVING = "An approval is being saved"
+_IMAGE_GONE = "The image was removed: open it again to correct its mask"
 _NOT_SEGMENTED = "This slice was not segmented: segment it first, or paint what is there"
 
 
@@ -180,6 +181,7 @@ class AnnotateWidget(DockWidget):
             if layer.events.selected_label.callbacks.count(self._follow_label) == 0:
                 self.connect_event(layer.events.selected_label, self._follow_label)
                 self.connect_event(layer.events.paint, self._on_paint)
+                self.connect_event(layer.events.visible, self._on_visible)
         has_many_planes = correction.plane_count > 1
         self.approve_all_button.setVisible(has_many_planes)
         self.range_row.setVisible(has_many_planes)
@@ -199,12 +201,23 @@ class AnnotateWidget(DockWidget):
         layer = correction.layer
         self.edit_button.setText("Edit this mask" if layer is None else "Resume editing")
         is_editing = layer is not None and layer.visible and self.viewer.layers.selection.active is layer
-        self.edit_button.setEnabled(not is_editing)
-        if is_editing:
-            self.edit_button.setToolTip("You are editing the mask: paint in the image")
+        reason = "You are editing the mask: paint in the image" if is_editing else ""
+        if layer is None and self._is_image_gone(correction):
+            reason = _IMAGE_GONE
+        self.edit_button.setEnabled(not reason)
+        if reason:
+            self.edit_button.setToolTip(reason)
             return
         self.edit_button.setToolTip("Correct a copy of the mask with napari's brush; the prediction is kept")
         add_key_to_tooltip("edit", self.edit_button)
+
+    def _is_image_gone(self, correction: Correction) -> bool:
+        return not self.session.cases.is_open(correction.image)
+
+    def _on_visible(self, event: Any = None) -> None:
+        correction = self.correction
+        if self.is_open and correction is not None:  # a layer may outlive the widget
+            self._update_edit_button(correction)
 
     def _plane_on_screen(self) -> int | None:
         """The number of the plane on screen; None in 3-D, or where the view has another orientation."""
@@ -238,7 +251,7 @@ class AnnotateWidget(DockWidget):
         is_approved = plane is not None and plane in correction.approved
         is_unsegmented = plane in self._unsegmented and not correction.has_labels_in(plane or 0)
         if plane is None:
-            self.slice_status.setText("The view shows another orientation of the volume.")
+            self.slice_status.setText(f"{self._no_plane_reason(correction)}.")
         elif busy:
             self.slice_status.setText(f"{name}: saving.")
         elif is_approved:
@@ -254,9 +267,10 @@ class AnnotateWidget(DockWidget):
         if busy:
             self.approve_button.setToolTip(_SAVING)
         elif is_approved:
-            self.approve_button.setToolTip("This slice is already approved")
+            what = "slice" if correction.leading_shape else "image"
+            self.approve_button.setToolTip(f"This {what} is already approved")
         elif plane is None:
-            self.approve_button.setToolTip("Show a slice that was segmented")
+            self.approve_button.setToolTip(self._no_plane_reason(correction))
         elif is_unsegmented:
             self.approve_button.setToolTip(_NOT_SEGMENTED)
         else:
@@ -264,6 +278,14 @@ class AnnotateWidget(DockWidget):
             add_key_to_tooltip("approve", self.approve_button)
         self._update_buttons_of_many(correction, busy)
         self.tools.update_state()
+
+    def _no_plane_reason(self, correction: Correction) -> str:
+        """Why the view shows none of the planes that can be approved one by one."""
+        if correction.layer is None and self._is_image_gone(correction):
+            return _IMAGE_GONE
+        if self.viewer.dims.ndisplay != 2:
+            return "The view is in 3D: show slices to approve one"
+        return "The view shows another orientation than the slices that were segmented"
 
     def _update_buttons_of_many(self, correction: Correction, busy: bool) -> None:
         """Enable what approves several slices, and tell of a disabled button why it is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from napari_latentseg.core.person_mask import MaskComparison
     from napari_latentseg.review import Finding
 
-__all__ = ["region_marks"]
+__all__ = ["marks_text", "region_marks"]
 
 
 def region_marks(
@@ -57,3 +57,16 @@ def region_marks(
         elif finding.identity in looked_at:
             marks[finding.identity] = "seen"
     return marks
+
+
+def marks_text(marks: Sequence[str]) -> str:
+    """How many regions have each status, as text for the user.
+
+    Parameters
+    ----------
+    marks
+        The status of each region: ``"approved"``, ``"corrected"``, ``"seen"``, or empty.
+    """
+    counts = {mark: marks.count(mark) for mark in ("corrected", "approved")}
+    parts = [f"{count} {mark}" for mark, count in counts.items() if count]
+    return ", ".join([f"{sum(map(bool, marks))} of {len(marks)} seen", *parts])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSize, Qt, Signal
@@ -31,6 +31,7 @@ _COLUMN_TOOLTIPS = {
 }
 _APPROVED_COLOR = "#2fa35b"  # readable on the dark and the light theme
 
+_SWATCH_SIZE = 9  # pixels: the colour of a class whose name is cut
 _MIN_HEIGHT = 120  # pixels: four rows, so that all controls fit in a 768 pixel high window
 
 
@@ -39,6 +40,7 @@ class _QueueModel(QAbstractTableModel):
         super().__init__(parent)
         self.findings: Sequence[Finding] = ()
         self.marks: dict[Any, str] = {}
+        self.colors: Mapping[str, str] = {}
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return len(self.findings)
@@ -63,6 +65,8 @@ class _QueueModel(QAbstractTableModel):
             )
             cells = (index.row() + 1, mark, slices, name, finding.reason, f"{finding.uncertainty:#.3g}")
             return str(cells[index.column()])
+        if role == Qt.ItemDataRole.DecorationRole and index.column() == _CLASS_COLUMN:
+            return QColor(self.colors[finding.name]) if finding.name in self.colors else None
         if role == Qt.ItemDataRole.ForegroundRole and index.column() == _STATUS_COLUMN:
             is_approved = self.marks.get(finding.identity) == "approved"
             return QColor(_APPROVED_COLOR) if is_approved else None
@@ -72,9 +76,9 @@ class _QueueModel(QAbstractTableModel):
             return f"{finding.name}, {finding.reason}; {MEASURES[finding.measure].title}"
         return None
 
-    def fill(self, findings: Sequence[Finding]) -> None:
+    def fill(self, findings: Sequence[Finding], colors: Mapping[str, str]) -> None:
         self.beginResetModel()
-        self.findings = findings
+        self.findings, self.colors = findings, colors
         self.endResetModel()
 
     def refresh_marks(self) -> None:
@@ -102,6 +106,7 @@ class QueueView(QTableView):
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setShowGrid(False)
+        self.setIconSize(QSize(_SWATCH_SIZE, _SWATCH_SIZE))
         self.setWordWrap(False)
         row_header, column_header = self.verticalHeader(), self.horizontalHeader()
         assert row_header is not None
@@ -112,6 +117,7 @@ class QueueView(QTableView):
         # a long class name is cut, and never pushes the status out of sight
         column_header.setSectionResizeMode(_CLASS_COLUMN, QHeaderView.ResizeMode.Stretch)
         column_header.setMinimumSectionSize(24)
+        column_header.setHighlightSections(False)  # bold headings take the room of the class
         self.setMinimumHeight(_MIN_HEIGHT)
         self.clicked.connect(lambda index: self.row_chosen.emit(index.row()))
 
@@ -149,11 +155,11 @@ class QueueView(QTableView):
         """The status of each region, by `Finding.identity`."""
         return self._model.marks
 
-    def fill(self, findings: Sequence[Finding]) -> None:
-        """List other regions; the selected one stays selected where it is among them."""
+    def fill(self, findings: Sequence[Finding], colors: Mapping[str, str] | None = None) -> None:
+        """List other regions, with the colours of their classes; the selected one stays selected."""
         self.setColumnHidden(_SLICE_COLUMN, all(finding.index == () for finding in findings))
         previous_region = self.findings[self.row].identity if 0 <= self.row < len(self.findings) else None
-        self._model.fill(findings)
+        self._model.fill(findings, colors or {})
         for row, finding in enumerate(findings):
             if finding.identity == previous_region:
                 self.select(row)

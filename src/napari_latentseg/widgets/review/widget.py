@@ -9,23 +9,24 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QPushButton
 
+from napari_latentseg.errors import BadInput
 from napari_latentseg.review import MEASURES, available_measures, uncertainty_basis
 from napari_latentseg.widgets._shared.controls import collapsible, elastic_combo
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import add_key_to_tooltip, bind_keys
 from napari_latentseg.widgets._shared.layers import index_on_screen
-from napari_latentseg.widgets._shared.map_style import map_meaning
+from napari_latentseg.widgets._shared.map_style import map_meaning, unavailable_reason
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text, show_error, show_info
 from napari_latentseg.widgets._shared.sample_contours import sample_contours_of
 from napari_latentseg.widgets._shared.session import RunResult
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.annotate.plane_lock import plane_on_screen
 from napari_latentseg.widgets.dates.change_panel import ChangePanel
 from napari_latentseg.widgets.dates.flip_panel import FlipPanel
 from napari_latentseg.widgets.review.edge_contours import edge_contours_of
 from napari_latentseg.widgets.review.hints_panel import HintsPanel
-from napari_latentseg.widgets.review.marks import region_marks
+from napari_latentseg.widgets.review.marks import marks_text, region_marks
 from napari_latentseg.widgets.review.measures import MeasuresPanel
 from napari_latentseg.widgets.review.navigate import navigate_to
 from napari_latentseg.widgets.review.profile import ProfilePlot
@@ -89,16 +90,13 @@ class ReviewWidget(DockWidget):
         self.export_button.setToolTip("Write masks, a table and a one-page report to a folder")
         self._request_id = 0
         self._listed_result: RunResult | None = None  # whose regions the queue lists
-        self._is_ranked = False  # an empty queue means that there is no uncertain region, once it is ranked
+        self._no_regions = ""  # why the queue is empty, once its regions are ranked
         self._lay_out()
         self._connect()
         self._bind_keys()
         self._refresh()
 
     def _lay_out(self) -> None:
-        self.previous_button.setToolTip("Previous region")
-        self.next_button.setToolTip("Next region not yet seen")
-        self.approve_button.setToolTip("Approve the mask on this slice, lock it and go to the next region")
         self.edit_button.setToolTip("Edit a copy of the mask with napari's brush")
         toggles = (*self.map_buttons.values(), self.contours_button, self.edge_button)
         for button in toggles:
@@ -159,19 +157,8 @@ class ReviewWidget(DockWidget):
             self.connect_event(event, self.measures.reset_references)
 
     def _bind_keys(self) -> None:
-        bind_keys(
-            self.viewer,
-            self,
-            {
-                "next": self.next,
-                "previous": self.previous,
-                "approve": self.approve,
-                "edit": self.edit,
-            },
-        )
-        add_key_to_tooltip("next", self.next_button)
-        add_key_to_tooltip("previous", self.previous_button)
-        add_key_to_tooltip("approve", self.approve_button)
+        actions = {"next": self.next, "previous": self.previous, "approve": self.approve, "edit": self.edit}
+        bind_keys(self.viewer, self, actions)
         add_key_to_tooltip("edit", self.edit_button)
 
     @property
@@ -185,7 +172,7 @@ class ReviewWidget(DockWidget):
         result, results = self.result, self.session.results
         if result is not self._listed_result:  # no region of another case may be gone to or approved
             self._listed_result = result
-            self._is_ranked = False
+            self._no_regions = ""
             self.queue.fill(())
         self.results.clear()
         for run_result in results:
@@ -197,7 +184,8 @@ class ReviewWidget(DockWidget):
             self.hints.show_result(None)
             return
         corrections_of(self.viewer).correction_of(result)  # reads what is approved of the image already
-        self.basis_label.setText(uncertainty_basis(result.segmentation))
+        basis = uncertainty_basis(result.segmentation)
+        self.basis_label.setText(basis[0].upper() + basis[1:])
         self._update_ranking_choices(result.segmentation)
         self._update_display_buttons(result)
         self.hints.show_result(result)
@@ -247,7 +235,7 @@ class ReviewWidget(DockWidget):
                     is_weighted=segmentation.record.hints is not None,
                 )
                 if layers and segmentation is not None
-                else f"This run has no {role}"
+                else unavailable_reason(role, segmentation)
             )
             if layers:
                 add_key_to_tooltip(role, button)
@@ -300,15 +288,27 @@ class ReviewWidget(DockWidget):
             if request_id != self._request_id:  # a later request has replaced this one
                 return
             findings, values = ranking
-            self._is_ranked = True
-            self.queue.fill(findings)
+            self._no_regions = "No uncertain region."
+            self.queue.fill(findings, {c.name: c.color for c in segmentation.classes})
             self._update_marks()
             if values is not None:
                 self.profile.show_profile(np.asarray(values).ravel())
                 self._on_step()
 
+        def fail(error: BaseException) -> None:
+            if request_id != self._request_id:
+                return
+            self._no_regions = "The regions could not be ranked."
+            if isinstance(error, BadInput):
+                self._no_regions = f"This {error.what} {error.why}; {error.remedy}."
+            else:
+                show_exception(error)
+            self.queue.fill(())
+            self.profile.show_profile(np.zeros(segmentation.mask.shape[:-2]).ravel())
+            self._update_marks()
+
         self._update_marks()
-        run_in_thread(compute, show, owner=self)
+        run_in_thread(compute, show, fail, owner=self)
         self.measures.show_result(result)
 
     def _update_marks(self) -> None:
@@ -323,15 +323,25 @@ class ReviewWidget(DockWidget):
         marks_by_region = region_marks(findings, result.seen_regions, comparison, slice_shape)
         self.queue.show_marks(marks_by_region)
         marks = [marks_by_region.get(finding.identity, "") for finding in findings]
-        text = f"{sum(map(bool, marks))} of {len(marks)} seen"
-        for mark in ("corrected", "approved"):
-            if count := marks.count(mark):
-                text += f", {count} {mark}"
-        if not findings:
-            text = "No uncertain region." if self._is_ranked else "Ranking…"
-        self.counter.setText(text)
-        for button in (self.previous_button, self.next_button, self.approve_button):
-            button.setEnabled(bool(findings))
+        self.counter.setText(marks_text(marks) if findings else self._no_regions or "Ranking…")
+        self._enable_navigation()
+
+    def _enable_navigation(self) -> None:
+        """Enable what goes through the queue; without regions its tooltips say so."""
+        what = "this slice" if self.rank_unit.isEnabled() else "the whole image, all regions of it"
+        for name, button, tooltip in (
+            ("previous", self.previous_button, "Previous region"),
+            ("next", self.next_button, "Next region not yet seen"),
+            (
+                "approve",
+                self.approve_button,
+                f"Approve the mask on {what}, lock it and go to the next region",
+            ),
+        ):
+            button.setEnabled(bool(self.queue.findings))
+            button.setToolTip(tooltip if self.queue.findings else "No region is listed")
+            if self.queue.findings:
+                add_key_to_tooltip(name, button)
 
     def go_to_row(self, row: int) -> None:
         """Go to a region of the queue, and mark it as seen."""
@@ -395,13 +405,11 @@ class ReviewWidget(DockWidget):
             return
         if finding is None:
             if self.queue.findings:
-                show_info(
-                    "No region is selected; go to one (Next), and approve it once you have looked at it."
-                )
+                show_info("No region is selected: press Next, and look at it first.")
             return
         if self._is_other_slice_shown(result, finding):
             self.go_to_row(self.queue.row)
-            show_info("The slice of the selected region is shown now; approve it once you have looked at it.")
+            show_info("Another slice was on screen: look at this one, then approve.")
             return
         if corrections_of(self.viewer).approve(result, finding.index):
             self.next()

@@ -9,14 +9,13 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_latentseg.core.agreement import agreement_unavailable_reason
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 from napari_latentseg.measure import Measurement, expected_dice_lines
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.class_legend import ClassLegend
 from napari_latentseg.widgets._shared.color_bar import ColorBar
 from napari_latentseg.widgets._shared.cursor_readout import CursorReadout
-from napari_latentseg.widgets._shared.map_style import MAP_ROLES, map_meaning
+from napari_latentseg.widgets._shared.map_style import MAP_ROLES, map_meaning, unavailable_reason
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.sample_contours import sample_contours_of
@@ -252,8 +251,7 @@ class ResultPanel(QWidget):
         if is_in_viewer:
             record = segmentation.record
             return map_meaning(role, record.samples, is_weighted=record.hints is not None)
-        reason = agreement_unavailable_reason(segmentation) if role == "agreement" else ""
-        return reason or f"This run has no {role}"
+        return unavailable_reason(role, segmentation)
 
 
 def _run_note(segmentation: Segmentation) -> str:
