@@ -88,6 +88,34 @@ def test_a_data_folder_in_the_file_keeps_the_other_preferences(monkeypatch, tmp_
     assert preferences().samples == 12
 
 
+@pytest.mark.parametrize(
+    ("written", "used", "said"),
+    [
+        ("~/segmentation", "segmentation", ""),
+        ("segmentation", "default", "give its whole path"),
+        ("{home}/file.txt", "default", "it is a file"),
+    ],
+)
+def test_a_data_folder_is_meant_as_a_person_writes_it(
+    monkeypatch, tmp_path, warnings_shown, written, used, said
+):
+    monkeypatch.setattr(module, "_napari_page", lambda: None)
+    monkeypatch.setattr(module, "_settings_folder", None)
+    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", "")  # restored after the test
+    monkeypatch.delenv("NAPARI_LATENTSEG_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setattr("platformdirs.user_data_path", lambda *args, **kwargs: tmp_path / "default")
+    (tmp_path / "default").mkdir()
+    (tmp_path / "file.txt").write_text("no folder")
+    settings = {"data_folder": written.format(home=tmp_path)}
+    (tmp_path / "default" / "settings.json").write_text(json.dumps(settings))
+    module.use_data_folder()
+    assert data_home() == tmp_path / used
+    assert said in "".join(warnings_shown)
+    assert bool(said) == bool(warnings_shown)
+
+
 def test_widgets_are_in_the_menus_and_what_only_napari_calls_is_not_in_the_palette(make_napari_viewer):
     make_napari_viewer()
     app = get_app_model()

@@ -18,7 +18,7 @@ from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.atomic import atomic_path
 from napari_latentseg.utils.json_text import load_json
-from napari_latentseg.utils.paths import HOME_ENV_VAR, data_home
+from napari_latentseg.utils.paths import HOME_ENV_VAR, data_home, written_path
 from napari_latentseg.widgets._shared.plain_text import show_warning
 
 __all__ = ["Preferences", "keep_reader", "preferences", "use_data_folder"]
@@ -64,10 +64,18 @@ class Preferences(FrozenModel):
 def use_data_folder() -> None:
     """Use the data folder of the preferences, unless the environment variable sets one."""
     global _settings_folder
-    folder = preferences().data_folder.strip()
-    if folder and HOME_ENV_VAR not in os.environ:
-        _settings_folder = data_home()
-        os.environ[HOME_ENV_VAR] = folder  # inherited by child processes
+    written = preferences().data_folder.strip()
+    if not written or HOME_ENV_VAR in os.environ:
+        return
+    folder = written_path(written)
+    if not folder.is_absolute():  # it would be another folder wherever napari is started
+        _warn_once(f"Data folder {written!r} is not used: give its whole path in Preferences")
+        return
+    if folder.exists() and not folder.is_dir():
+        _warn_once(f"Data folder {written!r} is not used: it is a file, choose a folder in Preferences")
+        return
+    _settings_folder = data_home()
+    os.environ[HOME_ENV_VAR] = str(folder)  # inherited by child processes
 
 
 def preferences() -> Preferences:

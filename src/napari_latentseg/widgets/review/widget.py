@@ -228,13 +228,12 @@ class ReviewWidget(DockWidget):
                 layer.events.visible.disconnect(self._on_map_shown)  # it is connected at most once
                 layer.events.visible.connect(self._on_map_shown)
             segmentation = result.segmentation
+            if segmentation is None:
+                continue
+            samples, is_weighted = segmentation.record.samples, segmentation.record.hints is not None
             button.setToolTip(
-                map_meaning(
-                    role,
-                    segmentation.record.samples,
-                    is_weighted=segmentation.record.hints is not None,
-                )
-                if layers and segmentation is not None
+                map_meaning(role, samples, is_weighted=is_weighted)
+                if layers
                 else unavailable_reason(role, segmentation)
             )
             if layers:
