@@ -22,6 +22,7 @@ from napari_latentseg.widgets._shared.map_style import map_style
 from napari_latentseg.widgets.cases.consensus_dialog import ConsensusDialog
 from napari_latentseg.widgets.readers.dialog import ReadersDialog
 from napari_latentseg.widgets.readers.dialog import compare_readers as open_window
+from napari_latentseg.widgets.readers.map_layers import DISAGREEMENT
 
 PATIENCE = 60_000  # ms, on a machine under load
 
@@ -125,6 +126,33 @@ def test_the_maps_lie_on_the_image_on_one_scale(shown, dialog, qtbot):
     assert np.array_equal(outline.data, dialog.compared.comparison.consensus.labels)
     dialog.show_layers()
     assert "scan consensus of readers" not in [mask.reader for mask in dialog.fields.masks]
+
+
+def test_layers_that_are_removed_leave_the_window(shown, dialog, qtbot):
+    compare(qtbot, dialog)
+    assert dialog.map_buttons[DISAGREEMENT].isEnabled()
+    shown.viewer.layers.remove("Ben")
+    assert "Ben" not in [mask.reader for mask in dialog.fields.masks]
+    shown.viewer.layers.remove(shown.image)
+    assert not dialog.map_buttons[DISAGREEMENT].isEnabled()
+    assert dialog.map_buttons[DISAGREEMENT].toolTip() == "The image is not open in the viewer"
+
+
+@pytest.mark.parametrize(("scale", "proposed"), [(None, "consensus.ome.tif"), ((1, 2), "consensus.nii.gz")])
+def test_a_format_is_proposed_that_can_hold_the_consensus(viewer, qtbot, monkeypatch, scale, proposed):
+    units = {} if scale is None else {"scale": scale, "units": ("mm", "mm")}
+    viewer.add_image(np.random.default_rng(0).random((32, 40)).astype("f4"), name="scan", **units)
+    for name, edge in (("Anna", 8), ("Ben", 9)):
+        mask = np.zeros((32, 40), np.uint8)
+        mask[4:20, edge:30] = 1
+        viewer.add_labels(mask, name=name, **units)
+    open_window(viewer)
+    dialog = viewer.window._qt_window.findChild(ReadersDialog)
+    compare(qtbot, dialog)
+    asked = []
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *given: (asked.append(given[2]), ("", ""))[1])
+    click(qtbot, dialog.save_button)
+    assert asked == [proposed]
 
 
 def test_the_consensus_and_the_page_are_written(shown, dialog, qtbot, tmp_path, monkeypatch):

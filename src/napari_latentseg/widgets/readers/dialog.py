@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari.viewer
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QDialog,
@@ -147,12 +148,21 @@ class ReadersDialog(QDialog):
         self.save_button.clicked.connect(self._ask_save)
         self.page_button.clicked.connect(self._ask_page)
         self.close_button.clicked.connect(self.close)
+        for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
+            event.connect(self._on_layers)  # napari holds no widget by it
 
     def event(self, event: QEvent | None) -> bool:
         """List the layers anew when the person comes back from the viewer."""
         if event is not None and event.type() == QEvent.Type.WindowActivate and self._follows_layers:
             self.show_layers()
         return super().event(event)
+
+    def _on_layers(self, event: Any = None) -> None:
+        if not isalive(self):  # the window was closed
+            return
+        if self._follows_layers:
+            self.show_layers()
+        self._refresh()
 
     def show_layers(self) -> None:
         """List the masks on the image of the case, and files that were added."""
@@ -277,7 +287,8 @@ class ReadersDialog(QDialog):
         """Enable what can be used, and say of the rest why it cannot."""
         busy, compared = self.task.busy_reason, self.compared
         enable(self.compare_button, busy or self.fields.problem)
-        no_layer = "" if self.layers is not None else _NOT_YET if compared is None else _NO_LAYER
+        can_draw = self.layers is not None and self.layers.is_image_open
+        no_layer = _NOT_YET if compared is None else "" if can_draw else _NO_LAYER
         has_variance = isinstance(self._result, RunResult) and bool(self._result.layers.layers_of("variance"))
         no_variance = no_layer or ("" if has_variance else "No open result with a variance was compared")
         for kind, problem in ((DISAGREEMENT, no_layer), ("variance", no_variance), (CONSENSUS, no_layer)):
@@ -309,8 +320,11 @@ class ReadersDialog(QDialog):
         )
 
     def _ask_save(self) -> None:
+        assert self.compared is not None  # the button is disabled until then
         patterns = " ".join(f"*{suffix}" for suffix in readable_suffixes())
-        name, _ = QFileDialog.getSaveFileName(self, "Consensus", "consensus.nii.gz", f"Masks ({patterns})")
+        in_pixels = "pixel" in self.compared.comparison.consensus.geometry.units
+        proposed = "consensus.ome.tif" if in_pixels else "consensus.nii.gz"  # NIfTI needs a physical size
+        name, _ = QFileDialog.getSaveFileName(self, "Consensus", proposed, f"Masks ({patterns})")
         if name:
             self.save_consensus(Path(name))
 

@@ -40,6 +40,12 @@ class ComparisonLayers:
         self.image, self.compared = image, compared
         self._layers: dict[str, Layer] = {}
 
+    @property
+    def is_image_open(self) -> bool:
+        """Whether the image is in the viewer."""
+        viewer = self._viewer()
+        return viewer is not None and self.image in viewer.layers
+
     def layer(self, kind: str) -> Layer | None:
         """The layer of a kind, if it is in the viewer."""
         viewer, layer = self._viewer(), self._layers.get(kind)
@@ -84,7 +90,7 @@ class ComparisonLayers:
 
     def _add(self, kind: str, layer: Layer) -> None:
         viewer = self._viewer()
-        if viewer is None or self.image not in viewer.layers:
+        if viewer is None or not self.is_image_open:
             return
         active = viewer.layers.selection.active
         viewer.layers.append(layer)
