@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QStyle
 from tests.helpers.shared_viewer import process_events
 from tests.helpers.two_cases import two_cases
 
@@ -14,8 +15,11 @@ from napari_latentseg import write_result
 from napari_latentseg.change import registration
 from napari_latentseg.errors import Cancelled
 from napari_latentseg.widgets._shared.layers import role_of
+from napari_latentseg.widgets._shared.text import keep_units
 from napari_latentseg.widgets.dates.change_panel import ROLE
 from napari_latentseg.widgets.review.widget import ReviewWidget
+
+FRAME_MARGIN = QStyle.PixelMetric.PM_FocusFrameHMargin  # on both sides of a cell's text
 
 
 @pytest.fixture
@@ -83,6 +87,28 @@ def test_a_saved_result_shows_its_outline_over_the_image_once(dates, qtbot, tmp_
     process_events()
     assert not layer.visible  # it belongs to the image over which it lies
     assert not panel.table.isVisibleTo(panel)
+
+
+def test_the_figures_go_with_the_earlier_result_that_they_are_of(dates, qtbot, tmp_path):
+    panel = dates.panel
+    compare(qtbot, panel)
+    assert panel.table.isVisibleTo(panel)
+    panel.choose_saved(tmp_path / "another_run.json")
+    assert not panel.table.isVisibleTo(panel)
+    assert not panel.text.isVisibleTo(panel)
+    panel.earlier.setCurrentIndex(0)
+    panel.earlier.activated.emit(0)
+    assert panel.table.isVisibleTo(panel)
+    assert panel.text.isVisibleTo(panel)
+
+
+def test_a_change_with_its_interval_is_not_cut(dates, qtbot):
+    panel = dates.panel
+    compare(qtbot, panel)
+    panel.table.item(0, 2).setText(keep_units("-16.2 mm², -8.7 % (90 %: -118 to +84.6 mm²)"))
+    longest = panel.table.fontMetrics().horizontalAdvance("+84.6 mm²)")
+    assert panel.table.columnWidth(2) >= longest + 2 * (panel.table.style().pixelMetric(FRAME_MARGIN) + 1)
+    assert sum(panel.table.columnWidth(i) for i in range(4)) <= panel.table.viewport().width() + 1
 
 
 def test_what_is_refused_is_one_line(dates, qtbot, tmp_path, monkeypatch):

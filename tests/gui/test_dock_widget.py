@@ -54,6 +54,17 @@ def test_the_empty_state_takes_the_place_of_the_content(widget):
     assert widget.content.isVisibleTo(widget)
 
 
+def test_the_empty_state_tells_of_a_run(shown_volume, widget, monkeypatch):
+    widget.set_empty_state("Segment an image first.", running_text="It is being segmented.")
+    assert widget.empty_label.text() == "Segment an image first."
+    monkeypatch.setattr(widget.session, "_running_result", shown_volume.result)
+    widget.session.started.emit(None)
+    assert widget.empty_label.text() == "It is being segmented."
+    monkeypatch.setattr(widget.session, "_running_result", None)
+    widget.session.finished.emit(None)
+    assert widget.empty_label.text() == "Segment an image first."
+
+
 def test_no_widget_is_wider_than_a_laptop_allows(widget):
     for row in range(40):
         widget.body.addWidget(QLabel(f"row {row}"))

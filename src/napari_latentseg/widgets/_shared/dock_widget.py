@@ -80,7 +80,12 @@ class DockWidget(QWidget):
         self.footer = QVBoxLayout()
         self.footer.setContentsMargins(9, 4, 9, 4)
         self._events: list[tuple[Any, weakref.WeakMethod[Any]]] = []
+        self._empty_texts = "", ""  # without a run, and while the image is being segmented
         self._lay_out_frame()
+        for signal in (self.session.started, self.session.image_changed, self.session.results_changed):
+            signal.connect(self._update_empty_text)
+        self.session.finished.connect(self._update_empty_text)
+        self.session.failed.connect(self._update_empty_text)
         call_when_destroyed(self, _disconnector(self._events))
         for event in (napari_viewer.layers.events.inserted, napari_viewer.layers.events.removed):
             self.connect_event(event, self.header.refresh)
@@ -137,7 +142,12 @@ class DockWidget(QWidget):
                 bar.setStyleSheet(_TAB_STYLE)
 
     def set_empty_state(
-        self, text: str, button_text: str = "", action: Callable[[], Any] | None = None, tooltip: str = ""
+        self,
+        text: str,
+        button_text: str = "",
+        action: Callable[[], Any] | None = None,
+        tooltip: str = "",
+        running_text: str = "",
     ) -> None:
         """Say what to do first while there is nothing to work on.
 
@@ -147,12 +157,20 @@ class DockWidget(QWidget):
             One sentence.
         button_text, action, tooltip
             A button that does it; none where not given.
+        running_text
+            Said in place of `text` while the image of the case is being segmented; `text` where not given.
         """
-        self.empty_label.setText(text)
+        self._empty_texts = text, running_text or text
+        self._update_empty_text()
         self.empty_button.setText(button_text)
         self.empty_button.setToolTip(tooltip)
         if action is not None:
             self.empty_button.clicked.connect(lambda: action())
+
+    def _update_empty_text(self, *_: Any) -> None:
+        running = self.session.running
+        is_running = running is not None and running.image is self.session.image
+        self.empty_label.setText(self._empty_texts[is_running])
 
     def show_empty_state(self, is_empty: bool, keep_content: bool = False) -> None:
         """Show the empty state in place of the controls (or above them), or the controls alone."""

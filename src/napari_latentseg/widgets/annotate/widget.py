@@ -51,6 +51,7 @@ class AnnotateWidget(DockWidget):
             "Open Segment",
             lambda: self.open_widget("Segment"),
             "Open the Segment widget",
+            running_text="The image is being segmented: its mask can be corrected once the run has ended.",
         )
         self.corrections = corrections_of(napari_viewer)
         self.correction_list = elastic_combo("The mask to correct and approve")

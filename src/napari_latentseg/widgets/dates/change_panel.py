@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -51,6 +53,8 @@ __all__ = ["ROLE", "ChangePanel"]
 ROLE = "earlier"
 """Of the layer with the earlier mask."""
 
+# of the width; an interval such as "+84.6 mm²)" is not broken, and was cut in a quarter of a laptop's widget
+_COLUMN_SHARES = (0.22, 0.22, 0.33, 0.23)
 _RESULT_FILES = "Result (*run.json);;All files (*)"
 
 
@@ -73,6 +77,7 @@ class ChangePanel(QWidget):
         self._task: BackgroundTask | None = None
         self._saved: Path | None = None
         self._saved_image: Path | None = None
+        self._compared: RunResult | Path | None = None  # the earlier result that the table is of
         self.earlier = elastic_combo("The earlier result: one that is open, or one that was saved")
         self.image_button = QPushButton("Its image…")
         self.image_button.setToolTip("The image of the saved result; needed to register the images only")
@@ -119,9 +124,7 @@ class ChangePanel(QWidget):
         current = self._session.current
         if current is not self._result:  # what is shown is of another result
             self.cancel()
-            self._result = current
-            self.table.hide()
-            self.text.hide()
+            self._result, self._compared = current, None
         chosen = self.earlier.currentData()
         self.earlier.clear()
         for other in self._session.results:
@@ -187,9 +190,10 @@ class ChangePanel(QWidget):
             )  # fmt: skip
 
         def show(change: DateChange) -> None:
-            self._end()
             if self._session.current is current:
+                self._compared = earlier
                 self._show(current, change)
+            self._end()
 
         self._task = BackgroundTask(self, work, show, self._fail, self._show_progress)
         self.progress.setRange(0, 0)
@@ -228,13 +232,13 @@ class ChangePanel(QWidget):
         basis = change.placed_mask.basis
         outlines = basis if basis.endswith(".") else f"The earlier outline is over the image: {basis}."
         self.text.setText(keep_units("\n".join([*change_texts(change), outlines])))
-        self.table.show()
-        self.text.show()
         QTimer.singleShot(0, self._fit_table)  # once the columns have their widths
         self._show_outline(result, change)
 
     def _fit_table(self) -> None:
         """Make the table as high as its rows, which break their lines."""
+        if not isalive(self):
+            return
         self.table.resizeRowsToContents()
         height = sum(self.table.rowHeight(i) for i in range(self.table.rowCount()))
         header = self.table.horizontalHeader()
@@ -301,10 +305,25 @@ class ChangePanel(QWidget):
         )
         self.cancel_button.setVisible(self.is_busy)
         self.progress.setVisible(self.is_busy)
+        is_compared = self._compared is not None and self._compared == earlier
+        self.table.setVisible(is_compared)  # never the figures of another earlier result
+        self.text.setVisible(is_compared)
+
+
+class _ChangeTable(QTableWidget):
+    """Four columns of a fixed share of the width: the interval of a change needs the most."""
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Share the width anew."""
+        super().resizeEvent(event)
+        viewport, header = self.viewport(), self.horizontalHeader()
+        if viewport is not None and header is not None:
+            for column, share in enumerate(_COLUMN_SHARES):
+                header.resizeSection(column, int(share * viewport.width()))
 
 
 def _table() -> QTableWidget:
-    table = QTableWidget(0, 4)
+    table = _ChangeTable(0, 4)
     table.setAccessibleName("Changes")
     table.setHorizontalHeaderLabels(["Class", "Size", "Change", "Verdict"])
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -315,7 +334,8 @@ def _table() -> QTableWidget:
     vertical, horizontal = table.verticalHeader(), table.horizontalHeader()
     if vertical is not None and horizontal is not None:
         vertical.hide()
-        horizontal.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        horizontal.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        horizontal.setStretchLastSection(True)
     table.hide()
     return table
 

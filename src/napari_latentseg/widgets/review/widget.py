@@ -60,6 +60,7 @@ class ReviewWidget(DockWidget):
             "Open Segment",
             lambda: self.open_widget("Segment"),
             "The widget that segments an image",
+            running_text="The image is being segmented: it can be reviewed once the run has ended.",
         )
         self.results = elastic_combo("The result to review")
         self.measure_box = elastic_combo("Uncertainty measure to sort by")
