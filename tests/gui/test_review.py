@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPointF, Qt
 from tests.helpers.shared_viewer import process_events, running_work
 
 from napari_latentseg.review import MEASURES
@@ -144,6 +144,15 @@ def test_a_click_on_the_profile_goes_there(shown_volume, review, qtbot):
     review.profile.plane_chosen.emit(9)
     assert slice_on_screen(shown_volume) == 9
     assert review.profile._line.value() == 10  # counted from 1
+
+
+def test_the_mouse_on_the_profile_shows_the_slice_below_it(shown_volume, review, qtbot):
+    qtbot.waitUntil(lambda: review.profile._plot is not None, timeout=60_000)
+    process_events()
+    plot = review.profile._plot
+    bar = plot.getPlotItem().getViewBox().mapViewToScene(QPointF(10, 0))  # counted from 1
+    qtbot.mouseClick(plot.viewport(), Qt.MouseButton.LeftButton, pos=plot.mapFromScene(bar))
+    qtbot.waitUntil(lambda: slice_on_screen(shown_volume) == 9, timeout=60_000)
 
 
 def test_the_variance_is_shown_and_hidden(shown_volume, review):
