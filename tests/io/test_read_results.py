@@ -55,6 +55,40 @@ def test_every_format_comes_back(tmp_path: Path, format: str, names: tuple[str, 
     assert [one.index for one in rank(again)] == [one.index for one in rank(kept)]
 
 
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [
+        (("input", "spacing", 0), "NaN"),
+        (("input", "spacing", 0), "1e400"),
+        (("input", "spacing", 0), "-1"),
+        (("input", "shape", 0), "-8"),
+        (("volumes", "lesion", 0), "NaN"),
+        (("threshold",), "NaN"),
+        (("threshold",), "7"),
+        (("planes",), "123456789012345678901234567890"),
+        (("planes_done",), "9"),
+        (("segmented_slices",), "[[0, 99]]"),
+        (("slices",), "[-3, 5]"),
+        (("box",), "[5, 5, 2, 2]"),
+        (("classes",), "[]"),
+        (("seconds",), "-1"),
+    ],
+)
+def test_a_record_with_numbers_that_cannot_be_is_refused(
+    tmp_path: Path, place: tuple[str | int, ...], number: str
+) -> None:
+    write_segmentation(volume(), tmp_path, "knee")
+    path = tmp_path / "knee_run.json"
+    record = json.loads(path.read_text("utf-8"))
+    parent = record
+    for key in place[:-1]:
+        parent = parent[key]
+    parent[place[-1]] = "in place of the number"
+    path.write_text(json.dumps(record).replace('"in place of the number"', number), "utf-8")
+    with pytest.raises(BadInput, match=r"knee_run.json: .*write the result again"):
+        read_segmentation(tmp_path)
+
+
 @pytest.mark.parametrize("unit", ["um", "nm", "cm"])
 @pytest.mark.parametrize("format", ["tiff", "nifti", "nrrd", "metaimage", "ome-zarr"])
 def test_sizes_and_their_intervals_stay_in_one_unit(tmp_path: Path, format: str, unit: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+import math
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.dice_estimate import DiceEstimate
@@ -26,6 +27,11 @@ __all__ = [
     "RunRecord",
     "SamplingSource",
 ]
+
+_Count = Annotated[int, Field(ge=0)]
+_Length = Annotated[int, Field(ge=1)]
+_Step = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Probability = Annotated[float, Field(ge=0, le=1)]
 
 MaskState = Literal["model", "corrected", "approved"]
 """Whose mask it is: the model's, one that a person has changed, or one that a person has approved."""
@@ -74,9 +80,9 @@ class InputRecord(FrozenModel):
     sha256: str
     format: str
     axes: str
-    shape: tuple[int, ...]
+    shape: tuple[_Length, ...]
     dtype: str
-    spacing: tuple[float, ...]
+    spacing: tuple[_Step, ...]
     units: tuple[str, ...]
     modality: str = ""
     notes: tuple[str, ...] = ()
@@ -198,27 +204,30 @@ class RunRecord(FrozenModel):
     (3, 'augment', True, 3)
     """
 
+    # a file that somebody damaged is refused where it is read, and not where its numbers are first used
+    model_config = ConfigDict(allow_inf_nan=False)
+
     _fields_shown: ClassVar[tuple[str, ...]] = ("time", "samples", "source", "threshold", "complete")
 
     plugin_version: str
     time: str
     input: InputRecord
     model: ModelRecord
-    classes: tuple[ClassInfo, ...]
-    samples_asked: int
-    samples: int
-    planes_done: int
-    planes: int
+    classes: Annotated[tuple[ClassInfo, ...], Field(min_length=1)]
+    samples_asked: _Count
+    samples: _Count
+    planes_done: _Count
+    planes: _Count
     source: SamplingSource
     source_settings: dict[str, Any]
     seed: int
-    threshold: float
+    threshold: _Probability
     device: str
     precision: str
-    tile: tuple[int, int] | None
-    overlap: int
-    working_size: tuple[int, int]
-    seconds: float
+    tile: tuple[_Length, _Length] | None
+    overlap: _Count
+    working_size: tuple[_Length, _Length]
+    seconds: Annotated[float, Field(ge=0)]
     complete: bool
     engine: str = "torch"
     threads: int | None = None
@@ -249,6 +258,18 @@ class RunRecord(FrozenModel):
         "mean: mean probability of the class over the samples; variance: how much the samples differ at a "
         "voxel. A small variance does not prove the mask right, and is not the variability between readers."
     )
+
+    @model_validator(mode="after")
+    def _check_slices(self) -> Self:
+        if self.planes_done > self.planes or self.planes > max(1, math.prod(self.input.shape)):
+            raise ValueError("has other numbers of slices than its image can have")
+        for first, last in (*((self.slices,) if self.slices else ()), *(self.segmented_slices or ())):
+            if not 0 <= first <= last < self.planes:
+                raise ValueError(f"names slices {first} to {last} of {self.planes}")
+        top, left, bottom, right = self.box or (0, 0, 1, 1)
+        if not (0 <= top < bottom and 0 <= left < right):
+            raise ValueError("names a box that no image has")
+        return self
 
     @property
     def sample_threshold(self) -> float:
