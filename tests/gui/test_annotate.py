@@ -120,35 +120,6 @@ def test_edit_makes_a_copy(viewer, widget, segment, qtbot):
     assert widget.edit_button.isEnabled()
 
 
-def test_a_view_without_slices_says_why_none_can_be_approved(viewer, widget, segment):
-    segment(volume(), name="scan")
-    viewer.dims.ndisplay = 3
-    assert "in 3D" in widget.slice_status.text()
-    assert "in 3D" in widget.approve_button.toolTip()
-    viewer.dims.ndisplay = 2
-    viewer.dims.roll()
-    assert "another orientation" in widget.slice_status.text()
-    assert "another orientation" in widget.approve_button.toolTip()
-
-
-def test_the_mask_of_a_removed_image_is_not_edited(viewer, widget, segment):
-    result = segment(volume(), name="scan")
-    viewer.layers.remove(result.image)
-    viewer.layers.selection.active = result.layers.mask
-    assert not widget.edit_button.isEnabled()
-    assert "open it again" in widget.edit_button.toolTip()
-    assert "image was removed" in widget.slice_status.text()
-
-
-def test_one_image_is_not_called_a_slice(viewer, widget, segment, qtbot):
-    segment(volume()[0], name="photograph")
-    widget.edit_button.click()
-    widget.approve_button.click()
-    settle(qtbot, viewer)
-    assert widget.approve_button.toolTip() == "This image is already approved"
-    assert widget.tools.apply_button.toolTip().startswith("This image is approved and locked")
-
-
 def test_approve_a_slice_a_range_and_all(viewer, widget, segment, qtbot):
     result = segment(volume(), name="scan")
     viewer.dims.set_point(0, 3)

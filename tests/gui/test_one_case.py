@@ -338,19 +338,6 @@ def test_a_removed_image_is_told_once(cases, qtbot):
     qtbot.waitUntil(lambda: "malignant_10 was removed. Its result can still be" in messages(), timeout=20_000)
 
 
-def test_a_removed_mask_is_told(cases, qtbot):
-    cases.viewer.layers.remove(cases.second_result.layers.mask)
-    qtbot.waitUntil(lambda: f"The mask of {cases.second.name}" in messages(), timeout=20_000)
-    assert "segment the image again" in messages()
-
-
-def test_nothing_is_told_of_a_mask_that_goes_with_its_image(cases, qtbot):
-    cases.viewer.layers.clear()
-    qtbot.wait(100)
-    assert "The mask of" not in messages()
-    assert "can still be reviewed" not in messages()
-
-
 def messages():
     return "\n".join(record.message for record in notification_manager.records)
 
