@@ -2,8 +2,8 @@
 
 Guided latent diffusion (Salsi et al.) chooses a structure by a class; here it is chosen by a place. As in GMS
 (Huo et al., AAAI 2025) a mapper predicts the latent of the mask, from the latent of the image and that of the
-prompts: ``[z_image, z_prompt] -> z_mask``. The image is encoded once, and a click costs one mapper and one
-decoder. This combination is this project's own.
+prompts: ``[z_image, z_prompt] -> z_mask``. The image is encoded once, and a click costs one mapper, and one
+decoder where the latents of masks are those of a codec. This combination is this project's own.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class PromptedMappingConfig(MatchingConfig):
 
 
 class PromptedMapping(MatchingMethod):
-    """Feature pyramid for the image, encoder for prompts, latent mapping model, frozen decoder.
+    """Feature pyramid for the image, encoder for prompts, latent mapping model, decoder where there is one.
 
     Parameters
     ----------
