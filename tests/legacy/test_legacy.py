@@ -121,8 +121,9 @@ def test_what_was_learned_from_is_known_by_the_keys_of_files(made: Path) -> None
 @pytest.mark.parametrize("name", SCANS)
 def test_it_segments_as_it_did(made: Path, told: dict[str, Any], name: str) -> None:
     found, before = segmented(made, name), read_segmentation(made / "results" / name)
-    # float32 sums differ a little from processor to processor, and so does a pixel at the threshold
-    np.testing.assert_allclose(found.mean, before.mean, atol=2e-3)
+    # sums differ a little from processor to processor and from one kernel of torch to another, most in
+    # bfloat16, which has three digits; and so does a pixel at the threshold
+    np.testing.assert_allclose(found.mean, before.mean, atol=5e-3)
     assert (found.mask != before.mask).mean() < 0.005
     np.testing.assert_allclose(found.volumes, told["results"][name]["volumes"], rtol=0.01)
     assert found.record.input.sha256 == before.record.input.sha256
