@@ -26,6 +26,8 @@ from napari_latentseg.errors import BadInput
         ({"positive": [(5, 5)], "negative": [(5.2, 4.9)]}, r"the voxel \(5, 5\) is both inside and outside"),
         ({"positive": [(1,)]}, "at least 2"),
         ({"positive": [(float("nan"), 1)]}, "finite"),
+        ({"positive": [(True, 1)]}, "not true or false"),
+        ({"boxes": [(False, 0, 9, 9)]}, "not true or false"),
         ({"positive": [(5, 5)], "size": 0}, "the size of the structure is under a voxel"),
         ({"positive": [(5, 5)], "size": float("inf")}, "finite"),
         ({"positive": [(5, 5)], "boxes": [(2, 2, 9, 9)], "size": 8}, "a box says how large"),

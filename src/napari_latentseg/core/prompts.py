@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, ValidationError, model_validator
 
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.errors import BadInput, first_validation_error
@@ -15,8 +15,17 @@ from napari_latentseg.utils.argument_types import as_path
 
 __all__ = ["Prompts", "read_prompts"]
 
-Point = Annotated[tuple[FiniteFloat, ...], Field(min_length=2, max_length=3)]
-Box = Annotated[tuple[FiniteFloat, ...], Field(min_length=4, max_length=5)]
+
+def _refuse_bool(value: object) -> object:
+    """Python counts True as 1, but no place is meant by it."""
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not true or false")
+    return value
+
+
+Coordinate = Annotated[FiniteFloat, BeforeValidator(_refuse_bool)]
+Point = Annotated[tuple[Coordinate, ...], Field(min_length=2, max_length=3)]
+Box = Annotated[tuple[Coordinate, ...], Field(min_length=4, max_length=5)]
 
 _SIGNS = {True: "+", False: "-"}  # of points inside and outside
 _MAX_BYTES = 1 << 20  # of a file of prompts: tens of thousands of clicks
@@ -73,7 +82,7 @@ class Prompts(FrozenModel):
     negative: tuple[Point, ...] = ()
     boxes: tuple[Box, ...] = ()
     order: str = ""
-    size: FiniteFloat | None = None
+    size: Coordinate | None = None
 
     @classmethod
     def from_points(
