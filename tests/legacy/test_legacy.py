@@ -124,7 +124,8 @@ def test_it_segments_as_it_did(made: Path, told: dict[str, Any], name: str) -> N
     # sums differ a little from processor to processor and from one kernel of torch to another, most in
     # bfloat16, which has three digits; and so does a pixel at the threshold
     np.testing.assert_allclose(found.mean, before.mean, atol=5e-3)
-    is_clear = np.abs(before.mean[0] - 0.5) > 5e-3  # its model is hardly trained, and many means are about 0.5
+    # its model is hardly trained, and many means are about 0.5
+    is_clear = np.abs(before.mean[0] - 0.5) > 5e-3
     assert is_clear.mean() > 0.8
     assert np.array_equal(found.mask[is_clear], before.mask[is_clear])
     np.testing.assert_allclose(found.volumes, told["results"][name]["volumes"], rtol=0.02)
