@@ -71,7 +71,7 @@ def test_with_another_width_the_mapper_begins_anew(train: Train, first: Path, tm
 
 
 def test_a_share_of_the_weights_that_it_began_with_is_kept(train: Train, first: Path, tmp_path: Path) -> None:
-    changes = {"begin_from": str(first), "learning_rate": 0.05}
+    changes = {"begin_from": str(first), "learning_rate": 0.05, "select": "last"}
     train(tmp_path / "trained", changes)
     train(tmp_path / "blended", changes | {"begin_share": 0.75})
     began, trained, blended = (

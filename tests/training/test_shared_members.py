@@ -163,7 +163,8 @@ def test_members_of_a_model_are_those_of_a_training_of_all(
     own = {n: h for n, h in card.files.items() if n.endswith("safetensors")}
     assert own == {n: h for n, h in read_card(three).files.items() if n.endswith("safetensors")}
     assert (card.name, card.members, card.member_parts) == ("out", 3, "predictor")
-    assert card.member_dsc == read_card(three).member_dsc
+    # in bfloat16, a pixel at the threshold may fall to the other side
+    assert card.member_dsc == pytest.approx(read_card(three).member_dsc, abs=5e-4)
     assert card.training_data == read_card(single).training_data
     assert {m.source for m in card.metrics} >= set(MEMBER_SOURCES)
     about = json.loads((tmp_path / "out" / "training.json").read_text())
@@ -184,7 +185,8 @@ def test_members_of_a_model_can_be_stopped_and_go_on(
     with pytest.raises(BadInput, match="members: is 2, but was 3"):
         train_members(single, ellipses_folder, out, members=2, epochs=2, device="cpu", resume=True)
     card = train_members(single, ellipses_folder, out, **given, resume=True)
-    assert card.member_dsc == read_card(three).member_dsc
+    # in bfloat16, a pixel at the threshold may fall to the other side
+    assert card.member_dsc == pytest.approx(read_card(three).member_dsc, abs=5e-4)
     assert card.files["member-3.safetensors"] == read_card(three).files["member-3.safetensors"]
 
 

@@ -16,8 +16,8 @@ __all__ = ["Geometry"]
 # Of unit vectors along the axes: 0.87 for a gantry tilted by 30 degrees, near 0 if the axes lie in one plane.
 _MIN_DETERMINANT = 1e-6
 
-# A picometre and a kilometre: what no image has. Damage to an exponent in a header leads there.
-_MIN_SPACING_MM, _MAX_SPACING_MM = 1e-9, 1e6
+# A femtometre and a million kilometres: no image has either; a damaged exponent in a header leads there
+_MIN_SPACING_MM, _MAX_SPACING_MM = 1e-12, 1e12
 
 
 @dataclass(frozen=True)

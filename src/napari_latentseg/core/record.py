@@ -141,7 +141,7 @@ class RunRecord(FrozenModel):
         diffusion) and 0.007 (a single pass).
     tile, overlap, working_size
         Height and width of a tile, None where slices were not tiled; overlap of tiles; height and width of a
-        slice as the model saw it. All in pixels of the resized slice.
+        slice as the model saw it, 0 of a drawn mask. All in pixels of the resized slice.
     seconds
         Duration of the run.
     complete
@@ -213,7 +213,7 @@ class RunRecord(FrozenModel):
     time: str
     input: InputRecord
     model: ModelRecord
-    classes: Annotated[tuple[ClassInfo, ...], Field(min_length=1)]
+    classes: tuple[ClassInfo, ...]
     samples_asked: _Count
     samples: _Count
     planes_done: _Count
@@ -226,7 +226,7 @@ class RunRecord(FrozenModel):
     precision: str
     tile: tuple[_Length, _Length] | None
     overlap: _Count
-    working_size: tuple[_Length, _Length]
+    working_size: tuple[_Count, _Count]
     seconds: Annotated[float, Field(ge=0)]
     complete: bool
     engine: str = "torch"
@@ -260,7 +260,9 @@ class RunRecord(FrozenModel):
     )
 
     @model_validator(mode="after")
-    def _check_slices(self) -> Self:
+    def _check(self) -> Self:
+        if self.samples and not self.classes:  # a drawn mask has neither
+            raise ValueError("names no class")
         if self.planes_done > self.planes or self.planes > max(1, math.prod(self.input.shape)):
             raise ValueError("has other numbers of slices than its image can have")
         for first, last in (*((self.slices,) if self.slices else ()), *(self.segmented_slices or ())):

@@ -9,7 +9,6 @@ import numpy as np
 from napari.layers import Layer
 
 from napari_latentseg.core.scan import Scan
-from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import scan_from_layer
 
 __all__ = ["write_image", "write_labels"]
@@ -54,8 +53,8 @@ def _write(path: str, data: Any, attributes: dict[str, Any], kind: str) -> list[
         if kind == "labels":
             scan = _smallest_integer_type(scan)
         write_scan(scan, Path(path))
-    except BadInput as error:
-        # BadInput is a ValueError, which napari takes for "no writer" without showing the message
+    except ValueError as error:
+        # such as BadInput: napari takes a ValueError for "no writer", without showing the message
         raise OSError(str(error)) from error
     return [path]
 
