@@ -100,24 +100,19 @@ class EfficientNetUNet(nn.Module):
         load_pretrained_weights(self)  # type: ignore[arg-type]
         widths = (256, 128, 64, 32, 16)
         self.decoder = UNetDecoder(
-            2, (3, 16, *self.encoder.channels), widths, act=("relu", {"inplace": True}),
-            norm=("batch", {"eps": 1e-3, "momentum": 0.1}), dropout=0.0, bias=False, upsample="nontrainable",
+            2, (3, self.encoder.half_channels, *self.encoder.channels), widths,
+            act=("relu", {"inplace": True}), norm=("batch", {"eps": 1e-3, "momentum": 0.1}),
+            dropout=0.0, bias=False, upsample="nontrainable",
             pre_conv="default", interp_mode="nearest", align_corners=None, is_pad=True,
         )  # fmt: skip
         self.head = nn.Conv2d(widths[-1], outputs, 3, padding=1)
-        self._half: Tensor | None = None  # the features at half size, which the encoder does not return
-        self.encoder.blocks[0].register_forward_hook(self._keep)
-
-    def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self._half = output
 
     @property
     def pretrained_modules(self) -> dict[str, nn.Module]:
         return {"efficientnet-lite0": self.encoder}
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.encoder(images)
-        logits: Tensor = self.head(self.decoder([images, self._half, *features]))
+        logits: Tensor = self.head(self.decoder([images, *self.encoder.all_features(images)]))
         return logits
 
 
