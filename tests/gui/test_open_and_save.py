@@ -98,6 +98,18 @@ def test_what_cannot_be_said_is_told(viewer, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_fault_is_told_and_not_taken_for_no_writer(viewer, tmp_path, monkeypatch):
+    """napari passes over a writer that raises a ValueError, and says that there is none."""
+
+    def fail(scan, path):
+        raise ValueError("a number that cannot be")
+
+    monkeypatch.setattr("napari_latentseg.io.convert.write_scan", fail)
+    layer = viewer.add_image(np.zeros((20, 30), np.float32))
+    with pytest.raises(OSError, match="a number that cannot be"):
+        layer.save(str(tmp_path / "a.nii.gz"), plugin=PLUGIN)
+
+
 def test_a_pyramid_stays_one_and_is_not_loaded(viewer, qtbot, tmp_path):
     path = tmp_path / "slide.ome.zarr"
     array = np.random.default_rng(0).integers(0, 255, (700, 900, 3), np.uint8)
