@@ -96,6 +96,18 @@ def test_a_forgotten_value_is_one_line_and_no_file(
     assert read_command_line(TREE, negative) == negative  # a number is refused by its own range
 
 
+def test_a_home_folder_that_no_shell_has_put_in_is_refused(
+    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["segment", "~/a.png", "-m", "m"], ["segment", "a.png", "--model=~/m"]):
+        assert "begins with ~, which stands for your folder in a shell alone" in refused(*arguments)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "~").mkdir()
+    there = ["segment", "~/a.png", "--model", "~backup"]
+    assert read_command_line(TREE, there) == there
+
+
 @pytest.mark.parametrize("word", ["report.json", "=report.json"])
 def test_the_former_json_file_of_evaluate_is_told_its_new_name(
     refused: Callable[..., str], word: str

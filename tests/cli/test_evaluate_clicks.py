@@ -162,6 +162,10 @@ def test_an_image_whose_mask_differs_in_size_is_left_out(model: Path, discs: Pat
         (["--clicks", "0"], "clicks: are 0; ask for 1 to 50"),
         (["--images", "0"], "images: are 0; ask for one or more"),
         (["--subset", "test"], "subset: 'test' is not known"),
+        (["-n", "0"], "samples: are 0; ask for 1 to 64"),
+        (["-n", "65"], "samples: are 65; ask for 1 to 64"),
+        (["--threshold", "0"], "--threshold: is not for a model that is pointed at"),
+        (["--seed", "3"], "--seed: is not for a model that is pointed at"),
     ],
 )
 def test_what_has_no_meaning_is_refused(

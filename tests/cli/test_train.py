@@ -160,7 +160,18 @@ def test_events_are_one_object_a_line_and_nothing_else(cli, data: Path, config: 
     ("options", "message"),
     [
         (["--epochs", 0], "epochs: must be 1 or more"),
-        (["--batch-size", 0], "batch_size: must be 1 or more"),
+        (["--batch-size", 0], "batch-size: must be 1 or more"),
+        (["--member-epochs", 0, "--members", 2], "member-epochs: must be 1 or more"),
+        (["--member-epochs", 2], "member-epochs: is for the further members, and the model has one"),
+        (["--member-epochs", 2, "--members", 2], "give --member-parts predictor, or leave it out"),
+        (["--member-parts", "all"], "member-parts: is for the further members, and the model has one"),
+        (["--select-on", "nope"], "select-on: must be 'validation' or 'test'"),
+        (["--threads", 10**20], "'--threads': must be at most 1024"),
+        (["--begin-from", ""], "begin-from: is empty; give the name or the folder of a model"),
+        (["--members-of", "m", "--method", "sdseg"], "--method: is that of the model with --members-of"),
+        (["--config", "~/c.json"], "--config: '~/c.json' begins with ~, which stands for your folder in a"),
+        (["--data", "~"], "--data: '~' begins with ~, which stands for your folder in a shell alone"),
+        (["--labels", "7=a"], "masks: no mask holds a class of the model, only label 255; say what they"),
         (["--seed", -1], "seed: must be 0 or more"),
         (["--method", "magic", "--config", "gms-small"], "method: gms-small is a configuration of gms"),
         (["--config", "no-such"], "no-such: no such configuration"),
@@ -177,7 +188,7 @@ def test_events_are_one_object_a_line_and_nothing_else(cli, data: Path, config: 
 def test_what_makes_no_sense_is_refused_and_leaves_nothing(
     refused, data: Path, config: Path, out: Path, options: list[object], message: str
 ) -> None:
-    assert refused("train", "--data", data, "--out", out, "--config", config, *options).startswith(message)
+    assert message in refused("train", "--data", data, "--out", out, "--config", config, *options)
     assert not out.parent.exists()
 
 
@@ -262,6 +273,19 @@ def test_images_that_were_trained_on_are_not_kept_silent(cli, data: Path, config
         (["--subset", "test"], "subset: 'test' needs a list of images; give one with --split FILE"),
         (["--subset", "validation"], "holds none of the validation images of tiny-whole"),
         (["--samples", 0], "samples: must be 1 or more"),
+        (["--precision", ""], "precision: '' is not known"),
+        (["--events", "--json"], "events: and --json both print on the standard output"),
+        (
+            ["--reconstruction", "--threshold", 0.3],
+            "reconstruction: scores the autoencoders, without samples",
+        ),
+        (["--reconstruction", "--sampling", "none"], "leave out --samples, --sampling, --seed, --threshold"),
+        (["--reconstruction", "--seed", 4], "reconstruction: scores the autoencoders, without samples"),
+        (["--reconstruction", "--patients", ""], "reconstruction: gives no scores of images to compare"),
+        (["--threads", 10**20], "'--threads': must be at most 1024"),
+        (["--data", __file__], "test_train.py: is a file; give a folder that holds images/ and masks/"),
+        (["--model", __file__], "test_train.py: is a file, and no folder of a model"),
+        (["--against", "~/m"], "--against: '~/m' begins with ~, which stands for your folder in a shell"),
         (["--data", "nowhere"], "nowhere: no such folder"),
         (["--out", "."], "does not end in .json"),
         (["--model", "no-such"], "no model 'no-such'"),

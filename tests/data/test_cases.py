@@ -81,9 +81,11 @@ def test_a_folder_that_is_not_in_order_is_refused_by_name(folder: Path, spoil, m
         find_cases(folder)
 
 
-@pytest.mark.parametrize("name", ["nowhere", "images/a.png"])
-def test_no_folder_is_no_folder(folder: Path, name: str) -> None:
-    with pytest.raises(BadInput, match="no such folder"):
+@pytest.mark.parametrize(
+    ("name", "why"), [("nowhere", "nowhere: no such folder"), ("images/a.png", r"a\.png: is a file")]
+)
+def test_no_folder_is_no_folder(folder: Path, name: str, why: str) -> None:
+    with pytest.raises(BadInput, match=why):
         find_cases(folder / name)
 
 

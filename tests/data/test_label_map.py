@@ -128,6 +128,8 @@ def test_each_folder_needs_a_map_and_a_name_of_its_own(tmp_path: Path) -> None:
         find_datasets([one, two], config)
     with pytest.raises(BadInput, match="is a second data set 'one'"):
         find_datasets([one, again], config)
+    with pytest.raises(BadInput, match="one: is given twice; give each folder once"):
+        find_datasets([one, one.parent / "two" / ".." / "one"], config)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
-from napari_latentseg.utils.argument_types import as_path
+from napari_latentseg.utils.argument_types import as_path, whole_number
 from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def evaluate_clicks(
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.api.annotated_images import images_with_masks
     from napari_latentseg.api.prompts import check_takes_prompts
+    from napari_latentseg.core.prompts import MAX_ANSWER_SAMPLES
     from napari_latentseg.errors import BadInput
     from napari_latentseg.report.click_page import write_click_page
     from napari_latentseg.report.click_pictures import draw_objects
@@ -105,6 +106,8 @@ def evaluate_clicks(
         raise BadInput("clicks", f"are {clicks}", f"ask for 1 to {MAX_CLICKS}")
     if images is not None and images < 1:
         raise BadInput("images", f"are {images}", "ask for one or more")
+    if samples is not None and not 1 <= whole_number("samples", samples) <= MAX_ANSWER_SAMPLES:
+        raise BadInput("samples", f"are {samples}", f"ask for 1 to {MAX_ANSWER_SAMPLES}")
     cases, split = images_with_masks(located_model, data, subset, on_note)
     if images is not None and images < len(cases):
         cases = [cases[i * len(cases) // images] for i in range(images)]
@@ -115,7 +118,8 @@ def evaluate_clicks(
     compute = resolve_compute(device, "float32")
     loaded = load_chosen_model(located_model, codec)
     loaded.to(compute)
-    scores = ClickScores(loaded, compute, cases, samples or loaded.card.default_samples, clicks)
+    count = loaded.card.default_samples if samples is None else samples
+    scores = ClickScores(loaded, compute, cases, count, clicks)
     for fraction in scores.run():
         progress(fraction)
     progress(1.0)

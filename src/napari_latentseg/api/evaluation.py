@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_latentseg.core.classes import ClassInfo
     from napari_latentseg.data.cases import Case
     from napari_latentseg.data.label_names import LabelsOption
+    from napari_latentseg.evaluation.protocols import Protocol
     from napari_latentseg.evaluation.report import EvaluationReport
     from napari_latentseg.inference.evaluate import Evaluation
     from napari_latentseg.models.card import ModelCard
@@ -159,7 +160,7 @@ def evaluate(
     chosen = None if protocol is None else find_protocol(protocol)
     options = Options(
         counts=sample_counts(samples), source=source, threshold=threshold, seed=seed, device=device,
-        precision=precision or ("auto" if chosen is None else "float32"), protocol=chosen,
+        precision=_default_precision(chosen) if precision is None else precision, protocol=chosen,
     )  # fmt: skip
     check_without_prompts(located_model.card)
     settings = options.settings(located_model.card)
@@ -200,6 +201,11 @@ def evaluate(
     if page is not None:
         write_evaluation_page(page, scores, located_model.card, pictures)
     return scores
+
+
+def _default_precision(protocol: Protocol | None) -> str:
+    """That of `segment`; with a protocol the papers' own."""
+    return "auto" if protocol is None else "float32"
 
 
 def _run_keeping_worst(

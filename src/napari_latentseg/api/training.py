@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,7 +217,29 @@ def _changed_config(
         changes = {"steps": None, "stages": stages} | changes
     if split is not None or select_on is not None:
         changes["split"] = _split_changes(settings, changes.get("split", {}), split, select_on)
-    return with_changes(settings, changes)
+    settings = with_changes(settings, changes)
+    _check_member_changes(settings, changes)
+    return settings
+
+
+def _check_member_changes(settings: TrainingConfig, changes: Mapping[str, Any]) -> None:
+    """Refuse what is asked of further members where there are none, or none that it is for.
+
+    Raises
+    ------
+    BadInput
+        With the field that would be passed over.
+    """
+    from napari_latentseg.errors import BadInput
+
+    if settings.members == 1:
+        for field in ("member_parts", "member_training"):
+            if field in changes:
+                why = "is for the further members, and the model has one"
+                raise BadInput(field, why, "give --members 2 or more, or leave it out")
+    elif "member_training" in changes and settings.member_parts == "all":
+        why = "is for members that are predictors alone"
+        raise BadInput("member_training", why, "give --member-parts predictor, or leave it out")
 
 
 def _config_for_data(

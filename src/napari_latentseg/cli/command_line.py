@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from napari_latentseg.errors import BadInput
@@ -34,8 +36,9 @@ def read_command_line(group: Any, arguments: Sequence[str]) -> list[str]:
     Raises
     ------
     BadInput
-        If the value of an option begins with a dash: it is another option, and the value was forgotten. Or if
-        a path or an argument is empty: it would mean the folder that one is in.
+        If the value of an option begins with a dash: it is another option, and the value was forgotten. If
+        a path or an argument is empty: it would mean the folder that one is in. Or if one begins with ``~/``:
+        shells leave it so in ``--data=~/scans`` and in quotes.
     """
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
     options, rest = list(arguments[:end]), list(arguments[end:])
@@ -58,6 +61,8 @@ def read_command_line(group: Any, arguments: Sequence[str]) -> list[str]:
             _check_value(name, value, is_path=takes_path[name], is_given=is_given)
         elif not argument and previous not in takes_path:
             raise BadInput("arguments", "one is empty", f"give a path or a name; {_HERE}")
+        elif previous not in takes_path:
+            _refuse_home("arguments", argument)
         previous = argument
     return options + rest
 
@@ -66,10 +71,18 @@ def _check_value(option: str, value: str, *, is_path: bool, is_given: bool) -> N
     """Refuse an option as the value of another, and an empty path: a script's variable that is not set."""
     if is_path and is_given and not value.strip():
         raise BadInput(option, "is empty", f"give a path; {_HERE}")
+    _refuse_home(option, value)
     is_negative_number = not is_path and re.match(r"-\.?\d", value)  # refused by its own range
     if value.startswith("-") and not is_negative_number:
         why = f"needs a value, and {value!r} looks like an option"
         raise BadInput(option, why, "write a path that begins with a dash as ./-name")
+
+
+def _refuse_home(what: str, value: str) -> None:
+    """Refuse a ``~`` that no shell has replaced by the home folder; a folder of this name may be there."""
+    if re.match(r"~(/|\\|$)", value) and not os.path.lexists(Path(value).parts[0]):
+        why = f"{value!r} begins with ~, which stands for your folder in a shell alone"
+        raise BadInput(what, why, "write the whole path")
 
 
 def _find_command(group: Any, arguments: Sequence[str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -162,13 +163,25 @@ def evaluate(
     from napari_latentseg import api
     from napari_latentseg.utils.atomic import check_output_file
 
+    if events and as_json:
+        raise BadInput("events", "and --json both print on the standard output", "leave one of them out")
     for file, endings in ((out, (".json",)), (page, (".html", ".htm"))):
         if file is not None:
             check_output_file(file, endings, overwrite=overwrite)
     if reconstruction:
-        has_samples = bool(protocol or stability or samples or readers or objects)
-        has_comparison = bool(against or patients or page or worst_images)
-        _check_reconstruction(has_samples=has_samples, has_comparison=has_comparison)
+        _check_reconstruction(
+            [
+                protocol,
+                stability or None,
+                samples,
+                sampling,
+                threshold,
+                readers,
+                objects or None,
+                seed or None,
+            ],
+            [against, patients, page, worst_images],
+        )
     use_threads(threads)
     located = api.locate_model(model)
     is_pointed_at = located.card.takes_prompts and not reconstruction
@@ -176,8 +189,8 @@ def evaluate(
         unused = {
             "--sampling": sampling, "--threshold": threshold, "--protocol": protocol,
             "--stability": stability, "--objects": objects, "--readers": readers, "--against": against,
-            "--patients": patients, "--worst-images": worst_images, "--split": split,
-            "--labels": labels, "--precision": precision,
+            "--patients": patients, "--worst-images": worst_images, "--split": split or None,
+            "--labels": labels, "--precision": precision, "--seed": seed or None,
         }  # fmt: skip
         check_scored_by_clicks(unused)
     elif clicks is not None or images is not None:
@@ -199,7 +212,7 @@ def evaluate(
             )  # fmt: skip
         elif reconstruction:
             report = api.evaluate_reconstruction(
-                located, data, precision=precision or "float32", **chosen, **common
+                located, data, precision="float32" if precision is None else precision, **chosen, **common
             )
         else:
             report = api.evaluate(
@@ -221,19 +234,27 @@ def evaluate(
     exit_partial([image.reason for image in report.left_out])
 
 
-def _check_reconstruction(*, has_samples: bool, has_comparison: bool) -> None:
+def _check_reconstruction(of_samples: Sequence[object], of_comparison: Sequence[object]) -> None:
     """Refuse what says nothing of an autoencoder.
+
+    Parameters
+    ----------
+    of_samples, of_comparison
+        What was given with options on samples, and on the comparison of images; None where nothing was.
 
     Raises
     ------
     BadInput
         With the options to leave out.
     """
-    if has_samples:
+    if any(value is not None for value in of_samples):
         why = "scores the autoencoders, without samples, readers, objects or a protocol"
-        remedy = "leave out --samples, --protocol, --readers, --objects and --stability"
+        remedy = (
+            "leave out --samples, --sampling, --seed, --threshold, --protocol, --readers, --objects and"
+            " --stability"
+        )
         raise BadInput("reconstruction", why, remedy)
-    if has_comparison:
+    if any(value is not None for value in of_comparison):
         why = "gives no scores of images to compare"
         raise BadInput("reconstruction", why, "leave out --against, --patients, --report and --worst-images")
 

@@ -29,7 +29,7 @@ def check_scored_by_clicks(options: Mapping[str, object]) -> None:
         If one of them was given.
     """
     for name, value in options.items():
-        if value not in (None, False, [], ()):
+        if value is not None and value is not False:  # 0.0 is given, and equal to False
             raise BadInput(name, "is not for a model that is pointed at", "leave it out")
 
 
@@ -43,9 +43,10 @@ def one_number(samples: str | None) -> int | None:
     """
     if samples is None:
         return None
-    if not samples.strip().isdecimal():
-        raise BadInput("samples", f"{samples!r} is no whole number", "write 8")
-    return int(samples)
+    try:
+        return int(samples)
+    except ValueError as error:
+        raise BadInput("samples", f"{samples!r} is no whole number", "write 8") from error
 
 
 def print_clicks(report: ClickReport, *, quiet: bool) -> None:

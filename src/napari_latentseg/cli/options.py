@@ -155,7 +155,8 @@ SplitOption = Annotated[
     ),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Compute with so many threads; all processor cores where not given.")
+    int | None,
+    typer.Option(min=1, max=1024, help="Compute with so many threads; all processor cores where not given."),
 ]
 Threshold = Annotated[
     float | None, typer.Option(help="A voxel belongs to a class where its mean probability is above this.")
@@ -169,6 +170,16 @@ _FORMER_NAMES: dict[str, dict[str, str]] = {
     "evaluate": {"--source": "--sampling"},
     "calibrate": {"--source": "--sampling", "--level": "--coverage"},
 }
+
+# By command, fields of which errors speak, and the options that set them.
+_FIELDS: dict[str, dict[str, str]] = {
+    "train": {
+        "batch_size": "--batch-size", "begin_from": "--begin-from", "class_texts": "--class-texts",
+        "member_parts": "--member-parts", "member_training": "--member-epochs",
+        "member_training.epochs": "--member-epochs", "pretrained_unet": "--pretrained-unet",
+        "split.select_on": "--select-on",
+    },
+}  # fmt: skip
 
 
 def model_given(option: str | None, argument: str | None) -> str:
@@ -241,6 +252,6 @@ def with_option_name(error: BadInput, arguments: Sequence[str]) -> BadInput:
     arguments
         The command and its arguments.
     """
-    present_names = _FORMER_NAMES.get(arguments[0], {}) if arguments else {}
-    option = present_names.get(f"--{error.what}")
+    command = arguments[0] if arguments else ""
+    option = _FORMER_NAMES.get(command, {}).get(f"--{error.what}") or _FIELDS.get(command, {}).get(error.what)
     return error if option is None else BadInput(option.removeprefix("--"), error.why, error.remedy)

@@ -130,13 +130,15 @@ def train(
     """Train a model on annotated images. Ctrl+C stops and writes the best weights; --resume continues."""
     from napari_latentseg import api
     from napari_latentseg.data.readers import parse_readers
-    from napari_latentseg.errors import Cancelled
+    from napari_latentseg.errors import BadInput, Cancelled
     from napari_latentseg.training.launch import check_threads
     from napari_latentseg.training.output_dir import checkpoint_folder
     from napari_latentseg.utils.launcher import is_main_process
 
     check_threads(threads)
     use_threads(threads)
+    if begin_from is not None and not begin_from.strip():
+        raise BadInput("begin_from", "is empty", "give the name or the folder of a model")
     quiet = quiet or not is_main_process()
     changes: dict[str, object] = {
         "epochs": epochs, "batch_size": batch_size, "seed": seed, "members": members,
@@ -146,6 +148,7 @@ def train(
     }  # fmt: skip
     if members_of is not None:
         of_the_model = {
+            "--method": None if method == "gms" else method,  # the default, which may not have been given
             "--config": config, "--epochs": epochs, "--member-parts": member_parts, "--classes": classes,
             "--labels": labels, "--readers": readers, "--split": split or None, "--select-on": select_on,
             "--pretrained-unet": pretrained_unet, "--begin-from": begin_from,

@@ -13,7 +13,9 @@ from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.errors import BadInput, first_validation_error
 from napari_latentseg.utils.argument_types import as_path
 
-__all__ = ["Prompts", "read_prompts"]
+__all__ = ["MAX_ANSWER_SAMPLES", "Prompts", "read_prompts"]
+
+MAX_ANSWER_SAMPLES = 64
 
 
 def _refuse_bool(value: object) -> object:

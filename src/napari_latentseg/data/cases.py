@@ -151,7 +151,7 @@ class Case:
         mask = read_mask_file(self.mask_file, known_labels)
         labels = mask.labels
         if mask.geometry.frame:
-            labels = turned_to_image(mask, self._image_header(), self.mask_file.name)
+            labels = turned_to_image(mask, self._image_header(), str(self.mask_file))
         return labels.reshape(-1, *labels.shape[-2:])
 
     def _image_header(self) -> Scan:
@@ -263,7 +263,7 @@ class Case:
         for marked in (ignored, is_unknown):
             if marked is not None:
                 labels = np.where(marked, 0, labels)
-        label_map.check_labels(labels, self.mask_name, self.folder_labels)
+        label_map.check_labels(labels, str(self.mask_source), self.folder_labels)
         self.folder_labels.update(set(np.unique(labels).tolist()) - {0})
         if label_map.has_lateralized:
             image = self._image_header()
@@ -303,7 +303,7 @@ class Case:
         expected_shape = (len(planes), *planes.plane_shape)
         if class_numbers.shape != expected_shape:
             why = f"has shape {class_numbers.shape}, its image {expected_shape}"
-            raise BadInput(self.mask_name, why, "make them equal")
+            raise BadInput(self.mask_source, why, "make them equal")
         annotated: Sequence[int] = range(len(class_numbers))
         if self.annotated_slices is not None:
             annotated = self.annotated_slices

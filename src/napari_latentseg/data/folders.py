@@ -67,8 +67,7 @@ def find_annotated(folder: Path) -> AnnotatedFolder:
     BadInput
         If it is none of these, an image has no mask, or two files have one name.
     """
-    if not folder.is_dir():
-        raise BadInput(folder, "no such folder", "give a folder that holds images/ and masks/")
+    _check_folder(folder)
     passed_over = _PassedOver()
     label_names: LabelNames | None
     if (folder / IMAGES_FOLDER).is_dir():
@@ -100,9 +99,15 @@ def find_cases(folder: Path, *, masks: str = "masks") -> list[Case]:
         If a folder is missing or empty, an image has no mask, or two files have one name.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise BadInput(folder, "no such folder", "give a folder that holds images/ and masks/")
+    _check_folder(folder)
     return _with_shared_labels(_folder_cases(folder, _PassedOver(), masks))
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse what is no folder."""
+    if not folder.is_dir():
+        why = "is a file" if folder.is_file() else "no such folder"
+        raise BadInput(folder, why, "give a folder that holds images/ and masks/")
 
 
 def _with_shared_labels(cases: list[Case]) -> list[Case]:

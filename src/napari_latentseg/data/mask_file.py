@@ -112,15 +112,13 @@ def _palette_indices(path: Path, scan: Scan) -> NDArray[Any] | None:
 
 def _check_not_in_alpha(path: Path, values: NDArray[Any]) -> None:
     if values.shape[-1] in (2, 4) and not values[..., :-1].any() and np.ptp(values[..., -1]) > 0:
-        raise BadInput(
-            path.name, "is black, and has its shapes in the alpha channel", "save it without alpha"
-        )
+        raise BadInput(path, "is black, and has its shapes in the alpha channel", "save it without alpha")
 
 
 def _grey_of_one_color(path: Path, rgb: NDArray[Any]) -> NDArray[Any]:
     """The brightness of a picture of one colour on black; refuses several colours."""
     if rgb.shape[-1] != 3 or rgb.dtype.kind != "u":
-        raise BadInput(path.name, "has channels, but a mask has none", "give a mask of labels")
+        raise BadInput(path, "has channels, but a mask has none", "give a mask of labels")
     codes = color_labels(rgb)
     colors = np.unique(codes[codes > 0])
     if len(colors) == 1:
@@ -130,7 +128,7 @@ def _grey_of_one_color(path: Path, rgb: NDArray[Any]) -> NDArray[Any]:
     if brightness.max() >= MIN_PICTURE_MAXIMUM and is_soft_brush(rgb) and is_picture(planes):
         return brightness
     raise BadInput(
-        path.name,
+        path,
         f"holds {len(colors)} colours: {counted_labels(codes)}",
         f"{_LABELS_REMEDY}, such as '#800000=NAME,#008000=NAME', or save class numbers",
     )
@@ -148,10 +146,10 @@ def _labels_of(path: Path, values: NDArray[Any], known_labels: Collection[int] |
             return _cut_fractions(path, values, foreground)
         values = whole_numbers
     if values.min() < 0:
-        raise BadInput(path.name, "holds negative numbers, which no class has", "number the classes from 1")
+        raise BadInput(path, "holds negative numbers, which no class has", "number the classes from 1")
     top = int(values.max())
     if top >= COLOR_LABEL:
-        raise BadInput(path.name, f"holds the number {top}, which is no label", "number the classes from 1")
+        raise BadInput(path, f"holds the number {top}, which is no label", "number the classes from 1")
     if foreground is not None and top >= MIN_PICTURE_MAXIMUM:
         # white stands for label 1, or for a label that is itself white
         is_white = foreground == 1 or abs(foreground - top) <= WHITE_TOLERANCE * top
@@ -159,7 +157,7 @@ def _labels_of(path: Path, values: NDArray[Any], known_labels: Collection[int] |
             return as_labels((values > top / 2) * foreground)
     if is_scan(values):
         why = "looks like an image: its values change from pixel to pixel"
-        raise BadInput(path.name, why, "give a mask of labels")
+        raise BadInput(path, why, "give a mask of labels")
     return as_labels(values)
 
 
@@ -173,16 +171,14 @@ def _cut_fractions(path: Path, values: NDArray[Any], foreground: int | None) -> 
     """Probabilities, or a picture in floating point, cut at half; None for a mask of several classes."""
     top = float(values.max())
     if values.min() < 0:
-        raise BadInput(path.name, "holds negative numbers, which no class has", "number the classes from 1")
+        raise BadInput(path, "holds negative numbers, which no class has", "number the classes from 1")
     if foreground is not None:
         if top <= 1:
             return as_labels((values > 0.5) * foreground)
         planes = values.reshape(-1, *values.shape[-2:])
         if top >= MIN_PICTURE_MAXIMUM and is_picture(planes):
             return as_labels((values > top / 2) * foreground)
-    raise BadInput(
-        path.name, "holds fractions, which are no labels", "save class numbers, without interpolation"
-    )
+    raise BadInput(path, "holds fractions, which are no labels", "save class numbers, without interpolation")
 
 
 def turned_to_image(mask: MaskFile, image: Scan, name: str) -> NDArray[Any]:

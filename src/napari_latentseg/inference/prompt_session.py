@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_latentseg.core.prompts import Prompts
+from napari_latentseg.core.prompts import MAX_ANSWER_SAMPLES, Prompts
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.sample_agreement import mean_pairwise_dice
 from napari_latentseg.inference.prompt_view import (
@@ -30,11 +30,10 @@ from napari_latentseg.methods.prompted import PromptedMapping
 from napari_latentseg.models.folder import Model
 from napari_latentseg.utils.device import Compute
 
-__all__ = ["MAX_ANSWER_SAMPLES", "PromptAnswer", "PromptSession", "stages_of"]
+__all__ = ["PromptAnswer", "PromptSession", "stages_of"]
 
 Array = NDArray[np.float32]
 
-MAX_ANSWER_SAMPLES = 64
 _MAX_ZOOMS = 3  # each makes the view less than two thirds as wide; three show what has a tenth of the slice
 _KEPT_VIEWS = 16  # encoded; a latent of 16 x 16 x 48 takes 50 KB
 # Every so many samples of a first click one is of another scale. With every fourth, large structures lost 5

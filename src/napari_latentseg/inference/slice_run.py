@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.core.prompts import Prompts
+from napari_latentseg.core.prompts import MAX_ANSWER_SAMPLES, Prompts
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.prompt_session import MAX_ANSWER_SAMPLES, PromptAnswer, PromptSession
+from napari_latentseg.inference.prompt_session import PromptAnswer, PromptSession
 from napari_latentseg.inference.run_progress import RunProgress
 from napari_latentseg.inference.run_state import RunState
 from napari_latentseg.inference.settings import InferenceSettings

@@ -142,6 +142,8 @@ def find_model(name: str | Path) -> Path:
         return Path(name)
     if _is_folder(name) and str(name):
         raise BadInput(name, f"holds no {CARD}", "give the folder of a model, or its name")
+    if _is_file(name):
+        raise BadInput(name, "is a file, and no folder of a model", "give the folder of a model, or its name")
     raise BadInput(
         "model",
         f"no model {str(name)!r}",
@@ -154,6 +156,13 @@ def find_model(name: str | Path) -> Path:
 def _is_folder(name: str | Path) -> bool:
     try:
         return Path(name).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_file(name: str | Path) -> bool:
+    try:
+        return Path(name).is_file()
     except (OSError, ValueError):
         return False
 

@@ -86,7 +86,7 @@ class SliceReader:
         key = self._key(case, dataset) if self._is_full else None
         if key is not None and (file := self.store.find(key)) is not None:
             labels = np.array(file.facts["labels"])
-            dataset.label_map.check_labels(labels, case.mask_name, case.folder_labels)
+            dataset.label_map.check_labels(labels, str(case.mask_source), case.folder_labels)
             case.folder_labels.update(file.facts["labels"])
             case.known_hashes.setdefault("content", file.facts["content"])
             return self._from_file(file, dataset, table)

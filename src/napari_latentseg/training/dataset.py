@@ -15,6 +15,7 @@ from torch import Tensor
 from napari_latentseg.data.augment import augment, draw_in_vain
 from napari_latentseg.data.augmentation_config import AugmentationConfig
 from napari_latentseg.data.mask_file import UnreadableFile
+from napari_latentseg.data.mask_values import label_text
 from napari_latentseg.data.split import groups_by_hash, groups_by_likeness, hold_out
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods.base import Batch
@@ -212,7 +213,18 @@ def _check_has_foreground(
     if not any(s.has_annotated_foreground for s in slices):
         masks = dataset.cases[0].mask_file
         subject = dataset.name if masks is None else masks.parent
+        found, known = dataset.cases[0].folder_labels, dataset.label_map.known_labels
+        if known is not None and found and not found & known:
+            others = sorted(found)
+            why = f"no mask holds a class of the model, only {_labels_text(others)}"
+            remedy = f"say what they mean with --labels {label_text(others[0])}=NAME"
+            raise BadInput(subject, why, remedy)
         raise BadInput(subject, "every mask is empty", "mark the target in at least one image")
+
+
+def _labels_text(labels: Sequence[int]) -> str:
+    shown = ", ".join(map(label_text, labels[:3]))
+    return f"label {shown}" if len(labels) == 1 else f"the labels {shown}" + ", ..." * (len(labels) > 3)
 
 
 def _is_validation(found: _ReadSlices, config: TrainingConfig) -> tuple[list[bool], list[str]]:

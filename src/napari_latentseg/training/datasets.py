@@ -112,7 +112,9 @@ def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[Annot
     """
     classes = class_infos(config)
     datasets: list[AnnotatedDataset] = []
-    for folder in folders:
+    for number, folder in enumerate(folders):
+        if folder.resolve() in {other.resolve() for other in folders[:number]}:
+            raise BadInput(folder, "is given twice", "give each folder once")
         annotated = read_annotated_folder(folder)
         name = folder.absolute().name
         if name in {d.name for d in datasets}:
