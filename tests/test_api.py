@@ -125,5 +125,5 @@ def test_training_and_scoring(
     assert report.training_count == 4
     assert seen == sorted(seen)
     assert sorted(set(seen)) == pytest.approx([i / 6 for i in range(7)])
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match="already exists"):
         api.train(data, tmp_path / "m", changes=changes, codec="tiny-codec")

@@ -92,7 +92,7 @@ def test_what_is_no_folder_is_refused_everywhere(
         lambda: latentseg.install_model(data),
     ]
     for call in calls:
-        with pytest.raises(BadInput, match="is no path"):
+        with pytest.raises(BadInput, match="is not a path"):
             call()
 
 

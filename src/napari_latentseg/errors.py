@@ -187,21 +187,23 @@ def system_failure(error: OSError) -> BadInput | None:
     Examples
     --------
     >>> print(system_failure(PermissionError(13, "Permission denied", "scans/locked")))
-    scans/locked: may not be read or written by this user; ask for access, or choose another place
+    scans/locked: cannot be read or written by this user; ask for access, or choose another place
     >>> print(system_failure(OSError(5, "Input/output error", "scans/a.nii")))
     scans/a.nii: cannot be reached (Input/output error); check the disk, or the connection to it
     """
     name = error.filename or "file"
     if isinstance(error, PermissionError):
         remedy = "ask for access, or choose another place"
-        return BadInput(name, "may not be read or written by this user", remedy)
+        return BadInput(name, "cannot be read or written by this user", remedy)
     if error.errno is None:
         return None
     if error.errno in _NAME_ERRORS:
-        return BadInput(name, "is no name that a file can have", "choose another name")
+        return BadInput(name, "is not a possible file name", "choose another name")
     if error.errno in _SPACE_ERRORS:
         return BadInput(
-            name, f"cannot be written ({os.strerror(error.errno)})", "make room, or choose another place"
+            name,
+            f"cannot be written ({os.strerror(error.errno)})",
+            "free some disk space, or choose another place",
         )
     if error.errno in _REACH_ERRORS:
         why = f"cannot be reached ({os.strerror(error.errno)})"

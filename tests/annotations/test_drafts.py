@@ -153,7 +153,7 @@ def test_only_a_draft_of_the_store_is_touched(store: AnnotationStore, scan: Scan
 
 @pytest.mark.parametrize(
     ("mask", "words"),
-    [(np.zeros((6, 20, 25), np.uint8), "has shape"), (np.zeros((6, 20, 24)), "no class number")],
+    [(np.zeros((6, 20, 25), np.uint8), "has shape"), (np.zeros((6, 20, 24)), "not class numbers")],
 )
 def test_a_mask_that_does_not_fit_is_refused(
     store: AnnotationStore, scan: Scan, mask: np.ndarray, words: str

@@ -231,7 +231,7 @@ def wrong_classes() -> list[tuple[list[ClassInfo], str]]:
             "class 3 'vessel': these annotations have 1 'vessel' already",
         ),
         ([named(1, "artery"), DISC], "class 1 'artery': these annotations have 1 'vessel' already"),
-        ([VESSEL, DISC, named(3, "Ignore")], "nnU-Net uses that name"),
+        ([VESSEL, DISC, named(3, "Ignore")], "nnU-Net reserves that name"),
         ([], "classes: there are none"),
     ]
 
@@ -253,9 +253,9 @@ def test_classes_at_odds_are_refused(
             {"mask": np.zeros((6, 20, 25), np.uint8)},
             r"mask: has shape \(6, 20, 25\), and image has \(6, 20, 24\)",
         ),
-        ({"mask": np.zeros((6, 20, 24), np.float32)}, "holds what is no class number"),
-        ({"mask": np.full((6, 20, 24), 300)}, "holds what is no class number"),
-        ({"mask": np.full((6, 20, 24), 7)}, r"holds label 7, which is no class here \(1 vessel, 2 disc\)"),
+        ({"mask": np.zeros((6, 20, 24), np.float32)}, "holds values that are not class numbers"),
+        ({"mask": np.full((6, 20, 24), 300)}, "holds values that are not class numbers"),
+        ({"mask": np.full((6, 20, 24), 7)}, r"holds label 7, which is not a class here \(1 vessel, 2 disc\)"),
         ({"planes": []}, "no slice is chosen"),
         ({"planes": [0, 6]}, "there is no slice 7; there are 6"),
         ({"planes": [-1]}, "there is no slice 0"),
@@ -326,7 +326,7 @@ def test_there_is_a_store_for_each_model(tmp_path: Path, monkeypatch: pytest.Mon
     polyp.discard_draft(draft)
     assert list(list_stores()) == ["retina-vessels"]
     for wrong in ("../elsewhere", "", "Jane Doe"):
-        with pytest.raises(BadInput, match="is no model's"):
+        with pytest.raises(BadInput, match="is not a valid model name"):
             store_folder(wrong)
 
 
@@ -344,7 +344,7 @@ def test_opening_and_reading_makes_nothing(store: AnnotationStore, scan: Scan) -
 
 def test_a_file_is_no_store(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match="is no folder"):
+    with pytest.raises(BadInput, match="is not a folder"):
         AnnotationStore(tmp_path / "file")
 
 
@@ -389,7 +389,7 @@ def test_an_export_is_whole_or_not_there(store: AnnotationStore, scan: Scan, tmp
     store.approve(scan, make_mask(scan), classes=CLASSES)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").write_text("mine")
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match="already exists"):
         store.export_nnunet(tmp_path / "taken")
     (path,) = (store.folder / "imagesTr").iterdir()
     path.unlink()

@@ -185,7 +185,7 @@ def test_a_dry_run_lists_the_cases_and_writes_nothing(
     options = ["-m", str(tiny_model_folder), "-o", str(tmp_path / "out"), "--dry-run"]
     assert main(["batch", str(scans), *options]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "passed over: file that is no image (1)",
+        "passed over: file that is not an image (1)",
         *(f"{name}: {scans / path}" for name, path in
           {"a": "a.png", "b": "b.png", "x_c": "x/c.png", "y_c": "y/c.png"}.items()),
     ]  # fmt: skip

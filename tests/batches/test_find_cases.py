@@ -37,7 +37,7 @@ def test_files_are_called_after_their_place_and_files_of_one_name_after_their_en
     touch(tmp_path, "b.nii.gz", "a/t1.nii.gz", "c/d/t1.mha", "e.png", "e.tif", "notes.txt", ".hidden.png")
     found = find_cases(tmp_path)
     assert [case.name for case in found.cases] == ["a_t1", "b", "c_d_t1", "e-png", "e-tif"]
-    assert found.passed_over == {"file that is no image": 1, "hidden file": 1}
+    assert found.passed_over == {"file that is not an image": 1, "hidden file": 1}
     assert all(case.path.is_absolute() for case in found.cases)
     assert not any(case.is_code for case in found.cases)
 
@@ -76,7 +76,7 @@ def test_what_is_no_image_is_no_case_of_a_pattern_and_is_refused_alone(tmp_path:
     touch(tmp_path, "a.png", "notes.txt", "folder/notes.txt")
     found = find_cases(tmp_path / "*")
     assert [case.name for case in found.cases] == ["a"]
-    assert found.passed_over == {"file that is no image": 1, "folder that is no image": 1}
+    assert found.passed_over == {"file that is not an image": 1, "folder that is not an image": 1}
     with pytest.raises(BadInput, match=r"notes.txt: is a kind of file that is not known"):
         find_cases(tmp_path / "notes.txt")
     with pytest.raises(BadInput, match="holds no image"):
@@ -193,7 +193,7 @@ def test_a_list_names_the_cases(tmp_path: Path, delimiter: str) -> None:
         ("name,path\na,b\n", "has no column case;"),
         ("case,path\n", "has no rows"),
         ("case,path\na/b,c\n", "row 2: the case 'a/b' holds '/'"),
-        ("case,path\nA,x\na,y\n", "would be called like that of"),
+        ("case,path\nA,x\na,y\n", "would have the same name"),
         (b"\xff\xfe\x00", "cannot be read as a table"),
         ("case,path,path\na,b,c\n", "has two columns path"),
     ],

@@ -154,7 +154,7 @@ def test_a_changed_image_is_done_again_and_an_edited_mask_is_kept(
     write_volume(raw / "sub-02/anat/sub-02_run-1_T1w.nii.gz", 8)
     outcome = run()["sub-02_run-1_T1w"]
     assert outcome.state == "failed"
-    assert "is no unchanged file of this batch" in outcome.reason
+    assert "is not an unchanged file of this batch" in outcome.reason
     assert (out / mask).read_bytes() == edited
 
 
@@ -177,7 +177,7 @@ def test_a_file_of_others_is_never_replaced(raw: Path, tiny_model_folder: Path, 
             "format: 'dicom-seg' has no place in the layout nnunet",
         ),
         ({"layout": "bids", "format": "png"}, "format: 'png' has no place in the layout bids"),
-        ({"reports": True}, "reports: is no option of a batch"),
+        ({"reports": True}, "reports: is not an option of batch"),
         ({"samples": 1, "agreement": True}, "agreement: needs 3 samples or more"),
     ],
 )

@@ -266,13 +266,13 @@ def test_workers_of_a_scheduler_do_the_cases_and_log_no_names(
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("nonsense", "is no address and no file"),
-        ("tcp://host", "is no address and no file"),
-        ("tcp://127.0.0.1:99999", "is no address and no file"),
-        ("http://127.0.0.1:80", "is no address and no file"),
+        ("nonsense", "is neither an address nor a file"),
+        ("tcp://host", "is neither an address nor a file"),
+        ("tcp://127.0.0.1:99999", "is neither an address nor a file"),
+        ("http://127.0.0.1:80", "is neither an address nor a file"),
         ("tcp://127.0.0.1:{closed}", "cannot be reached within 5 s; start it with `dask scheduler`"),
         ("{silent}", "cannot be reached within 5 s"),
-        ("{file}", "is no scheduler of dask"),
+        ("{file}", "is not a scheduler of dask"),
     ],
 )
 def test_a_scheduler_that_cannot_be_reached_costs_one_line(

@@ -137,7 +137,7 @@ def test_a_csv_file(scans: Path, tiny_model_folder: Path, tmp_path: Path) -> Non
     ("name", "why"),
     [
         ("missing", "no such file or folder"),
-        ("scans/a.png", "is no list of cases"),
+        ("scans/a.png", "is not a list of cases"),
         ("empty", "holds no image"),
     ],
 )

@@ -57,7 +57,7 @@ def test_growth_is_found_and_both_masks_lie_together(dates):
     assert change.basis_text == "not calibrated: the model is not on this machine"
     assert change.long_axis_difference == pytest.approx(6.0, abs=2.5)
     assert np.array_equal(compared.placed_mask.labels, second.mask)
-    assert "same place by their headers" in compared.placed_mask.basis
+    assert "by their headers, both images lie in the same place" in compared.placed_mask.basis
 
 
 def test_a_retest_that_lies_the_other_way_round_is_turned_and_unchanged(dates):
@@ -67,7 +67,7 @@ def test_a_retest_that_lies_the_other_way_round_is_turned_and_unchanged(dates):
     first = result_of(dates[0], ball(8.0))
     compared = compare_dates(first, result_of(scan, ball(8.0)[:, :, ::-1]))
     assert np.array_equal(compared.placed_mask.labels, first.mask)
-    assert compared.changes[0].verdict == "within the doubt"
+    assert compared.changes[0].verdict == "within the measurement uncertainty"
 
 
 @pytest.mark.parametrize("frame", ["LPS", ""])
@@ -85,7 +85,7 @@ def test_images_that_lie_elsewhere_are_registered(dates, frame):
     results = result_of(first, lesion), result_of(second, later)
     apart = compare_dates(*results, first_image=first, second_image=second)
     assert apart.placed_mask.labels is None
-    assert "register the two images" in apart.placed_mask.basis
+    assert "give both images and register them" in apart.placed_mask.basis
     seen: list[float] = []
     compared = compare_dates(
         *results, first_image=first, second_image=second, register=True, progress=seen.append
@@ -135,7 +135,7 @@ def test_what_is_not_two_dates_of_one_patient_is_refused(dates):
         compare_dates(first, result_of(dates[1], ball(8.0), "cyst"))
     with pytest.raises(BadInput, match="is not the image that was segmented"):
         compare_dates(first, result_of(dates[1], ball(8.0)), first_image=dates[1])
-    with pytest.raises(BadInput, match="result: is no result"):
+    with pytest.raises(BadInput, match="result: is not a result"):
         compare_dates(first, 3)
     pixels = dates[1].replace(geometry=Geometry.from_spacing("zyx"))
     with pytest.raises(BadInput, match="give sizes in mm³ and in pixels"):
@@ -156,7 +156,7 @@ def test_classes_are_matched_by_name_and_models_that_differ_are_said(dates):
     assert [change.name for change in compared.changes] == ["core", "edema"]
     assert np.array_equal(compared.placed_mask.labels, first.mask)
     assert compared.notes == (
-        "Two models were compared, made 1 and made 2: a part of the change may be theirs.",
+        "Two models were compared, made 1 and made 2: a part of the difference may come from the models.",
     )
 
 
@@ -212,7 +212,7 @@ def test_dicom_results_without_their_images_are_checked_where_the_file_is_known(
         write_result(result, tmp_path / f"result{number}", format="nifti")
         read.append(tmp_path / f"result{number}")
     (note,) = compare_dates(*read).notes  # the file names of images are not recorded
-    assert note.startswith("Whether both results are of one patient was not checked")
+    assert note.startswith("It was not checked whether both results are of one patient")
 
 
 def test_dicom_says_which_frame_and_which_date(dicom_dates):

@@ -93,7 +93,7 @@ def test_percent_is_of_the_first_size_and_agrees_with_the_verdict():
     assert change.percent_low == pytest.approx(change.low / 10)
     assert change.describe() == (
         "lesion: 1.00 ml to 1.30 ml, +0.300 ml, +30 % (90 %: +0.159 to +0.441 ml; both intervals calibrated):"
-        " larger than the measurement's doubt"
+        " larger than the measurement uncertainty"
     )
     nothing = change_of_class(size(0, 0, 50), size(0, 0, 60))
     assert (nothing.percent, nothing.percent_text, nothing.difference_text) == (None, "", "0 mm³")

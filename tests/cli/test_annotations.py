@@ -94,7 +94,7 @@ def test_an_export_goes_to_a_folder_of_its_own(
     ended = cli("annotations", "export", out)
     assert (ended.code, ended.out.strip()) == (0, str(out))
     assert json.loads((out / "dataset.json").read_text())["numTraining"] == 1
-    assert "is there already" in refused("annotations", "export", out)
+    assert "already exists" in refused("annotations", "export", out)
     scan = make_scan("colours")
     AnnotationStore.for_model("polyp").approve(scan, np.zeros((20, 24), np.uint8), classes=CLASSES)
     assert "those for hippocampus, polyp; choose" in refused("annotations", "export", tmp_path / "x")

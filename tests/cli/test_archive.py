@@ -148,5 +148,5 @@ def test_a_server_that_refuses_is_one_line(
 
 def test_an_address_in_place_of_a_file_to_store_does_not_name_the_patient(refused):
     line = refused("archive", "store", f"dicomweb://host/studies?patient={SECRET}", "--to", "dicomweb://host")
-    assert "studies: is no file" in line
+    assert "studies: is not a file" in line
     assert SECRET not in line

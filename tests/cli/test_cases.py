@@ -36,7 +36,7 @@ def test_the_list_of_a_batch(cli: Callable, refused: Callable, results: Path, tm
     assert [row["state"] for row in rows] == ["segmented", "segmented", "rejected"]
     assert rows[-1]["comment"] == "'=1+1"
     assert float(rows[0]["target_low"]) <= float(rows[0]["target_size"]) <= float(rows[0]["target_high"])
-    assert "is there already" in refused("cases", results, "--csv", table)
+    assert "already exists" in refused("cases", results, "--csv", table)
     assert cli("cases", results, "--csv", table, "--overwrite").code == 0
 
 
@@ -103,7 +103,7 @@ def test_the_consensus_of_the_cases_that_were_read_twice(
     assert not {"Anna", "Ben", "case_0", str(tmp_path)} & set(text.replace('"', " ").split())
     again = cli(*asked)
     assert again.code == 1
-    assert "case_0: case_0_consensus.nii.gz is there already" in again.out
+    assert "case_0: case_0_consensus.nii.gz already exists" in again.out
     named = cli(*asked, "--overwrite", "--name-readers", "--case", "case_2", "--json")
     assert [row["case"] for row in json.loads(named.out)] == ["case_2"]
     record = json.loads((out / "case_2_consensus.json").read_text("utf-8"))

@@ -20,13 +20,13 @@ def test_the_command_line(cli: Callable, refused: Callable, tmp_path: Path) -> N
         write_scan(scan, path)
     ended = cli("change", first, second)
     assert (ended.code, ended.errors) == (0, [])
-    assert "larger than the measurement's doubt" in ended.out
+    assert "larger than the measurement uncertainty" in ended.out
     assert "not calibrated: the model is not on this machine" in ended.out
     page, table, figures = (tmp_path / f"change.{suffix}" for suffix in ("html", "csv", "json"))
     options = ("--first-image", images[0], "--second-image", images[1])
     for out in (page, table, figures):
         assert cli("change", first, second, *options, "-o", out).code == 0
-        assert "is there already" in refused("change", first, second, "-o", out)
+        assert "already exists" in refused("change", first, second, "-o", out)
     known = json.loads(figures.read_text("utf-8"))
     assert known == json.loads(cli("change", first, second, "--json").out)
     assert known["classes"][0]["exceeds_doubt"] is True

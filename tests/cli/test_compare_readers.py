@@ -62,7 +62,7 @@ def test_three_readers_with_consensus_disagreement_and_a_page(
             figure = figure[int(part)] if part.isdigit() else figure[part]
         assert float(value) == pytest.approx(figure, abs=5.1e-3)
     for option, path in (("--out", out), ("--disagreement", spread), ("--report", page)):
-        assert "is there already" in cli("compare", *masks, option, path).errors[0]
+        assert "already exists" in cli("compare", *masks, option, path).errors[0]
     assert cli("compare", *masks, *options, "--overwrite").code == 0
 
 

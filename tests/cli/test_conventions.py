@@ -234,7 +234,7 @@ def test_a_file_of_another_kind_is_never_replaced(
     assert [p.read_bytes() for p in kept] == [b"mine"] * 7
     assert cli("measure", result, "--csv", tmp_path / "old.csv", "--overwrite").code == 0
     assert cli("convert", tmp_path / "a.png", tmp_path / "b.tif").code == 0
-    assert "is there already" in refused("convert", tmp_path / "a.png", tmp_path / "b.tif")
+    assert "already exists" in refused("convert", tmp_path / "a.png", tmp_path / "b.tif")
     assert cli("convert", tmp_path / "a.png", tmp_path / "b.tif", "--overwrite").code == 0
 
 
@@ -342,7 +342,7 @@ def test_a_folder_without_access_is_named_in_one_line(
     monkeypatch.setattr("napari_latentseg.caselist.case_list.find_listed_cases", refuse)
     said = refused("cases", tmp_path)
     assert (
-        said == f"{locked}: may not be read or written by this user; ask for access, or choose another place"
+        said == f"{locked}: cannot be read or written by this user; ask for access, or choose another place"
     )
 
 

@@ -86,7 +86,7 @@ def test_no_file_is_written_over(refused, mask_file: Path, tmp_path: Path) -> No
     assert "the mask itself" in refused("edit", mask_file, "--holes", "-o", link, "--overwrite")
     other = tmp_path / "other.nii.gz"
     other.write_bytes(before)
-    assert "is there already" in refused("edit", mask_file, "--holes", "-o", other)
+    assert "already exists" in refused("edit", mask_file, "--holes", "-o", other)
     assert mask_file.read_bytes() == other.read_bytes() == before
     (tmp_path / "photo.json").write_text(json.dumps({}))
     refused("edit", tmp_path / "photo.json", "--holes", "-o", tmp_path / "x.nii.gz")
@@ -117,8 +117,8 @@ def test_links_that_lead_to_one_another_are_no_file(refused, mask_file: Path, tm
     loop = tmp_path / "loop.nii.gz"
     loop.symlink_to(loop)
     assert "no such file" in refused("edit", loop, "--grow", 1, "-o", tmp_path / "edited.nii.gz")
-    assert "is there already" in refused("edit", mask_file, "--grow", 1, "-o", loop)
-    assert "is there already" in refused("compare", mask_file, mask_file, "--out", loop)
+    assert "already exists" in refused("edit", mask_file, "--grow", 1, "-o", loop)
+    assert "already exists" in refused("compare", mask_file, mask_file, "--out", loop)
 
 
 def test_what_a_killed_program_left_half_written_is_removed_after_a_day(

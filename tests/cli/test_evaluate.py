@@ -83,7 +83,7 @@ def test_lists_choose_the_images(evaluated: Callable[..., Any], tmp_path: Path) 
     [
         (("--protocol", "gsm"), "protocol: 'gsm' is not known; did you mean 'gms'"),
         (("--protocol", "guided"), "is a single image, and the protocol guided scores volumes"),
-        (("--samples", "1,x"), "samples: '1,x' is no whole number; write 5, or 1,2,5,10"),
+        (("--samples", "1,x"), "samples: '1,x' is not a whole number; write 5, or 1,2,5,10"),
         (("--reconstruction", "--protocol", "gms"), "reconstruction: scores the autoencoders"),
         (("--reconstruction", "--objects"), "reconstruction: scores the autoencoders"),
         (("--subset", "test"), "subset: 'test' needs a list of images"),
@@ -125,7 +125,7 @@ def test_a_training_on_the_test_list_says_so(
     assert "the weights are selected on the 2 images of the test list of data" in ended.out
     card = json.loads((tmp_path / "m" / "card.json").read_text("utf-8"))
     assert "the 2 validation images, never trained on; they are the test list" in card["metrics"][0]["data"]
-    assert "which flatters the figure" in card["metrics"][0]["data"]
+    assert "so this figure is optimistic" in card["metrics"][0]["data"]
     training = json.loads((tmp_path / "m" / "training.json").read_text("utf-8"))
     assert training["split"]["lists"] == ["names.json"]
     assert "case_4" not in json.dumps(training) + json.dumps(card)

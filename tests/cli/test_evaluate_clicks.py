@@ -158,7 +158,7 @@ def test_an_image_whose_mask_differs_in_size_is_left_out(model: Path, discs: Pat
         (["--protocol", "gms"], "--protocol: is not for a model that is pointed at; leave it out"),
         (["--worst-images", "worst"], "--worst-images: is not for a model that is pointed at"),
         (["--report", "page.txt"], "page.txt: "),
-        (["-n", "1,2"], "samples: '1,2' is no whole number"),
+        (["-n", "1,2"], "samples: '1,2' is not a whole number"),
         (["--clicks", "0"], "clicks: are 0; ask for 1 to 50"),
         (["--images", "0"], "images: are 0; ask for one or more"),
         (["--subset", "test"], "subset: 'test' is not known"),

@@ -231,7 +231,7 @@ def test_threshold_and_precision_are_those_of_the_model(
         (("--against", "lost-model"), "no model 'lost-model'"),
         (("--against", "lost.json"), "lost.json: cannot be read"),
         (("--patients", "case"), "patients: 'case' needs parentheses"),
-        (("--patients", "("), "patients: '(' is no regular expression"),
+        (("--patients", "("), "patients: '(' is not a regular expression"),
         (("--patients", "^(patient)"), "patients: '^(patient)' finds no patient in case_0"),
         (("--reconstruction", "--report", "p.html"), "reconstruction: gives no scores of images"),
     ],
@@ -298,7 +298,7 @@ def test_a_page_that_is_there_is_kept(
     page = tmp_path / "p.html"
     page.write_text("mine", "utf-8")
     arguments = ["evaluate", "-m", tiny_model_folder, "--data", data, "--report", page]
-    assert "is there already" in refused(*arguments)
+    assert "already exists" in refused(*arguments)
     assert page.read_text("utf-8") == "mine"
     assert evaluated("--report", page, "--overwrite").code == 0
     assert page.read_text("utf-8").startswith("<!DOCTYPE html>")

@@ -90,7 +90,7 @@ def test_of_a_volume_the_slice_with_the_most_errors_is_named(
     [
         (("--protocol", "gms"), "worst images: are written at the size of the files"),
         (("--reconstruction",), "reconstruction: gives no scores of images to compare"),
-        ((), "is there already"),
+        ((), "already exists"),
     ],
 )
 def test_what_cannot_be_kept_is_one_line(

@@ -58,7 +58,7 @@ def test_what_is_in_the_way_is_refused_before_anything_is_computed(
     monkeypatch.setattr(FillRun, "__iter__", lambda self: begun.append(self) or iter(()))
     ended = cli("fill", *map(str, files), "-m", str(tiny_prompted_folder), "-o", str(out), "-n", "3")
     assert ended.code == 2
-    assert "volume_mask.nii.gz: is there already" in ended.errors[0]
+    assert "volume_mask.nii.gz: already exists" in ended.errors[0]
     assert not begun
     assert (out / "volume_mask.nii.gz").read_bytes() == b"of a person"
 

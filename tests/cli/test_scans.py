@@ -95,7 +95,7 @@ def test_convert_says_what_a_format_cannot_hold_before_it_reads_the_values(
 
 def test_convert_does_not_replace_a_link_that_leads_nowhere(refused, volume, tmp_path):
     (tmp_path / "knee.mha").symlink_to("elsewhere")
-    assert "is there already" in refused("convert", volume, tmp_path / "knee.mha")
+    assert "already exists" in refused("convert", volume, tmp_path / "knee.mha")
     assert (tmp_path / "knee.mha").is_symlink()
 
 

@@ -136,7 +136,7 @@ def test_the_same_image_again_is_a_new_run(first, patients, cli, tmp_path: Path)
         (("--case", "a/b"), "case: 'a/b' holds '/'"),
         (("--case", "end."), "case: 'end.' begins or ends with"),
         (("--case", "x" * 65), "case: has 65 characters"),
-        (("--append-to", "all.xlsx"), "all.xlsx: is no file name for a table"),
+        (("--append-to", "all.xlsx"), "all.xlsx: is not a file name for a table"),
     ],
 )
 def test_what_is_impossible_is_refused_before_the_model_is_loaded(
@@ -165,7 +165,7 @@ def test_a_report_of_another_image_is_not_replaced(
         assert cli("segment", patients[0], *options, "--out", tmp_path / "a", "--seed", number).code == 0
     before = (tmp_path / "r.html").read_bytes()
     said = refused("segment", patients[1], *options, "--out", tmp_path / "b")
-    assert "r.html: is there already, and is no report of this image" in said
+    assert "r.html: already exists, and is not a report of this image" in said
     assert (tmp_path / "r.html").read_bytes() == before
     assert not (tmp_path / "b").exists()
 

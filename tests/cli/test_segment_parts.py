@@ -70,13 +70,13 @@ def test_some_classes(segment) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--roi", "1,2,3"), "roi: '1,2,3' is no box; write TOP,LEFT,BOTTOM,RIGHT in whole pixels"),
-        (("--roi", "-5,0,40,40"), "roi: '-5,0,40,40' is no box"),
+        (("--roi", "1,2,3"), "roi: '1,2,3' is not a box; write TOP,LEFT,BOTTOM,RIGHT in whole pixels"),
+        (("--roi", "-5,0,40,40"), "roi: '-5,0,40,40' is not a box"),
         (("--roi", "0,0,10,40"), "roi: must be 16 pixels or more along each side"),
         (("--roi", "0,0,61,40"), "roi: rows 0-61, columns 0-40 are not inside a slice of 60 x 80"),
         (("--classes", "target,liver"), "classes: tiny-whole has no class 'liver'; choose from target"),
         (("--tolerance", "2"), "tolerance: must be less than 1"),
-        (("--min-size", "-1"), "min-size: -1 is no size; give 0 or more"),
+        (("--min-size", "-1"), "min-size: -1 is not a size; give 0 or more"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -158,7 +158,7 @@ def test_prompts_are_of_one_image(picture: Path, tiny_prompted_folder: Path, tmp
     other = tmp_path / "other.png"
     other.write_bytes(picture.read_bytes())
     prompts = Prompts(positive=[(30, 40)])
-    with pytest.raises(BadInput, match="are of one image, and there are 2"):
+    with pytest.raises(BadInput, match="belong to one image, but 2 are given"):
         segment_files([picture, other], tiny_prompted_folder, tmp_path / "out", prompts=prompts)
 
 

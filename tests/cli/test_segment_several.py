@@ -101,7 +101,7 @@ def test_results_of_the_same_name_are_refused_before_the_first(
     other.mkdir()
     Image.fromarray(np.zeros((24, 32), np.uint8)).save(other / "2.PNG")
     message = refused("segment", folder, other, "-m", tiny_model_folder, "-o", tmp_path / "out")
-    assert "would be called like those of" in message
+    assert "would have the same names as those of" in message
     assert not (tmp_path / "out").exists()
 
 

@@ -31,7 +31,7 @@ def test_that_of_another_image_stays_unless_it_is_to_be_overwritten(folder: Path
     for _ in range(2):  # its own it may replace
         command(what, folder / "A_run.json", option, folder / name)
     before = path_sha256(folder / name)
-    with pytest.raises(BadInput, match=f"{name}: is there already, and is no .* of this image.*--overwrite"):
+    with pytest.raises(BadInput, match=f"{name}: already exists, and is not a .* of this image.*--overwrite"):
         command(what, folder / "B_run.json", option, folder / name)
     assert path_sha256(folder / name) == before
     command(what, folder / "B_run.json", option, folder / name, "--overwrite")

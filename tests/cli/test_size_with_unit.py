@@ -42,7 +42,7 @@ def test_pixels_need_no_file() -> None:
 
 @pytest.mark.parametrize("text", ["", "mm", "12 furlongs", "12ms", "12pm", "large", "1e", "nan", "12,5mm"])
 def test_what_is_no_size_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(BadInput, match="is no size; write it in pixels: 40, or with a unit: 12mm"):
+    with pytest.raises(BadInput, match="is not a size; write it in pixels: 40, or with a unit: 12mm"):
         size_in_pixels(text, [volume(tmp_path)])
 
 

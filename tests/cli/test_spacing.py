@@ -50,7 +50,7 @@ def test_convert(cli, photograph: Path, tmp_path: Path) -> None:
     ("spacing", "why"),
     [
         ("0", "spacing: 0 mm is not possible"),
-        ("a", "'a' is no list of numbers"),
+        ("a", "'a' is not a list of numbers"),
         ("1,2,3", "3 numbers for the axes y, x"),
         ("nan", "not possible"),
     ],

@@ -176,12 +176,12 @@ def test_events_are_one_object_a_line_and_nothing_else(cli, data: Path, config: 
         (["--method", "magic", "--config", "gms-small"], "method: gms-small is a configuration of gms"),
         (["--config", "no-such"], "no-such: no such configuration"),
         (["--device", "tpu"], "device: 'tpu' is not known"),
-        (["--config", ""], "config: '' is no path"),
-        (["--codec", ""], "codec: '' is no path"),
+        (["--config", ""], "config: '' is not a path"),
+        (["--codec", ""], "codec: '' is not a path"),
         (["--name", ""], "name: is empty"),
         (["--name", "x" * 65], "name: has 65 characters, and 64 are the most"),
         (["--codec", "nowhere"], "codec: nowhere is not on this machine"),
-        (["--name", "a name"], "name: 'a name' is no model's"),
+        (["--name", "a name"], "name: 'a name' is not a valid model name"),
         (["--data", "nowhere"], "nowhere: no such folder"),
     ],
 )
@@ -207,7 +207,7 @@ def test_a_folder_that_is_there_is_left_alone(refused, data: Path, config: Path,
     out.mkdir(parents=True)
     (out / "mine.txt").write_text("mine")
     message = refused("train", "--data", data, "--out", out, "--config", config)
-    assert message.startswith(f"{out}: is there already")
+    assert message.startswith(f"{out}: already exists")
     assert [p.name for p in out.iterdir()] == ["mine.txt"]
 
 

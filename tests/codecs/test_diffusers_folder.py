@@ -164,7 +164,7 @@ PART_FAULTS: dict[str, tuple[Fault, str]] = {
     "broken JSON": (lambda f: (f / INDEX).write_text("{"), r"index\.json: is not readable as JSON"),
     "a file elsewhere": (
         edit_index(lambda m: m.update({min(m): f"../{SECOND}"})),
-        r"index\.json: names '\.\./.*', which is no file of weights beside it",
+        r"index\.json: names '\.\./.*', which is not a file of weights beside it",
     ),
     "a number for a file": (edit_index(lambda m: m.update({min(m): 3})), r"index\.json: names ''"),
     "a weight that no part holds": (
@@ -211,7 +211,7 @@ WRONG_PATHS: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda f: f / f"{STEM}.safetensors",
         "is one of the files of an autoencoder; give the folder that it lies in",
     ),
-    "its settings": (lambda f: f / "config.json", "is no file of weights; give a folder"),
+    "its settings": (lambda f: f / "config.json", "is not a file of weights; give a folder"),
 }
 
 

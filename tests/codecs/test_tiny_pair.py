@@ -85,7 +85,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "no encoder": (lambda f: (f / "taesd_encoder.pth").unlink(), r"taesd_encoder\.pth: no such file"),
     "the encoder twice": (
         lambda f: shutil.copy(f / "taesd_encoder.pth", f / "taesd_decoder.pth"),
-        r"taesd_decoder\.pth: is no decoder of TAESD: it has a weight 0\.",
+        r"taesd_decoder\.pth: is not a decoder of TAESD: it has a weight 0\.",
     ),
     "another network": (
         lambda f: torch.save({"0.weight": torch.ones(1)}, f / "taesd_encoder.pth"),

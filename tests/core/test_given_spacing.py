@@ -88,7 +88,11 @@ def test_a_ruler(start, end, length, expected):
 
 @pytest.mark.parametrize(
     ("end", "length", "why"),
-    [((0, 5), 10, "5.0 pixels apart"), ((0, 50), 0, "0 mm is no length"), ((0, 50), float("inf"), "inf mm")],
+    [
+        ((0, 5), 10, "5.0 pixels apart"),
+        ((0, 50), 0, "0 mm is not a length"),
+        ((0, 50), float("inf"), "inf mm"),
+    ],
 )
 def test_a_ruler_that_is_none(end, length, why):
     with pytest.raises(BadInput, match=why):

@@ -109,8 +109,8 @@ def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
         (json.dumps({"positive": [[1, "a"]]}), "positive"),
         (json.dumps({"points": [[1, 1]]}), "points"),
         (json.dumps([1]), "prompts.json"),

@@ -33,7 +33,7 @@ def turn(angle: float) -> np.ndarray:
         (Path("a.nii"), "is cut short", "", "a.nii: is cut short"),
         ("a\nb.nii", "two\n  lines", "of\ntext", "a b.nii: two lines; of text"),
         ("a  b.nii", "spaces", "", "a  b.nii: spaces"),
-        ("caf\udce9.nii", "a name that is no text", "", "caf?.nii: a name that is no text"),
+        ("caf\udce9.nii", "a name that is not text", "", "caf?.nii: a name that is not text"),
     ],
 )
 def test_message_is_one_line_that_can_be_printed(what, why, remedy, line):
@@ -128,7 +128,7 @@ def test_is_axis_aligned(matrix, aligned):
 SIZES = {
     "area": ("yx", (0.5, 0.25), ("mm", "mm"), (0.125, "mm2")),
     "volume": ("zyx", (3, 0.5, 0.5), ("um", "um", "um"), (0.75, "um3")),
-    "time is no length": ("tyx", (60, 2, 3), ("s", "mm", "mm"), (6, "mm2")),
+    "time is not a length": ("tyx", (60, 2, 3), ("s", "mm", "mm"), (6, "mm2")),
     "pixels": ("yx", (1, 1), ("pixel", "pixel"), (1, "pixel")),
     "several units": ("zyx", (2, 500, 500), ("um", "nm", "nm"), (2000 * 500 * 500, "nm3")),
     "one axis without a size": ("zyx", (1, 0.5, 0.5), ("pixel", "um", "um"), (1, "pixel")),

@@ -97,7 +97,7 @@ def test_sides_need_a_scan_that_says_which_is_which() -> None:
     [
         ({1: "lver"}, r"kits, label 1: no class 'lver'; use one of liver, vessel"),
         ({1: KIDNEYS, 2: "left kidney"}, r"kits, label 2: is 'left kidney', and so is label 1"),
-        ({0: "liver"}, r"kits, label 0: is no label"),
+        ({0: "liver"}, r"kits, label 0: is not a label"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(labels: dict[int, str], message: str) -> None:
@@ -136,7 +136,7 @@ def test_each_folder_needs_a_map_and_a_name_of_its_own(tmp_path: Path) -> None:
     ("classes", "message"),
     [
         ([{"name": "a"}, {"name": "a"}], "classes, a: is there twice"),
-        ([{"name": "a", "includes": ["b"]}], "classes, a: includes 'b', which is no other class"),
+        ([{"name": "a", "includes": ["b"]}], "classes, a: includes 'b', which is not another class"),
     ],
 )
 def test_classes_that_contradict_each_other_are_refused(classes: list[dict[str, str]], message: str) -> None:
@@ -168,5 +168,5 @@ def test_the_abdomen_has_the_paper_s_counts() -> None:
 def test_label_names_nested_too_deeply_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.write_text("[" * 100_000)
-    with pytest.raises(BadInput, match="it is no JSON"):
+    with pytest.raises(BadInput, match="it is not valid JSON"):
         read_label_file(path)

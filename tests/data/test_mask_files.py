@@ -181,7 +181,7 @@ REFUSED = {
     "fractions": (
         lambda f: tiff(f, PARTS * np.float32(1.3)),
         ONE,
-        "holds fractions, which are no labels",
+        "holds fractions, which are not labels",
     ),
     "shapes in the alpha channel": (
         lambda f: png(f, np.dstack([PARTS * 0] * 3 + [PARTS * 100])),

@@ -136,8 +136,8 @@ MOVED = Geometry.from_matrix(
         (FOUND, TRUTH[1:], None, "has shape"),
         (FOUND, TRUTH, MOVED, "lies elsewhere in the patient than the mask"),
         (FOUND, TRUTH, Geometry.from_spacing("yx"), "has 2 axes"),
-        (FOUND * 0.3, TRUTH, None, "no labels"),
-        (np.where(FOUND, np.inf, 0.0), TRUTH, None, "no labels"),
+        (FOUND * 0.3, TRUTH, None, "not labels"),
+        (np.where(FOUND, np.inf, 0.0), TRUTH, None, "not labels"),
         (FOUND[0], TRUTH[0], None, "has 3 axes"),
     ],
 )
@@ -159,5 +159,5 @@ def test_an_organ_is_scored_with_its_tumour_as_evaluate_scores_it():
 
 @pytest.mark.parametrize("value", [-1, -1.0, 1e300])
 def test_what_is_no_label_is_refused(value):
-    with pytest.raises(BadInput, match=r"negative numbers|no labels"):
+    with pytest.raises(BadInput, match=r"negative numbers|not labels"):
         compare(np.full(SHAPE, value), TRUTH, GEOMETRY, ONE)

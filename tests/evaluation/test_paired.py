@@ -123,7 +123,7 @@ def test_a_file_is_read_again(tmp_path: Path) -> None:
 def test_another_file_is_no_evaluation(tmp_path: Path, text: str) -> None:
     path = tmp_path / "r.json"
     path.write_text(text, "utf-8")
-    with pytest.raises(BadInput, match=r"r\.json: (is no JSON|holds no scores of images)"):
+    with pytest.raises(BadInput, match=r"r\.json: (is not valid JSON|holds no scores of images)"):
         read_evaluation(path)
     with pytest.raises(BadInput, match="cannot be read"):
         read_evaluation(tmp_path / "lost.json")

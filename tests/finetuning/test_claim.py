@@ -49,7 +49,7 @@ def test_a_name_that_was_given_is_refused_at_the_beginning(
         next(iter(second))
     list(one)
     assert list(list_candidates()) == ["mine"]
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match="already exists"):
         next(iter(second))
 
 

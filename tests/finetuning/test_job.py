@@ -233,7 +233,7 @@ def test_what_cannot_be_learnt_from_is_said(
     refused(several, r"holds the labels 1 \(640 pixels\), 3 \(640\); the model has one class, 'ellipse'")
     fine = write_ellipses(tmp_path / "fine", 3)
     refused(fine, "no such time", minutes=0)
-    refused(fine, "is no model's", name="Ä")
+    refused(fine, "is not a valid model name", name="Ä")
     refused(fine, "holds no stopped training", resume=True)
 
 

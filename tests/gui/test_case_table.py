@@ -109,7 +109,7 @@ def test_the_table_file_is_read_as_rows(tmp_path):
     )  # fmt: skip
     assert row.sizes[0].range_text == ""
     folder.table.write_text("name\tvalue\n", "utf-8")
-    with pytest.raises(BadInput, match="is no table of cases"):
+    with pytest.raises(BadInput, match="is not a table of cases"):
         read_case_rows(tmp_path)
 
 

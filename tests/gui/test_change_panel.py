@@ -56,9 +56,9 @@ def test_an_open_result_of_another_image_is_compared(dates, qtbot):
     compare(qtbot, panel)
     texts = [panel.table.item(0, column).text() for column in range(4)]
     assert texts[0] == dates.second_result.card.classes[0].name
-    assert texts[3] == "within the doubt"  # both are the same ball
+    assert texts[3] == "within the measurement uncertainty"  # both are the same ball
     assert "not calibrated" in panel.text.text()
-    assert "do not lie in one place" in panel.text.text()  # no position in the patient is known
+    assert "do not lie in the same place" in panel.text.text()  # no position in the patient is known
     assert earlier_layers(viewer) == []
     assert viewer.layers.selection.active is active
     np.testing.assert_array_equal(dates.second_result.layers.mask.data, data)

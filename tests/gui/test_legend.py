@@ -151,7 +151,7 @@ def test_one_map_at_a_time_with_its_scale_in_words(shown, panel) -> None:
     for role, low, high in (
         ("agreement", "1 of 8", "all agree"),
         ("mean", "0:", "1:"),
-        ("variance", "all samples agree", "half yes, half no"),
+        ("variance", "all samples agree", "half of them say yes"),
         ("doubt", "0: in or out for sure", "0.5: in or out alike"),
     ):
         click(panel.toggles[role])

@@ -320,7 +320,7 @@ def test_replaced_values_of_an_image_are_another_image(cases, segment, review, q
     cases.second.data = 1 - cases.second.data
     assert cases.session.current is None  # at once, and not when the values have been read
     assert not result.layers.mask.visible
-    qtbot.waitUntil(lambda: "malignant_10 has other values now" in messages(), timeout=20_000)
+    qtbot.waitUntil(lambda: "malignant_10 has changed" in messages(), timeout=20_000)
     assert segment.header.line.toolTip() == "malignant_10 · not segmented"
     assert not segment.result_panel.isVisibleTo(segment)
     assert review.is_empty

@@ -171,7 +171,7 @@ def test_a_file_that_is_no_model_says_so_and_nothing_of_a_codec(viewer, models, 
     models.install(path)
     settle(qtbot, models)
     (message,) = messages()
-    assert "notes.py: is no model: it is neither a .zip nor a .pth file" in message
+    assert "notes.py: is not a model: it is neither a .zip nor a .pth file" in message
     assert "codec" not in message
 
 

@@ -252,7 +252,7 @@ def test_a_slice_of_which_a_box_was_segmented_is_approved_only_if_a_person_says_
     questions = answer(buttons.No)
     notification_manager.records.clear()
     qtbot.mouseClick(widget.approve_button, Qt.MouseButton.LeftButton)
-    assert questions == ["Only a box of this image was segmented. Is nothing outside of it?"]
+    assert questions == ["Only a box of this image was segmented. Is there none of the structure outside it?"]
     (text,) = messages()
     assert text.startswith("this image: only a box was segmented; paint what is outside")
     assert MODEL not in list_stores() or not entries()

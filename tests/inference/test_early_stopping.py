@@ -185,5 +185,5 @@ def test_stopped_by_hand_before_the_number_is_settled(blind_model: Model) -> Non
 
 @pytest.mark.parametrize("value", [0, -0.1, 1, float("nan"), "little"])
 def test_a_tolerance_that_makes_no_sense_is_refused(tiny_model: Model, value: object) -> None:
-    with pytest.raises(BadInput, match=r"tolerance: (must be|'little' is no number)"):
+    with pytest.raises(BadInput, match=r"tolerance: (must be|'little' is not a number)"):
         InferenceSettings.for_model(tiny_model.card, tolerance=value)

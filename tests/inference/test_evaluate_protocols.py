@@ -290,7 +290,7 @@ def test_samples_are_compared_with_each_other(
         ({"stability": True, "source": "none"}, "stability: one sample cannot be compared"),
         ({"samples": [0, 2]}, "samples: "),
         ({"samples": []}, "samples: "),
-        ({"samples": [1, 2.5]}, "samples: 2.5 is no whole number"),
+        ({"samples": [1, 2.5]}, "samples: 2.5 is not a whole number"),
         ({"precision": "float8"}, "precision: 'float8' is not known"),
         ({"subset": "test"}, "subset: 'test' needs a list of images; give one with --split FILE"),
         ({"subset": "best"}, "subset: 'best' is not known"),

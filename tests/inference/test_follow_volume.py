@@ -153,7 +153,7 @@ def test_a_volume_is_filled_from_python(tiny_prompted_folder, scan_and_mask) -> 
         (lambda mask: mask * 0, {}, "is empty"),
         (lambda mask: mask, {"label": 1}, "has no label 1"),
         (lambda mask: mask * (np.arange(5) == 0)[:, None, None], {}, "two slices"),
-        (lambda mask: mask * 0.3, {}, "no labels"),
+        (lambda mask: mask * 0.3, {}, "not labels"),
     ],
 )
 def test_masks_that_do_not_do_are_refused(

@@ -384,7 +384,7 @@ def test_what_is_not_dicom_or_not_in_the_patient_is_refused(made, tmp_path):
         write_segmentation(segmentation(scan), tmp_path / "out", format="dicom-seg")
     wrong = reader.read(source(made, tmp_path / "in", "along the normal"))
     painted = np.full(wrong.spatial_shape, 3, np.uint8)
-    with pytest.raises(BadInput, match="labels that are no class"):
+    with pytest.raises(BadInput, match="labels that are not classes"):
         write_segmentation(segmentation(wrong, mask=painted), tmp_path / "out", format="dicom-seg")
 
 

@@ -164,17 +164,17 @@ def test_a_series_is_asked_for_once_and_its_copy_is_private(archive: StubArchive
     [
         ("401", "asks who you are"),
         ("403", "does not permit this"),
-        ("404", "has nothing there"),
+        ("404", "found nothing there"),
         ("503", "is busy"),
-        ("500", "could not do it"),
-        ("no json", "no DICOMweb"),
-        ("redirects", "sends on to another address"),
+        ("500", "reported an error"),
+        ("no json", "not DICOMweb"),
+        ("redirects", "redirects to another address"),
         ("half", "sent 3 of the 6 images"),
         ("breaks off", "broke off"),
         ("another patient", "another patient's images"),
         ("another series", "images of another series"),
         ("ignores filters", "other series than it was asked for"),
-        ("not dicom", "no DICOMweb"),
+        ("not dicom", "not DICOMweb"),
     ],
 )
 def test_what_a_server_does_wrong_is_one_line_without_names(
@@ -315,6 +315,6 @@ def test_what_is_not_stored_is_said(archive: StubArchive, folder: Path) -> None:
         store_files(files[:1], address)
     (folder / "note.txt").write_text("no DICOM")
     archive.requests.clear()
-    with pytest.raises(BadInput, match=r"note.txt: is no DICOM file"):
+    with pytest.raises(BadInput, match=r"note.txt: is not a DICOM file"):
         store_files([*files, folder / "note.txt"], address)
     assert archive.requests == []

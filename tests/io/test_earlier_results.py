@@ -85,9 +85,7 @@ def test_what_a_person_changed_or_put_there_is_not_replaced(tmp_path: Path) -> N
         with pytest.raises(BadInput, match=r"T1_mask\.tif: was changed after the run that wrote it"):
             write_segmentation(of_patient("a"), tmp_path, "T1", format=format)
     (tmp_path / "T2_mask.tif").write_text("mine")
-    with pytest.raises(
-        BadInput, match=r"T2_mask\.tif: is there already, and no run record says what it is of"
-    ):
+    with pytest.raises(BadInput, match=r"T2_mask\.tif: already exists, and no run record says what it is of"):
         write_segmentation(of_patient("a"), tmp_path, "T2")
     assert (tmp_path / "T2_mask.tif").read_text() == "mine"
     write_segmentation(of_patient("a"), tmp_path, "T1", overwrite=True)
@@ -97,7 +95,7 @@ def test_what_a_person_changed_or_put_there_is_not_replaced(tmp_path: Path) -> N
 
 def test_a_record_that_cannot_be_read_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(BadInput, match=r"run\.json: is there already"):
+    with pytest.raises(BadInput, match=r"run\.json: already exists"):
         write_segmentation(of_patient("a"), tmp_path)
 
 
@@ -142,7 +140,7 @@ def test_a_mask_edited_elsewhere_is_read_when_that_is_said(tmp_path: Path) -> No
     assert np.array_equal(edited.mask, mask)
     assert (edited.record.mask_edited, edited.record.mask_state) == (True, "corrected")
     Image.fromarray(mask * 7).save(tmp_path / "T1_mask.png")
-    with pytest.raises(BadInput, match="labels that are no class"):
+    with pytest.raises(BadInput, match="labels that are not classes"):
         read_segmentation(tmp_path, edited=True)
 
 
@@ -216,7 +214,7 @@ def test_a_record_without_access_is_not_called_damaged(
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "read_text", no_access)
-    with pytest.raises(BadInput, match="may not be read or written by this user; ask for access"):
+    with pytest.raises(BadInput, match=r"cannot be read or written by this user; ask for access"):
         read_record(path)
-    with pytest.raises(BadInput, match="may not be read or written by this user; ask for access"):
+    with pytest.raises(BadInput, match=r"cannot be read or written by this user; ask for access"):
         read_card(tmp_path)

@@ -16,7 +16,7 @@ READING = {
     "anything": (ValueError(f"tag 270 holds {NAME}"), "is not a TIFF file, or is damaged or cut short"),
     "not enough memory": (MemoryError(), "does not fit into memory"),
     "gone": (FileNotFoundError(2, NAME), "no such file"),
-    "locked": (PermissionError(13, NAME), "may not be read"),
+    "locked": (PermissionError(13, NAME), "cannot be read (permission denied)"),
     "a drive of the network that is gone": (OSError(5, NAME), "cannot be reached (Input/output error)"),
     "no reason of the system": (OSError(NAME), "is not a TIFF file, or is damaged or cut short"),
     "another package": (

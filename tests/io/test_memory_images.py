@@ -173,13 +173,13 @@ def test_a_layer_of_napari_keeps_its_place() -> None:
     assert (scan.axes, scan.geometry.spacing, scan.geometry.units) == ("zyx", (2.5, 0.8, 0.7), ("mm",) * 3)
     assert scan.geometry.matrix[0, 3] == 7
     assert as_scan(ImageLayer(COLOUR, rgb=True)).axes == "yxc"
-    with pytest.raises(BadInput, match="no image layer"):
+    with pytest.raises(BadInput, match="not an image layer"):
         as_scan(Labels(VOLUME.astype(np.uint8)))
 
 
 @pytest.mark.parametrize("image", [None, 3, object(), b"a.png", {"a": 1}, lambda: None, Image])
 def test_what_is_no_image_is_refused_without_showing_it(image: object) -> None:
-    with pytest.raises(BadInput, match=r"scan: .* is no image; give an array") as caught:
+    with pytest.raises(BadInput, match=r"scan: .* is not an image; give an array") as caught:
         as_scan(image)
     assert len(str(caught.value)) < 200
 

@@ -108,7 +108,7 @@ BROKEN = {
         raw, 40, np.array([7] + [32767] * 7, "<i2").tobytes()
     ),
     "no dimensions": lambda raw: with_bytes(raw, 40, bytes(16)),
-    "affine that is no number": lambda raw: with_bytes(raw, 280, np.full(12, np.nan, "<f4").tobytes()),
+    "affine that is not a number": lambda raw: with_bytes(raw, 280, np.full(12, np.nan, "<f4").tobytes()),
     "affine of zeros": lambda raw: with_bytes(raw, 280, bytes(48)),
 }
 

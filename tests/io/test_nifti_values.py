@@ -64,7 +64,7 @@ SCALED = {
     "float64": ("f8", 3.0, 1.0, "f8"),
     "none": ("i2", 1.0, 0.0, "i2"),
     "slope 0 is none": ("i2", 0.0, 5.0, "i2"),
-    "slope that is no number is none": ("i2", np.nan, 5.0, "i2"),
+    "slope that is not a number is none": ("i2", np.nan, 5.0, "i2"),
 }
 
 

@@ -49,7 +49,7 @@ CANCELLED = {"complete": False, "planes_done": 4, "segmented_slices": ((1, 4),)}
         ({"fit": FOREIGN}, {}, "not made for this image: the image is MR, the model was trained on US"),
         ({"fit": Fit(state="unusual", reasons=("very dark",))}, {}, "unusual for this model: very dark"),
         ({}, {"fit": object()}, "whether the image fits the model was not checked"),
-        ({}, {"dimensions": 2}, "this is a volume, and the calibration had 2D images"),
+        ({}, {"dimensions": 2}, "this is a volume, and the calibration used 2D images"),
         ({"plane": "coronal"}, {}, "the slices are coronal, not as acquired"),
         (
             {"slices": (1, 2), "planes_done": 2, "segmented_slices": ((1, 2),)},
@@ -62,23 +62,23 @@ CANCELLED = {"complete": False, "planes_done": 4, "segmented_slices": ((1, 4),)}
         (
             {"samples_asked": 9, "tolerance": 0.1},
             {},
-            "the sampling ended early, when the mask no longer changed",
+            "sampling stopped early, when the mask no longer changed",
         ),
-        ({}, {"samples": 8}, "5 samples, calibrated with 8"),
+        ({}, {"samples": 8}, "only 5 samples (calibration: 8)"),
         (
             {"source": "noise"},
             {},
-            "the samples are from the random noise at the start of diffusion, calibrated with flips,"
+            "the samples come from the random noise at the start of diffusion (calibration: flips,"
             " rotations and shifts of the image, undone in the prediction",
         ),
-        ({"precision": "bfloat16"}, {}, "computed in bfloat16, calibrated in float32"),
-        ({"threshold": 0.46}, {}, "the threshold is 0.46, calibrated at 0.40"),
-        ({"threshold": 0.34}, {}, "the threshold is 0.34, calibrated at 0.40"),
+        ({"precision": "bfloat16"}, {}, "computed in bfloat16 (calibration: float32)"),
+        ({"threshold": 0.46}, {}, "the threshold is 0.46 (calibration: 0.40)"),
+        ({"threshold": 0.34}, {}, "the threshold is 0.34 (calibration: 0.40)"),
         ({"volumes_cleaned": True}, {}, "the samples were post-processed"),
         (
             {"temperature": Temperature(value=1.5)},
             {},
-            "its mean probability has another temperature than the calibration",
+            "the mean probability was computed with another temperature than the calibration used",
         ),
         ({}, {"level": 0.8}, "the model was not calibrated"),
     ],
@@ -99,7 +99,7 @@ def test_what_differs_from_the_calibration_is_said(record, of_card, reason):
 def test_why_the_image_does_not_fit_may_stand_elsewhere(fit: Fit, reason: str):
     note = sizes_note(result(fit=fit, threshold=0.46), card(), with_fit_reasons=False)
     assert note == (
-        f"90 % intervals of 5 samples, not calibrated: {reason}; the threshold is 0.46, calibrated at 0.40."
+        f"90 % intervals of 5 samples, not calibrated: {reason}; the threshold is 0.46 (calibration: 0.40)."
     )
     assert fit.reasons[0] in sizes_note(result(fit=fit), card())
 
@@ -168,13 +168,13 @@ def test_samples_that_were_not_kept_give_no_interval_at_another_threshold():
 
 def test_what_was_not_segmented_is_said_with_the_reason():
     note = sizes_note(result(segmented_slices=((1, 4),), planes_done=4), None)
-    assert note.endswith(". 2 of 6 slices were not segmented, and the sizes are those of the rest.")
+    assert note.endswith(". 2 of 6 slices were not segmented, so the sizes are only of the rest.")
 
 
 def test_all_reasons_are_said():
     basis = interval_basis(result(box=(0, 0, 4, 4), threshold=0.9), card(samples=8))
     assert basis.reason == (
-        "only a box was segmented; 5 samples, calibrated with 8; the threshold is 0.90, calibrated at 0.40"
+        "only a box was segmented; only 5 samples (calibration: 8); the threshold is 0.90 (calibration: 0.40)"
     )
 
 

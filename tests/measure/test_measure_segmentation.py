@@ -234,7 +234,7 @@ def test_what_does_not_fit_is_refused(monkeypatch):
         measure(found, mask=found.mask[1:])
     with pytest.raises(BadInput, match="image: has shape"):
         measure(found, Scan(found.mask[1:], "zyx", GEOMETRY))
-    with pytest.raises(BadInput, match="no labels"):
+    with pytest.raises(BadInput, match="not labels"):
         measure(found, mask=found.mask.astype(int) - 1)
     monkeypatch.setattr(regions_module, "MAX_LABELLED_VOXELS", 100)
     with pytest.raises(BadInput, match="--no-objects"):

@@ -101,7 +101,7 @@ def test_a_moved_threshold_does_not_make_the_interval_narrower():
         widths[threshold] = width(rows)
     # what is left is how much the spread of the samples differs between thresholds
     assert min(widths.values()) > 0.8 * max(widths.values())
-    assert rows[0].interval_reason == "the threshold is 0.80, calibrated at 0.40"
+    assert rows[0].interval_reason == "the threshold is 0.80 (calibration: 0.40)"
 
 
 def volume(*names: str, **record: Any) -> Segmentation:

@@ -110,10 +110,10 @@ def test_a_table_that_a_person_changed_is_not_replaced(tmp_path: Path, before: b
     path = tmp_path / "sizes.csv"
     write_csv(path, measure(segmentation("cyst", "stone")), input_sha256="a" * 64)
     check_csv_replaceable(path, "a" * 64)
-    with pytest.raises(BadInput, match="no table of this image"):
+    with pytest.raises(BadInput, match="not a table of this image"):
         check_csv_replaceable(path, "b" * 64)
     edited(path, before, after)
-    with pytest.raises(BadInput, match=r"is there already, and (was changed|is no table of this image)"):
+    with pytest.raises(BadInput, match=r"already exists, and (was changed|is not a table of this image)"):
         check_csv_replaceable(path, "a" * 64)
 
 
@@ -127,7 +127,7 @@ def test_another_line_ending_is_no_change(tmp_path: Path):
 @pytest.mark.parametrize("content", [b"", b"\r\n", b"image\r\n", b"image,table\r\nx\r\n", b"\xff\x00\n\n"])
 def test_what_is_no_table_is_not_replaced(tmp_path: Path, content: bytes):
     (tmp_path / "sizes.csv").write_bytes(content)
-    with pytest.raises(BadInput, match=r"no table of this image|cannot be read as a table"):
+    with pytest.raises(BadInput, match=r"not a table of this image|cannot be read as a table"):
         check_csv_replaceable(tmp_path / "sizes.csv", "a" * 64)
 
 

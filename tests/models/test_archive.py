@@ -124,12 +124,12 @@ def with_pickle_as_weights(entries: Entries) -> Entries:
 
 
 REFUSED = {
-    "a way out": (renamed("split.json", "lesions/../../split.json"), "which is no file of a model"),
-    "a root": (renamed("split.json", "/split.json"), "which is no file of a model"),
-    "a drive": (renamed("split.json", "C:\\split.json"), "which is no file of a model"),
-    "two folders": (renamed("split.json", "other/split.json"), "which is no file of a model"),
-    "a deep folder": (renamed("split.json", "lesions/a/split.json"), "which is no file of a model"),
-    "hidden": (renamed("split.json", "lesions/.split.json"), "which is no file of a model"),
+    "a way out": (renamed("split.json", "lesions/../../split.json"), "which is not a file of a model"),
+    "a root": (renamed("split.json", "/split.json"), "which is not a file of a model"),
+    "a drive": (renamed("split.json", "C:\\split.json"), "which is not a file of a model"),
+    "two folders": (renamed("split.json", "other/split.json"), "which is not a file of a model"),
+    "a deep folder": (renamed("split.json", "lesions/a/split.json"), "which is not a file of a model"),
+    "hidden": (renamed("split.json", "lesions/.split.json"), "which is not a file of a model"),
     "a link": (link, "which is a link"),
     "a pickle": (lambda e: [*e, ("lesions/model.pth", b"x")], "a file type that no model has"),
     "code": (lambda e: [*e, ("lesions/setup.py", b"x")], "a file type that no model has"),

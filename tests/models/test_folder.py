@@ -114,7 +114,7 @@ def test_nothing_is_left_of_a_model_that_could_not_be_saved(home: Path, tmp_path
 def test_a_model_is_not_written_over_another(home: Path, lesions: Path) -> None:
     method = build_method("gms", load_codec(home / "codecs" / "lab-codec"), {"width": 16})
     before = read_card(lesions)
-    with pytest.raises(BadInput, match="lesions: is there already; choose another name"):
+    with pytest.raises(BadInput, match="lesions: already exists; choose another name"):
         save_model_folder(lesions, method, before)
     assert load(lesions).card == before
 
@@ -177,7 +177,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         WEIGHTS_FILE,
         "0 weights missing, 1 unknown (first: more)",
     ),
-    "a weight that is no number": (
+    "a weight that is not a number": (
         lambda f: edit_weights(f, lambda s: s["mapper.stem.bias"].fill_(float("nan"))),
         WEIGHTS_FILE,
         "weight mapper.stem.bias holds values that are not finite",

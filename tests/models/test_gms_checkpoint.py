@@ -149,8 +149,8 @@ def test_every_weight_has_its_place() -> None:
     [
         (without("convds3.2.weight"), r"1 weights missing, 0 unknown \(first: convds3\.2\.weight\)"),
         (lambda s: s | {"output_blocks.0.weight": torch.zeros(1)}, "0 weights missing, 1 unknown"),
-        (lambda s: {"model": {"w": torch.zeros(1)}}, "is no latent mapping model of GMS: "),
-        (lambda s: {}, "is no latent mapping model of GMS: "),
+        (lambda s: {"model": {"w": torch.zeros(1)}}, "is not a latent mapping model of GMS: "),
+        (lambda s: {}, "is not a latent mapping model of GMS: "),
         (
             lambda s: s | {"conv1_0.resblock.conv1.1.weight": torch.full((1,), 3.0)},
             "act1.weight and .* differ",

@@ -82,7 +82,7 @@ def test_a_name_that_is_taken_is_refused_unless_it_may_be_replaced(source: Path)
 
 @pytest.mark.parametrize("name", ["../x", "A", ".hidden", "a/b", " "])
 def test_a_name_that_no_card_can_have_is_refused(source: Path, home: Path, name: str) -> None:
-    with pytest.raises(BadInput, match="is no model's"):
+    with pytest.raises(BadInput, match="is not a valid model name"):
         install_folder(source, name)
     assert not list((home / "models").iterdir())
 
@@ -192,7 +192,7 @@ def test_a_published_checkpoint_on_taesd_is_installed_as_the_mismatch_that_it_is
             "config: has a trained conditioner",
         ),
         ({"config": "no-such"}, "no-such: no such configuration"),
-        ({"name": "A name"}, "name: 'a name' is no model's"),
+        ({"name": "A name"}, "name: 'a name' is not a valid model name"),
     ],
 )
 def test_what_does_not_fit_a_checkpoint_is_refused(

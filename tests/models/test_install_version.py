@@ -97,9 +97,9 @@ def test_of_other_weights_it_is_no_version(third: Path, home: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("notes.py", b"print()", "is no model: it is neither a .zip nor a .pth file"),
-        ("notes.zip", b"print()", "is no model: it is damaged, or not a zip file"),
-        ("notes.pth", b"print()", "is no model: it is not a file that torch has written"),
+        ("notes.py", b"print()", "is not a model: it is neither a .zip nor a .pth file"),
+        ("notes.zip", b"print()", "is not a model: it is damaged, or not a zip file"),
+        ("notes.pth", b"print()", "is not a model: it is not a file that torch has written"),
         ("notes.pth", pickle.dumps({"a": 1}), "notes.pth"),
     ],
 )
@@ -111,13 +111,13 @@ def test_a_wrong_file_is_no_model_whatever_codec_there_is(
     with pytest.raises(BadInput, match=why) as caught:
         api.install_model(path)
     assert "codec" not in str(caught.value)
-    if "is no model" in why:
+    if "is not a model" in why:
         with pytest.raises(BadInput, match=why):
             api.plan_install(path)
 
 
 def test_a_folder_without_a_card_is_no_model(home: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"is no model: it holds no card\.json"):
+    with pytest.raises(BadInput, match=r"is not a model: it holds no card\.json"):
         api.install_model(tmp_path)
 
 

@@ -107,7 +107,7 @@ def test_layers_of_other_threads_are_not_counted(tmp_path: Path) -> None:
     [
         ("x.csv", bytes(80 << 20), zipfile.ZIP_DEFLATED, "unpacks to more than is safe"),
         ("x.csv", bytes(65 << 20), zipfile.ZIP_STORED, "larger than any such file"),
-        ("", b"x", zipfile.ZIP_STORED, "which is no file of a model"),
+        ("", b"x", zipfile.ZIP_STORED, "which is not a file of a model"),
     ],
 )
 def test_an_archive_does_not_unpack_to_far_more_than_it_is(

@@ -52,7 +52,7 @@ def test_a_copy_leaves_the_model_as_it_is(lesions: Path, tmp_path: Path) -> None
 
 
 def test_a_place_that_is_taken_is_refused(lesions: Path, home: Path) -> None:
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match="already exists"):
         update_card(lesions, {"reliability": RELIABILITY}, home)
 
 
@@ -70,7 +70,7 @@ def test_what_came_with_the_package_stays(lesions: Path, monkeypatch: pytest.Mon
 def test_a_change_that_no_card_can_have_is_refused(lesions: Path) -> None:
     before = (lesions / CARD).read_bytes()
     other = INTERVAL.model_copy(update={"factors": {"cyst": 1.0}})
-    with pytest.raises(ValidationError, match="cyst, which is no class"):
+    with pytest.raises(ValidationError, match="cyst, which is not a class"):
         update_card(lesions, {"volume_interval": other})
     assert (lesions / CARD).read_bytes() == before
 

@@ -218,7 +218,9 @@ def test_a_folder_that_cannot_be_written_is_said(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(BadInput, match=r"cannot be written \(No space left on device\); make room"):
+    with pytest.raises(
+        BadInput, match=r"cannot be written \(No space left on device\); free some disk space"
+    ):
         adopt(folder)
     assert find_model("lesions") == lesions
     assert [p.name for p in (home / "versions" / "lesions").iterdir()] == []

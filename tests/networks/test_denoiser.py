@@ -135,7 +135,7 @@ def test_a_class_is_a_number_or_a_vector() -> None:
     ("changes", "message"),
     [
         ({"attention": (True,)}, "there are 2 levels, and 1 entries"),
-        ({"widths": (16, 36)}, "36 is no multiple of the 8 norm_groups"),
+        ({"widths": (16, 36)}, "36 is not a multiple of the 8 norm_groups"),
         ({"widths": ()}, "widths"),
         ({"heads": 5}, "heads: 5 does not divide the width 32"),
         ({"heads": None, "head_width": 24}, "head_width: 24 does not divide the width 32"),

@@ -31,15 +31,15 @@ def result(**record: Any) -> Segmentation:
     [
         (
             {"planes_done": 3, "segmented_slices": ((0, 2),), "complete": False},
-            "The run was cancelled: 1 of 4 slices was not segmented, and the sizes are those of the rest.",
+            "The run was cancelled: 1 of 4 slices was not segmented, so the sizes are only of the rest.",
             "3 of 4 slices",
         ),
         (
             {"planes_done": 2, "slices": (1, 2), "segmented_slices": ((1, 2),)},
-            "2 of 4 slices were not segmented, and the sizes are those of the rest.",
+            "2 of 4 slices were not segmented, so the sizes are only of the rest.",
             "2 of 4 slices",
         ),
-        ({"box": (0, 0, 8, 8)}, "Only a box was segmented, and the sizes are those of the rest.", "a box"),
+        ({"box": (0, 0, 8, 8)}, "Only a box was segmented, so the sizes are only of the rest.", "a box"),
         ({"complete": False, "samples_asked": 9}, "The run was cancelled after 3 of 9 samples.", "all"),
         ({}, "", "all"),
     ],

@@ -76,7 +76,7 @@ def test_a_model_that_came_out_of_something_else_is_never_replaced(
         shutil.rmtree(out)
         shutil.copytree(kept, out)
         change()
-        with pytest.raises(BadInput, match="m: is there already"):
+        with pytest.raises(BadInput, match="m: already exists"):
             make(out, resume=True)
     shutil.rmtree(out)
     list(make(out, resume=True))  # gone altogether, it is written again

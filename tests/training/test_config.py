@@ -148,7 +148,7 @@ def test_a_wrong_value_is_named_in_plain_words(field: str) -> None:
 
 
 def test_a_pattern_that_is_none_is_refused() -> None:
-    with pytest.raises(BadInput, match="is no regular expression"):
+    with pytest.raises(BadInput, match="is not a regular expression"):
         with_changes(TrainingConfig(), {"split": {"group_pattern": "(Image"}})
 
 

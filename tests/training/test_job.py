@@ -217,9 +217,9 @@ def test_a_failure_leaves_nothing(
 def test_a_folder_that_is_there_is_left_alone(make: Callable[..., TrainingJob], tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "notes.txt").write_text("mine")
-    with pytest.raises(BadInput, match=r"m: is there already"):
+    with pytest.raises(BadInput, match=r"m: already exists"):
         make(tmp_path / "m")
-    with pytest.raises(BadInput, match=r"notes\.txt: is there already"):
+    with pytest.raises(BadInput, match=r"notes\.txt: already exists"):
         make(tmp_path / "m" / "notes.txt")
     assert left(tmp_path) == ["m", "notes.txt"]
 
@@ -227,8 +227,8 @@ def test_a_folder_that_is_there_is_left_alone(make: Callable[..., TrainingJob], 
 @pytest.mark.parametrize(
     ("out", "more", "message"),
     [
-        ("m", {"name": "a name with blanks"}, "name: 'a name with blanks' is no model's"),
-        ("…", {}, "name: '' is no model's"),
+        ("m", {"name": "a name with blanks"}, "name: 'a name with blanks' is not a valid model name"),
+        ("…", {}, "name: '' is not a valid model name"),
         ("file.txt/m", {}, r"cannot be the output folder: file.txt above it is a file"),
         ("m", {"changes": {"settings": {"width": 17}}}, "gms settings, width: must be a multiple of 16"),
         ("m", {"changes": {"method": "magic"}}, "method: no method 'magic'"),

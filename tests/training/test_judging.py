@@ -109,7 +109,7 @@ def test_a_model_whose_judging_was_stopped_is_not_replaced_where_it_was_changed(
 ) -> None:
     stop_at_judging(1, make, tmp_path / "m")
     (tmp_path / "m" / "notes.txt").write_text("mine")
-    with pytest.raises(BadInput, match="m: is there already"):
+    with pytest.raises(BadInput, match="m: already exists"):
         make(tmp_path / "m", resume=True)
 
 

@@ -102,10 +102,10 @@ def test_damaged_pickles_are_one_line(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("s.json", "{", "is no list of names"),
-        ("s.json", "7", "is no list of names"),
-        ("s.json", '{"train": 3}', "is no list of names"),
-        ("s.json", '{"train": [3]}', "is no list of names"),
+        ("s.json", "{", "is not a list of names"),
+        ("s.json", "7", "is not a list of names"),
+        ("s.json", '{"train": 3}', "is not a list of names"),
+        ("s.json", '{"train": [3]}', "is not a list of names"),
         ("s.json", '{"left": ["a"]}', "has no list under train, validation or test"),
         ("s.json", '{"train": []}', "names no image"),
         ("s.json", '[{"train": ["a"]}, {"train": ["b"]}]', "holds 2 splits; write the one that you want"),
@@ -205,7 +205,8 @@ def test_selection_on_the_test_list_is_called_so(tmp_path: Path, data: Path) -> 
     read = read_dataset(data, config)
     assert {s.content_sha256 for s in read.validation} == hashes_of(data, config, 4, 5, 6, 7)
     assert read.notes == (
-        "the weights are selected on the 4 images of the test list of data, so that their figure is no test",
+        "the weights are selected on the 4 images of the test list of data,"
+        " so that their score is not a test result",
     )
 
 

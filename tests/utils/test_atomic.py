@@ -178,7 +178,7 @@ def test_what_is_there_is_not_written_over(tmp_path: Path, kind: str) -> None:
         place.mkdir()
         (place / "card.json").write_text("mine")
     ran = False
-    with pytest.raises(BadInput, match="model: is there already; choose another name"), atomic_folder(place):
+    with pytest.raises(BadInput, match="model: already exists; choose another name"), atomic_folder(place):
         ran = True
     assert not ran
     assert (place if kind == "file" else place / "card.json").read_text() == "mine"

@@ -86,7 +86,7 @@ class StoreDirectory:
         self.thread_lock = RLock()
         self._merge_cache: dict[str, MergedMask] = {}
         if folder.exists() and not folder.is_dir():
-            raise BadInput(folder, "is no folder", "give a folder for the annotations")
+            raise BadInput(folder, "is not a folder", "give a folder for the annotations")
         with _without_garbage_collection():
             self.refresh()
             if self.is_journal_missing():

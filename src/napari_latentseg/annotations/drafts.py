@@ -150,7 +150,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     """
     header = read_header(path)
     if header is None:
-        raise BadInput(path, "is no draft, or is damaged", "discard it")
+        raise BadInput(path, "is not a draft, or is damaged", "discard it")
     chunks = []
     try:
         with path.open("rb") as file:

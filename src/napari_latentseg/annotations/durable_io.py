@@ -105,5 +105,5 @@ def _write_refused(folder: Path, error: OSError) -> BadInput:
     return BadInput(
         folder,
         f"the annotations cannot be written ({error.strerror or 'no reason given'})",
-        "make room, or choose another folder; what was approved before is there",
+        "free some disk space, or choose another folder; earlier approvals are kept",
     )

@@ -65,7 +65,7 @@ def export_dataset(
             (temporary / DATASET_JSON).write_text(dataset_json(cases, classes), "utf-8")
     except OSError as error:
         raise BadInput(
-            folder, f"cannot be written ({error.strerror})", "make room, or choose another folder"
+            folder, f"cannot be written ({error.strerror})", "free some disk space, or choose another folder"
         ) from error
     return folder
 

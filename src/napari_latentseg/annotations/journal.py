@@ -158,7 +158,7 @@ class Journal(Generic[RecordType]):
             return had_lines
         except OSError as error:
             raise BadInput(
-                self.path, f"cannot be read ({error.strerror})", "ask for the right to read it"
+                self.path, f"cannot be read ({error.strerror})", "ask for permission to read it"
             ) from error
         complete_lines = new_bytes[: new_bytes.rfind(b"\n") + 1]
         for line in complete_lines.split(b"\n")[:-1]:

@@ -42,7 +42,7 @@ def checked_mask(mask: Any, shape: tuple[int, ...], name: str) -> NDArray[np.uin
     if values.dtype == np.uint8:
         return values
     if values.dtype.kind not in "bui" or (values.size and (values.min() < 0 or values.max() > 255)):
-        raise BadInput("mask", "holds what is no class number", "use whole numbers from 0 to 255")
+        raise BadInput("mask", "holds values that are not class numbers", "use whole numbers from 0 to 255")
     return values.astype(np.uint8)
 
 
@@ -62,7 +62,9 @@ def check_labels(planes: Iterable[NDArray[np.uint8]], classes: Sequence[ClassInf
             label = int(plane[~is_valid].min())
             names = ", ".join(f"{c.label} {c.name}" for c in classes)
             raise BadInput(
-                "mask", f"holds label {label}, which is no class here ({names})", "add a class, or repaint it"
+                "mask",
+                f"holds label {label}, which is not a class here ({names})",
+                "add a class, or repaint it",
             )
 
 

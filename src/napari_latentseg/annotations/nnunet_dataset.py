@@ -51,7 +51,7 @@ def new_classes(known: Sequence[ClassInfo], candidates: Iterable[ClassInfo]) -> 
     for candidate in candidates:
         subject = f"class {candidate.label} {candidate.name!r}"
         if candidate.name.casefold() in RESERVED_CLASS_NAMES:
-            raise BadInput(subject, "nnU-Net uses that name for what is no class", "give it another name")
+            raise BadInput(subject, "nnU-Net reserves that name", "give it another name")
         same_label = next((c for c in classes if c.label == candidate.label), None)
         same_name = next((c for c in classes if c.name.casefold() == candidate.name.casefold()), None)
         if same_label is None and same_name is None:
@@ -209,7 +209,7 @@ def dataset_json(
     cases
         The volumes in `imagesTr`.
     classes
-        Of the store. nnU-Net wants labels without gaps, so a label that is no class is named "unused".
+        Of the store. nnU-Net wants labels without gaps, so a label that is not a class is named "unused".
     state
         What each label file was made from, see `NnunetCase.label_state`; None for a plain data set.
     """

@@ -219,7 +219,7 @@ class AnnotationStore:
         Raises
         ------
         BadInput
-            If no slice is given, the mask is not this image's, a label is no class, a class contradicts
+            If no slice is given, the mask is not this image's, a label is not a class, a class contradicts
             one of the store, or a file cannot be written. Nothing is approved then; earlier approvals remain.
         """
         values = self._checked_mask(scan, mask, geometry)

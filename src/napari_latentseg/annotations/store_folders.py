@@ -24,7 +24,9 @@ def store_folder(name: str) -> Path:
         If no model can have the name.
     """
     if not re.fullmatch(_NAME_PATTERN, name):
-        raise BadInput("name", f"{name!r} is no model's", "use small letters, digits, dots and dashes")
+        raise BadInput(
+            "name", f"{name!r} is not a valid model name", "use small letters, digits, dots and dashes"
+        )
     return data_home() / "annotations" / name
 
 
@@ -40,7 +42,7 @@ def list_stores() -> dict[str, Path]:
     try:
         folders = sorted(root.iterdir()) if root.is_dir() else []
     except OSError as error:
-        raise BadInput(root, f"cannot be read ({error.strerror})", "ask for the right to read it") from error
+        raise BadInput(root, f"cannot be read ({error.strerror})", "ask for permission to read it") from error
     return {
         folder.name: folder
         for folder in folders

@@ -54,7 +54,7 @@ def find_in_archive(
     ...     find_in_archive("dicomweb://pacs.example.org/dicom-web", date="last week")
     ... except BadInput as error:
     ...     print(error)
-    date: is no day; write 2026-11-02, or a range: 2026-11-01..2026-11-30
+    date: is not a date; write 2026-11-02, or a range: 2026-11-01..2026-11-30
     """
     from napari_latentseg.io.dicomweb.address import parse_address
     from napari_latentseg.io.dicomweb.query import find_series
@@ -87,7 +87,7 @@ def retrieve_from_archive(address: str) -> Path:
     ...     retrieve_from_archive("dicomweb://pacs.example.org/dicom-web?date=yesterday")
     ... except BadInput as error:
     ...     print(error)
-    date: is no day; write 2026-11-02, or a range: 2026-11-01..2026-11-30
+    date: is not a date; write 2026-11-02, or a range: 2026-11-01..2026-11-30
     """
     from napari_latentseg.io.dicomweb.retrieve import local_copy
 
@@ -112,8 +112,8 @@ def store_in_archive(files: str | Path | Iterable[str | Path], address: str) -> 
     Raises
     ------
     BadInput
-        If one is no DICOM file (nothing is sent then), or the archive does not take one; the message says how
-        many it took.
+        If one is not a DICOM file (nothing is sent then), or the archive does not take one; the message says
+        how many it took.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def store_in_archive(files: str | Path | Iterable[str | Path], address: str) -> 
     ...     store_in_archive("knee_mask.nii.gz", "dicomweb://pacs.example.org/dicom-web")
     ... except BadInput as error:
     ...     print(error)
-    knee_mask.nii.gz: is no file; give the DICOM files of a result
+    knee_mask.nii.gz: is not a file; give the DICOM files of a result
     """
     from napari_latentseg.io.dicomweb.address import parse_address
     from napari_latentseg.io.dicomweb.store import store_files

@@ -124,7 +124,7 @@ def batch(
         Skip cases that an earlier run into this folder has finished, unless input, model or settings are
         others now.
     fail_fast
-        End at the first case that fails.
+        Stop at the first case that fails.
     dry_run
         Only find the cases, and check the output folder; nothing is segmented or written.
     samples, source, seed, threshold, device, precision, engine, codec, channel, spacing, plane, classes, \
@@ -234,7 +234,7 @@ def _check_outputs(outputs: dict[str, Any], layout: str, samples: int, source: s
     known = ("format", "agreement", "doubt", "contours", "band", "table", "deidentify")
     for name in outputs:
         if name not in known:
-            raise BadInput(name, "is no option of a batch", choose_from(name, known))
+            raise BadInput(name, "is not an option of batch", choose_from(name, known))
     check_layout(layout, outputs)
     check_format(outputs.get("format"))
     if outputs.get("agreement"):

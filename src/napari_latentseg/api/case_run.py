@@ -78,7 +78,7 @@ def segment_case(job: BatchJob, case: BatchCase, progress: Progress = no_progres
         problem, stops_batch = BadInput(case.path, f"failed ({error.strerror})"), _is_disk_full(error)
     except Exception as error:
         # a file that trips a fault of ours, or of a library, must not cost the others their results
-        why = f"met a fault of the program ({type(error).__name__})"
+        why = f"failed because of a bug ({type(error).__name__})"
         problem = BadInput(case.path, why, "`segment --verbose` shows where it arose")
     hides_names = job.outputs.get("deidentify") and not isinstance(problem, _NoModel)
     reason = _without_file_names(problem, case) if hides_names else str(problem)

@@ -24,7 +24,7 @@ def list_cases(source: str | Path, results: str | Path | None = None) -> list[Li
         A folder of images, a CSV file with the columns case and path, the results of a batch, or a folder
         with masks in `masks/`, `labelsTr/` or beside the images.
     results
-        A folder of results, or of masks that are called like the images; where not given, they are looked for
+        A folder of results, or of masks with the names of the images; where not given, they are looked for
         among the images.
 
     Returns

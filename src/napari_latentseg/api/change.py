@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["compare_dates", "compare_with_earlier"]
 
 _NOT_TOGETHER = "the outlines are not shown over one image"
-_REGISTER = "; register the two images for that, which needs both of them"
+_REGISTER = ". To see them together, give both images and register them"
 _PATIENT_UNKNOWN = (
-    "Whether both results are of one patient was not checked, which needs the DICOM images of both dates."
+    "It was not checked whether both results are of one patient: that needs the DICOM images of both dates."
 )
 
 
@@ -39,7 +39,7 @@ def compare_dates(
     progress: Progress = no_progress,
     should_stop: Callable[[], bool] | None = None,
 ) -> DateChange:
-    """Compare two results of one patient: the change of each class, and whether it is more than the doubt.
+    """Compare two results of one patient: how much each class has changed, and how surely.
 
     Sizes are always measured on the grid of their own image. The interval of a change comes from the
     intervals of both sizes, calibrated ones where both are.
@@ -200,7 +200,7 @@ def _check_can_register(first_image: Any, second_image: Any) -> None:
     from napari_latentseg.change.registration import check_registration_available
 
     if first_image is None or second_image is None:
-        raise BadInput("register", "needs the images of both dates", "give both, or leave it out")
+        raise BadInput("register", "needs the images of both dates", "give both images, or leave it out")
     check_registration_available()
 
 
@@ -260,12 +260,12 @@ def _placed_mask(
     if frames_differ is not True:
         placed = turned_onto(labels, other.geometry, target, shape)
         if placed is not None:
-            return PlacedMask(placed, "both images lie in the same place by their headers")
+            return PlacedMask(placed, "by their headers, both images lie in the same place")
     if frames_differ is False:
         placed = resampled_onto(labels, other.geometry, target, shape)
-        return PlacedMask(placed, "both images have one frame of reference by their DICOM headers")
+        return PlacedMask(placed, "by their DICOM headers, both images have the same frame of reference")
     if not register:
-        return PlacedMask(None, f"The images do not lie in one place, so that {_NOT_TOGETHER}{_REGISTER}.")
+        return PlacedMask(None, f"The images do not lie in the same place, so {_NOT_TOGETHER}{_REGISTER}.")
     assert base_image is not None
     assert other_image is not None
     registration = register_rigidly(base_image, other_image, progress=progress, should_stop=should_stop)

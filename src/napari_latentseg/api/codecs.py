@@ -115,7 +115,7 @@ def find_codec(sha256: str) -> Path | None:
     Raises
     ------
     BadInput
-        If `sha256` is no text.
+        If `sha256` is not text.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def find_codec(sha256: str) -> Path | None:
     from napari_latentseg.utils.argument_types import shown
 
     if not isinstance(sha256, str):
-        raise BadInput("sha256", f"{shown(sha256)} is no text", "give the 64 digits of a SHA-256")
+        raise BadInput("sha256", f"{shown(sha256)} is not text", "give the 64 digits of a SHA-256")
     return find(sha256)
 
 

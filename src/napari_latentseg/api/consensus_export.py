@@ -86,7 +86,7 @@ def export_consensus(
     name_readers
         Whether the record names the readers. It has no name of a file or patient in either case.
     overwrite
-        Replace files that are there already.
+        Replace files that already exist.
     progress
         Called with the fraction done, in [0, 1]; what it raises, such as `Cancelled`, ends the export. What
         was written before stays.
@@ -213,7 +213,7 @@ def _export(
     mask, record = folder / f"{prefix}{_MASK_NAME}{suffix}", folder / f"{prefix}{_RECORD_NAME}"
     for path in (mask, record):
         if path.exists() and not overwrite:
-            raise BadInput(path.name, "is there already", "choose another folder, or --overwrite")
+            raise BadInput(path.name, "already exists", "choose another folder, or --overwrite")
     notes = _write(row, agreed, mask, format)
     content = _record(agreed, row, mask, name_readers=name_readers)
     content |= {"case": case_key(row.name), "image_sha256": listed.image_sha256(row.name)}
@@ -235,7 +235,7 @@ def _write(row: ListedCase, agreed: Consensus, path: Path, format: str | None) -
 
     image = _image_of(row)
     if image.format != "dicom":
-        raise BadInput(row.name, "is no DICOM series", "choose another format")
+        raise BadInput(row.name, "is not a DICOM series", "choose another format")
     labels = placed_on(
         "the consensus", agreed.labels, agreed.geometry, image.geometry, image.spatial_shape,
         target_name="the image", remedy="choose another format",

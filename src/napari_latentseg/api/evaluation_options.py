@@ -134,14 +134,16 @@ def sample_counts(samples: int | Sequence[int] | None) -> tuple[int, ...]:
     Raises
     ------
     BadInput
-        If one is no whole number of 1 or more.
+        If one is not a whole number of 1 or more.
     """
     if samples is None:
         return ()
     counts: Sequence[Any] = samples if isinstance(samples, list | tuple) else [samples]
     numbers = sorted({whole_number("samples", count) for count in counts})
     if not numbers or (len(numbers) > 1 and numbers[0] < 1):
-        raise BadInput("samples", f"{shown(samples)} are no numbers of samples", "write 5, or 1,2,5,10")
+        raise BadInput(
+            "samples", f"{shown(samples)} is not a list of numbers of samples", "write 5, or 1,2,5,10"
+        )
     return tuple(numbers)
 
 

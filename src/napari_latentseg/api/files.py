@@ -142,10 +142,12 @@ def segment_files(
     if len(found) > 1:
         if prompts is not None:
             raise BadInput(
-                "prompts", f"are of one image, and there are {len(found)}", "give that image alone"
+                "prompts", f"belong to one image, but {len(found)} are given", "give that image alone"
             )
         if hints:
-            raise BadInput("hints", f"are of one image, and there are {len(found)}", "give that image alone")
+            raise BadInput(
+                "hints", f"belong to one image, but {len(found)} are given", "give that image alone"
+            )
         if case or outputs.get("report") is not None:
             raise BadInput("case" if case else "report", f"is one for {len(found)} images", "leave it out")
         if not outputs.get("deidentify"):  # names come from the content there
@@ -155,7 +157,11 @@ def segment_files(
     if prompts is None:
         check_without_prompts(located.card)
         if through:
-            raise BadInput("through", "carries on what prompts point at, and there are none", "give prompts")
+            raise BadInput(
+                "through",
+                "follows a structure that prompts point at, and no prompts are given",
+                "give prompts",
+            )
     else:
         check_prompts(located.card, prompts, settings)
         check_acquired(plane)

@@ -36,4 +36,4 @@ def opened_result(result: Any, *, edited: bool) -> Segmentation:
         return result
     if isinstance(result, str | os.PathLike):
         return read_segmentation(Path(result), edited=edited)
-    raise BadInput("result", "is no result", "give what segment returns, or the files of a result")
+    raise BadInput("result", "is not a result", "give what segment returns, or the files of a result")

@@ -35,7 +35,7 @@ def open_image(
     Raises
     ------
     BadInput
-        If it is no image, cannot be read, or an argument does not fit it.
+        If it is not an image, cannot be read, or an argument does not fit it.
     """
     from napari_latentseg.core.given_spacing import give_spacing
     from napari_latentseg.core.reorient import select_channel
@@ -56,7 +56,7 @@ def spacing_numbers(spacing: Any) -> list[float]:
     Raises
     ------
     BadInput
-        If it is no number.
+        If it is not a number.
     """
     if isinstance(spacing, str):
         raise BadInput("spacing", f"{shown(spacing)} is text", "write numbers: 0.2, or (5, 0.2, 0.2)")

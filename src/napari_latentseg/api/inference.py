@@ -169,7 +169,9 @@ def segment(
         )  # fmt: skip
         return prompt_run.finish(progress)
     if through:
-        raise BadInput("through", "carries on what prompts point at, and there are none", "give prompts")
+        raise BadInput(
+            "through", "follows a structure that prompts point at, and no prompts are given", "give prompts"
+        )
     run = start_run(
         scan, located_model, settings, plane=plane, series=series, channel=channel, spacing=spacing,
         axes=axes, codec=codec,
@@ -236,7 +238,9 @@ def start_run(
         settings = InferenceSettings.for_model(located_model.card)
     if not isinstance(settings, InferenceSettings):
         raise BadInput(
-            "settings", f"{shown(settings)} is no InferenceSettings", "see InferenceSettings.for_model"
+            "settings",
+            f"{shown(settings)} is not an InferenceSettings object",
+            "see InferenceSettings.for_model",
         )
     input_scan = open_image(scan, series=series, channel=channel, spacing=spacing, axes=axes)
     oriented, _ = reorient(input_scan, plane)  # raises where the scan has no such slices

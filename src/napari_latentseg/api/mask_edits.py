@@ -74,8 +74,8 @@ def edit_mask(
     Raises
     ------
     BadInput
-        If the mask cannot be read or is no label map, it does not hold the label, nothing is asked for, or an
-        argument is not possible.
+        If the mask cannot be read or is not a label map, it does not hold the label, nothing is asked for,
+        or an argument is not possible.
 
     Examples
     --------

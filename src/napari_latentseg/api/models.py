@@ -360,7 +360,7 @@ def plan_install(source: str | Path) -> InstallPlan:
     Raises
     ------
     BadInput
-        If it is no model.
+        If it is not a model.
 
     Examples
     --------
@@ -389,7 +389,7 @@ def export_model(
         Whether the encoded patches of its training images are included, which keep it from forgetting when it
         is fine-tuned. Images can be reconstructed from them: include them only if these may be shared.
     overwrite
-        Replace a file that is there already.
+        Replace a file that already exists.
 
     Returns
     -------
@@ -399,7 +399,7 @@ def export_model(
     Raises
     ------
     BadInput
-        If there is no such model, it is damaged, or the file is there already or cannot be written.
+        If there is no such model, it is damaged, or the file already exists or cannot be written.
 
     Examples
     --------
@@ -425,7 +425,7 @@ def remove_model(name: str, version: str | None = None) -> None:
     name
         The name of the model.
     version
-        The version to remove; all of them where not given. If it was in use, the version that it was
+        The version to remove. Default: all of them. If it was in use, the version that it was
         fine-tuned from is in use then.
 
     Raises

@@ -258,7 +258,9 @@ def check_prompts(card: ModelCard, prompts: Prompts, settings: InferenceSettings
     from napari_latentseg.core.prompts import Prompts
 
     if not isinstance(prompts, Prompts):
-        raise BadInput("prompts", f"{shown(prompts)} is no Prompts", "write Prompts(positive=[(y, x)])")
+        raise BadInput(
+            "prompts", f"{shown(prompts)} is not a Prompts object", "write Prompts(positive=[(y, x)])"
+        )
     check_takes_prompts(card)
     if settings.slices is not None:
         raise BadInput("slices", "are chosen by the prompts", "leave them out")

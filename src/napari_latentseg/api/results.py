@@ -193,7 +193,7 @@ def check_result(
     classes
         Of the model.
     input_sha256
-        Gives the hash of the image for a comparison with results that are there already; called only where
+        Gives the hash of the image for a comparison with results that already exist; called only where
         there are such. None: they are not looked at.
     is_box
         Whether that is the hash of a box in the image.
@@ -284,7 +284,7 @@ def _stem(stem: str | None, case: str) -> str:
 
 
 def _check_table(path: Path, case: str, input_sha256: Callable[[], str] | None, *, overwrite: bool) -> None:
-    """Refuse a file that is no table of cases, or has this case with another image."""
+    """Refuse a file that is not a table of cases, or has this case with another image."""
     from napari_latentseg.measure import check_case_table
 
     compares = input_sha256 is not None and not overwrite and path.exists()
@@ -299,7 +299,7 @@ def _is_page_inside(
     Raises
     ------
     BadInput
-        If it is no name for a page, or another file of that name is there already.
+        If it is no name for a page, or another file of that name already exists.
     """
     from napari_latentseg.io.earlier_results import check_not_of_result
     from napari_latentseg.io.result_names import name_prefix

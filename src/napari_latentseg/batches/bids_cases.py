@@ -67,7 +67,9 @@ def bids_cases(root: Path, passed_over: Counter[str]) -> list[BatchCase]:
                 else:
                     cases.append(place_in_data_set(path, root))
     except OSError as error:
-        raise BadInput(root, f"cannot be read ({error.strerror})", "check the right to read it") from error
+        raise BadInput(
+            root, f"cannot be read ({error.strerror})", "check the permission to read it"
+        ) from error
     return cases
 
 

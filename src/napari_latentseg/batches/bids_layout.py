@@ -33,7 +33,7 @@ samples. The key RunRecord of a sidecar says how it was computed. cases.tsv: wha
 
 
 def describe_data_set(out: Path, model: str, version: str, source: Path | None) -> None:
-    """Write what BIDS wants at the top of a data set of derivatives; one that is there already stays.
+    """Write what BIDS wants at the top of a data set of derivatives; one that already exists stays.
 
     Parameters
     ----------

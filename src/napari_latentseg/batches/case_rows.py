@@ -71,7 +71,7 @@ def read_case_rows(out: Path) -> list[CaseRow]:
     Raises
     ------
     BadInput
-        If its `cases.tsv` is no table of cases.
+        If its `cases.tsv` is not a table of cases.
     """
     return [_case_row(out, row) for row in read_rows(BatchFolder(out).table).values()]
 

@@ -88,7 +88,7 @@ def check_address(address: str) -> None:
     match = _ADDRESS.fullmatch(address)
     if match is None or not 0 < int(match[1]) < 65536:
         remedy = "write tcp://HOST:8786, or the file that `dask scheduler --scheduler-file` wrote"
-        raise BadInput(f"scheduler {address!r}", "is no address and no file", remedy)
+        raise BadInput(f"scheduler {address!r}", "is neither an address nor a file", remedy)
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def connected(address: str) -> Iterator[Any]:
         except (OSError, TimeoutError) as error:
             raise BadInput(name, f"cannot be reached within {_CONNECT_S:.0f} s", _HOW_TO_START) from error
         except Exception as error:  # a file that is no scheduler file, a server of another kind
-            why = f"is no scheduler of dask ({type(error).__name__})"
+            why = f"is not a scheduler of dask ({type(error).__name__})"
             raise BadInput(name, why, _HOW_TO_START) from error
         try:
             _check_versions(client, name)

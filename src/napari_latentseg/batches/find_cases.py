@@ -121,7 +121,7 @@ def cases_of_part(cases: Sequence[BatchCase], part: int, parts: int) -> tuple[Ba
 def _cases_of_pattern(source: Path, passed_over: Counter[str]) -> list[BatchCase]:
     """The cases of a file, or of a pattern such as `in/*/t1.nii.gz`, which may lead into a BIDS data set.
 
-    What else a pattern matches is counted in `passed_over`; a single file that is no image is refused.
+    What else a pattern matches is counted in `passed_over`; a single file that is not an image is refused.
     """
     if is_there(source):
         find_reader(source)
@@ -137,7 +137,7 @@ def _cases_of_pattern(source: Path, passed_over: Counter[str]) -> list[BatchCase
             if is_image(path):
                 paths.append(path)
             else:
-                passed_over[f"{'folder' if path.is_dir() else 'file'} that is no image"] += 1
+                passed_over[f"{'folder' if path.is_dir() else 'file'} that is not an image"] += 1
     cases: list[BatchCase] = []
     for path in paths:
         data_set = bids_root(path)
@@ -167,7 +167,7 @@ def _with_different_names(cases: list[BatchCase]) -> tuple[BatchCase, ...]:
     for case in renamed:
         other = owners.setdefault(case.name.lower(), case)
         if other is not case:
-            why = f"its case {case.name!r} would be called like that of {other.path}"
+            why = f"its case would have the same name, {case.name!r}, as that of {other.path}"
             raise BadInput(case.path, why, "rename one of them, or name the cases in a list (--list)")
     # other processes, which may run in other folders, read the files too
     absolute = (

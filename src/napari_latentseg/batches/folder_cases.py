@@ -85,7 +85,9 @@ def _walk(root: Path, out: Path | None, passed_over: Counter[str]) -> Iterator[t
 
     def refuse(error: OSError) -> None:
         name = error.filename or root
-        raise BadInput(name, f"cannot be read ({error.strerror})", "check the right to read it") from error
+        raise BadInput(
+            name, f"cannot be read ({error.strerror})", "check the permission to read it"
+        ) from error
 
     avoided = real_path(out) if out is not None else None
     for parent, names, file_names in os.walk(root, onerror=refuse):
@@ -116,7 +118,7 @@ def _file_cases(files: list[Path], root: Path, passed_over: Counter[str]) -> lis
     for file in files:
         mask = _MASK_STEM.fullmatch(stem_of(file))
         if not is_image_file(file):
-            passed_over["file that is no image"] += 1
+            passed_over["file that is not an image"] += 1
         elif file.name in of_results:
             passed_over["result of an earlier run"] += 1
         elif mask is not None and mask.group(1).lower() in stems:

@@ -38,7 +38,7 @@ def nnunet_cases(folder: Path, passed_over: Counter[str]) -> list[BatchCase]:
     for path in sorted(folder.iterdir()):
         match = _CHANNEL_STEM.fullmatch(stem_of(path))
         if path.name.startswith(".") or not is_image_file(path):
-            passed_over["file that is no image"] += 1
+            passed_over["file that is not an image"] += 1
         elif match is None:
             passed_over["image without the number of a channel"] += 1
         else:

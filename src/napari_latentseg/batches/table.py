@@ -155,13 +155,13 @@ def read_rows(path: Path) -> dict[str, Row]:
     Raises
     ------
     BadInput
-        If the file is no table of cases.
+        If the file is not a table of cases.
     """
     if not path.exists():
         return {}
     headings, *rows = read_table(path, "choose another folder") or [[]]
     if not set(COLUMNS) <= set(headings):
-        raise BadInput(path, "is no table of cases", "rename it, or choose another folder")
+        raise BadInput(path, "is not a table of cases", "rename it, or choose another folder")
     found: dict[str, Row] = {}
     for values in rows:
         if any(values):

@@ -154,7 +154,7 @@ class LayoutTarget:
         if not os.path.lexists(path):
             return
         if not path.is_file() or self._state is None or not self._state.owns(name, path_sha256(path)):
-            why = "is there already, and is no unchanged file of this batch"
+            why = "already exists, and is not an unchanged file of this batch"
             raise BadInput(path, why, "move it away, or choose another folder")
 
     def _write_error(self, error: OSError) -> BadInput:

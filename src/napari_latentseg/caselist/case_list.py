@@ -56,7 +56,7 @@ class CaseList:
         A folder of images, a CSV file with the columns case and path, the results of a batch, a folder with
         masks in `masks/`, `labelsTr/` or beside the images, or the address of an archive (``dicomweb://``).
     results
-        A folder of results, or of masks that are called like the images; where not given, they are looked for
+        A folder of results, or of masks with the names of the images; where not given, they are looked for
         among the images. An archive needs one.
 
     Raises

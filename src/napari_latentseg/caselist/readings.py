@@ -44,7 +44,7 @@ def write_reading(home: Path, key: str, mask: Scan) -> tuple[str, str]:
     Raises
     ------
     BadInput
-        If it is no label map, or cannot be written.
+        If it is not a label map, or cannot be written.
     """
     if not np.issubdtype(mask.array.dtype, np.integer) and mask.array.dtype != np.bool_:
         raise BadInput("mask", "holds no labels", "give whole numbers")

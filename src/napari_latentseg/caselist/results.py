@@ -56,7 +56,7 @@ class ResultIndex:
             The folder of the images; masks lie in `masks/` or `labelsTr/` beside `images/`, or beside the
             images as ``NAME_mask``.
         results
-            A folder of results, or of masks that are called like their images.
+            A folder of results, or of masks with the names of their images.
 
         Raises
         ------
@@ -128,7 +128,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
     def refuse(error: OSError) -> None:
         raise BadInput(
-            error.filename or root, f"cannot be read ({error.strerror})", "check the right to read it"
+            error.filename or root, f"cannot be read ({error.strerror})", "check the permission to read it"
         ) from error
 
     for parent, folders, files in os.walk(root, onerror=refuse):

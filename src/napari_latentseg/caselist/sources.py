@@ -42,7 +42,7 @@ def find_listed_cases(source: Path, results: Path | None = None) -> FoundList:
         `napari_latentseg.batch`; a folder with masks in `masks/`, `labelsTr/` or beside the images; or the
         address of an archive.
     results
-        A folder of results or of masks that are called like the images; else they are looked for in `source`.
+        A folder of results or of masks with the names of the images; else they are looked for in `source`.
         Of a de-identified batch, whose table has no paths, each image is read to find its result.
 
     Raises
@@ -60,7 +60,7 @@ def find_listed_cases(source: Path, results: Path | None = None) -> FoundList:
         raise BadInput(source, "no such file or folder", "check the path")
     is_list = source.is_file() and source.suffix.lower() in _LISTS
     if source.is_file() and not is_list:
-        raise BadInput(source, "is no list of cases", "give a folder, or a CSV file with case and path")
+        raise BadInput(source, "is not a list of cases", "give a folder, or a CSV file with case and path")
     if not is_list and BatchFolder(source).table.exists():
         cases = [_of_table(row) for row in read_case_rows(source)]
         if not cases:

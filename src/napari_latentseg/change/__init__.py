@@ -1,4 +1,4 @@
-"""Two results of one patient: how much each class has changed, and whether that is more than the doubt.
+"""Two results of one patient: how much each class has changed, and how surely.
 
 - `size_change`: `SizeChange`, the change of one class with its interval.
 - `date_change`: `DateChange`, all classes of two results, and what is to be known about them.

@@ -25,8 +25,8 @@ CHANGE_CONVENTIONS = {
     "percent": "the change, and the limits of its interval, in % of the size at the first date",
     "interval": "90 % interval of the change, from the 90 % intervals of both sizes, whose errors are taken"
     " to be independent: centre to centre, half widths added as squares (MOVER, Zou & Donner 2008)",
-    "doubt": "a change is larger than the measurement's doubt where its interval leaves out 0: where nothing"
-    " has changed, at most about 1 in 10 classes is called changed if the intervals are calibrated",
+    "doubt": "a change is larger than the measurement uncertainty where its interval leaves out 0: where"
+    " nothing has changed, at most about 1 in 10 classes is called changed if the intervals are calibrated",
     "diameter": "longest diameter of everything of the class; it has no interval",
 }
 """The definition of each figure."""
@@ -182,7 +182,8 @@ def _notes(
     notes = []
     if models[0] != models[1]:
         notes.append(
-            f"Two models were compared, {models[0]} and {models[1]}: a part of the change may be theirs."
+            f"Two models were compared, {models[0]} and {models[1]}:"
+            " a part of the difference may come from the models."
         )
     for number, (rows, other) in enumerate(zip(measured, reversed(measured), strict=True)):
         date = ("first", "second")[number]

@@ -19,11 +19,11 @@ from napari_latentseg.measure.measurement import (
 
 __all__ = ["LARGER", "UNKNOWN", "WITHIN", "SizeChange", "change_of_class", "difference_interval"]
 
-LARGER = "larger than the measurement's doubt"
-WITHIN = "within the doubt"
-UNKNOWN = "doubt not known"
+LARGER = "larger than the measurement uncertainty"
+WITHIN = "within the measurement uncertainty"
+UNKNOWN = "measurement uncertainty not known"
 
-_CORRECTED_REASON = "a person has changed the mask, whose own doubt is not known"
+_CORRECTED_REASON = "a person has changed the mask, and the uncertainty of a drawn mask is not known"
 _PART_REASON = "only a part was segmented ({})"
 
 
@@ -55,7 +55,7 @@ class SizeChange:
     ...     return Measurement("lesion", 1, 0, None, value, "mm3", "mm", **interval)
     >>> change = change_of_class(size(1000.0, 900.0, 1100.0), size(1300.0, 1150.0, 1450.0))
     >>> change.difference, round(change.low), round(change.high), change.verdict
-    (300.0, 120, 480, "larger than the measurement's doubt")
+    (300.0, 120, 480, "larger than the measurement uncertainty")
     >>> change.percent
     30.0
     """

@@ -18,7 +18,7 @@ __all__ = ["register"]
 
 Store = Annotated[
     str | None,
-    typer.Option(help="Name of the model they belong to, or a folder; all of them where not given."),
+    typer.Option(help="Name of the model they belong to, or a folder. Default: all."),
 ]
 group = typer.Typer(
     help="Approved annotations: list, verify and export them.",

@@ -95,10 +95,10 @@ def _print_version(is_requested: bool) -> None:
 @app.callback()
 def _root(
     version: bool = typer.Option(
-        False, "--version", is_eager=True, callback=_print_version, help="Print the version and leave."
+        False, "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
     ),
     verbose: bool = typer.Option(
-        False, "--verbose", help="Show where an error arose; may stand anywhere. For reports of faults."
+        False, "--verbose", help="Show where an error arose, for bug reports. May be given anywhere."
     ),
 ) -> None:
     """Has no work of its own: `--version` is handled in its callback, before any command."""

@@ -30,9 +30,7 @@ def register(app: typer.Typer) -> None:
 @archive.command()
 def find(
     address: Annotated[str, typer.Argument(help=_ADDRESS_HELP)],
-    patient: Annotated[
-        str | None, typer.Option(help="ID of the patient; * stands for any characters.")
-    ] = None,
+    patient: Annotated[str | None, typer.Option(help="ID of the patient; * stands for any text.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the patient, such as Doe*.")] = None,
     date: Annotated[
         str | None, typer.Option(help="A day, 2026-11-02, or a range, 2026-11-01..2026-11-30.")
@@ -66,7 +64,7 @@ def find(
         ]  # fmt: skip
         print_table([heading, *rows])
         if len(found) >= MAX_SERIES:
-            print_line(f"only the first {MAX_SERIES:,} are listed; say more of what you look for")
+            print_line(f"only the first {MAX_SERIES:,} are listed; narrow the search")
 
 
 @archive.command()

@@ -86,13 +86,15 @@ def batch(
     layout: Annotated[
         str,
         typer.Option(
-            help="How the results lie: flat (a folder for each case), bids (derivatives) or nnunet."
+            help="Layout of the results: flat (a folder for each case), bids (derivatives) or nnunet."
         ),
     ] = "flat",
-    parts: Annotated[int, typer.Option(help="Do only one of so many parts; see --part.")] = 1,
-    part: Annotated[int, typer.Option(help="Which of the --parts, from 1.")] = 1,
+    parts: Annotated[
+        int, typer.Option(help="Split the cases into this many parts, and do one of them (--part).")
+    ] = 1,
+    part: Annotated[int, typer.Option(help="Which of the --parts to do, counted from 1.")] = 1,
     workers: Annotated[
-        int, typer.Option(min=1, help="So many processes on this machine; they share its threads.")
+        int, typer.Option(min=1, help="Number of processes on this machine; they share its threads.")
     ] = 1,
     scheduler: Annotated[
         str | None,
@@ -101,7 +103,9 @@ def batch(
     resume: Annotated[
         bool, typer.Option("--resume", help="Skip cases that are finished, unless input or settings changed.")
     ] = False,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End at the first case that fails.")] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first case that fails.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the cases; write nothing.")] = False,
     samples: Samples = None,
     sampling: SamplingSource = None,

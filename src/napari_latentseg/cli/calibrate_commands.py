@@ -52,13 +52,13 @@ def calibrate(
         typer.Option(
             "--out",
             "-o",
-            help="Write a copy of the model with the new card here; its own stays as it is.",
+            help="Write a copy of the model with the new card here; the model itself is not changed.",
         ),
     ] = None,
     samples: Samples = None,
     sampling: SamplingSource = None,
     coverage: Annotated[
-        float, typer.Option(help="The share of true volumes that the intervals are to contain.")
+        float, typer.Option(help="The share of true volumes that the intervals should contain.")
     ] = 0.9,
     seed: Seed = 0,
     device: Device = "auto",

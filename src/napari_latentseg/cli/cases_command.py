@@ -40,7 +40,7 @@ def list_cases(
     ],
     results: Annotated[
         Path | None,
-        typer.Option(help="The folder of the results, or of masks that are called like the images."),
+        typer.Option(help="The folder of the results, or of masks with the names of the images."),
     ] = None,
     state: Annotated[
         str | None,
@@ -62,12 +62,15 @@ def list_cases(
     ] = None,
     consensus_out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Of the consensus: a folder outside that of the list."),
+        typer.Option("--out", "-o", help="Folder for the consensus, outside that of the list."),
     ] = None,
     format: ResultFormat = None,
     name_readers: Annotated[
         bool,
-        typer.Option("--name-readers", help="Name the readers in the records of --consensus; else numbers."),
+        typer.Option(
+            "--name-readers",
+            help="Name the readers in the records of --consensus; otherwise they are numbered.",
+        ),
     ] = False,
     overwrite: Overwrite = False,
     as_json: JsonOutput = False,
@@ -187,7 +190,7 @@ def _write_csv(path: Path, rows: list[ListedCase], *, overwrite: bool) -> None:
     Raises
     ------
     BadInput
-        If the file is there already, or cannot be written.
+        If the file already exists, or cannot be written.
     """
     from napari_latentseg.measure.spreadsheet_text import escape_formulas
     from napari_latentseg.utils.atomic import atomic_path, check_output_file

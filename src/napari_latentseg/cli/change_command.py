@@ -53,7 +53,7 @@ def change_between_dates(
     as_json: JsonOutput = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say how much each class has changed between two dates, and whether that is more than the doubt.
+    """Say how much each class has changed between two dates, with intervals.
 
     The interval of a change comes from the 90 % intervals of both sizes: calibrated ones where both are.
     Sizes are measured on the grid of their own image, also where the images were registered.

@@ -65,16 +65,14 @@ def add(
     source: Annotated[
         str, typer.Argument(help="A folder or file of an autoencoder, or a Hugging Face repository.")
     ],
-    name: Annotated[
-        str | None, typer.Option(help="What it is called; that of the folder or file where not given.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Its name. Default: that of the folder or file.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a repository.")] = None,
     download: Annotated[
         bool, typer.Option("--download", help="Allow a repository to be downloaded from the hub.")
     ] = False,
     pointer: Annotated[
         bool,
-        typer.Option("--pointer", help="Keep only where it lies and its hash; it must then stay there."),
+        typer.Option("--pointer", help="Keep only its path and its hash; it must then stay there."),
     ] = False,
     as_json: JsonOutput = False,
 ) -> None:

@@ -48,7 +48,7 @@ def compare_masks(
         str | None,
         typer.Option(
             help="The consensus of the readers: majority (strictly more than half), or staple, which needs"
-            " SimpleITK. majority where not given."
+            " SimpleITK. Default: majority."
         ),
     ] = None,
     out: Annotated[
@@ -70,7 +70,7 @@ def compare_masks(
         typer.Option(help="The image, for the pictures, and to find its mask in annotation stores."),
     ] = None,
     names: Annotated[
-        str | None, typer.Option(help="Names of the readers, as A,B,C; reader 1, reader 2 where not given.")
+        str | None, typer.Option(help="Names of the readers, as A,B,C. Default: reader 1, reader 2.")
     ] = None,
     tolerance: Annotated[
         float | None,

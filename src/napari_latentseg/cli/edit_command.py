@@ -42,11 +42,11 @@ def edit(
     ] = None,
     grow: Annotated[
         float,
-        typer.Option(help="Grow on all sides by so many mm (pixels without a spacing); negative: shrink."),
+        typer.Option(help="Grow by this many mm on all sides (pixels without a spacing); negative: shrink."),
     ] = 0.0,
     smooth: Annotated[
         float,
-        typer.Option(help="Smooth the outline by so many mm (pixels without a spacing); the size is kept."),
+        typer.Option(help="Smooth the outline by this many mm (pixels without a spacing); the size is kept."),
     ] = 0.0,
     each_slice: Annotated[
         bool, typer.Option("--each-slice", help="Treat each slice by itself rather than the volume in 3D.")

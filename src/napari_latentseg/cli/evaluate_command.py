@@ -63,7 +63,7 @@ def evaluate(
         typer.Option(
             "--samples",
             "-n",
-            help="Number of samples; the model's default where not given. 1,2,5,10 gives a table of scores.",
+            help="Number of samples. Default: the model's. 1,2,5,10 gives a table of scores.",
         ),
     ] = None,
     sampling: SamplingSource = None,
@@ -122,19 +122,22 @@ def evaluate(
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(help="Of a model that is pointed at: most images, chosen evenly; all where not given."),
+        typer.Option(
+            help="For a model that is pointed at: at most this many images, chosen evenly. Default: all."
+        ),
     ] = None,
     reconstruction: Annotated[
         bool,
         typer.Option(
-            "--reconstruction", help="Score what the model's autoencoders make of images and masks instead."
+            "--reconstruction",
+            help="Score how well the model's autoencoders reconstruct images and masks instead.",
         ),
     ] = False,
     seed: Seed = 0,
     device: Device = "auto",
     precision: Annotated[
         str | None,
-        typer.Option(help="float32, bfloat16 or auto; auto where not given, float32 with a protocol."),
+        typer.Option(help="float32, bfloat16 or auto. Default: auto; with a protocol, float32."),
     ] = None,
     threads: Threads = None,
     subset: Annotated[
@@ -286,12 +289,12 @@ def _parse_samples(text: str | None) -> int | list[int] | None:
     Raises
     ------
     BadInput
-        If one of them is no whole number.
+        If one of them is not a whole number.
     """
     if text is None:
         return None
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise BadInput("samples", f"{text!r} is no whole number", "write 5, or 1,2,5,10") from error
+        raise BadInput("samples", f"{text!r} is not a whole number", "write 5, or 1,2,5,10") from error
     return numbers[0] if len(numbers) == 1 else numbers

@@ -39,9 +39,7 @@ def fill(
     ],
     model: ModelOption,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the result.")],
-    label: Annotated[
-        int | None, typer.Option(help="Which label is the structure; all but 0 where not given.")
-    ] = None,
+    label: Annotated[int | None, typer.Option(help="The label of the structure. Default: all but 0.")] = None,
     beyond: Annotated[
         bool, typer.Option("--beyond", help="Follow it beyond the outermost labelled slices as well.")
     ] = False,
@@ -55,7 +53,10 @@ def fill(
     spacing: Spacing = None,
     format: ResultFormat = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace also a result of another image, and changed files.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Also replace results of another image, and files that were changed."
+        ),
     ] = False,
     quiet: Quiet = False,
 ) -> None:

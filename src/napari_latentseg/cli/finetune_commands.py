@@ -50,7 +50,7 @@ def finetune(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder of the new model; among the models where not given."),
+        typer.Option("--out", "-o", help="Folder of the new model. Default: with the other models."),
     ] = None,
     labels: LabelsOption = None,
     reader: Annotated[
@@ -81,7 +81,9 @@ def finetune(
     resume: Resume = False,
     device: Device = "auto",
     threads: Threads = None,
-    seed: Annotated[int, typer.Option(help="Draws the validation cases and the augmentation.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed for the choice of validation cases and for the augmentation.")
+    ] = 0,
     events: Annotated[
         bool, typer.Option("--events", help="Print one JSON object a line; a line `stop` on the input stops.")
     ] = False,

@@ -138,9 +138,7 @@ def install(
 @models.command()
 def remove(
     name: ModelName,
-    version: Annotated[
-        str | None, typer.Option(help="The version to remove; all of them where not given.")
-    ] = None,
+    version: Annotated[str | None, typer.Option(help="The version to remove. Default: all of them.")] = None,
 ) -> None:
     """Remove an installed model and all its versions, or one version; embedded models stay."""
     from napari_latentseg import api
@@ -216,7 +214,7 @@ def revert(
     name: ModelName,
     version: Annotated[
         str | None,
-        typer.Option(help="Version to use; the one that the current was fine-tuned from where not given."),
+        typer.Option(help="Version to use. Default: the one that the current was fine-tuned from."),
     ] = None,
 ) -> None:
     """Return to an earlier version of a model; none is removed."""

@@ -141,7 +141,10 @@ def segment(
         typer.Option(help="A code for the case: the files are named after it; record and report name it."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace also a result of another image, and changed files.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Also replace results of another image, and files that were changed."
+        ),
     ] = False,
     skip_existing: Annotated[
         bool,
@@ -276,7 +279,7 @@ def _remarks(segmentation: Segmentation) -> list[str]:
         remarks.append(record.hints.describe())
         if record.hints.effective_samples < MIN_EFFECTIVE_SAMPLES:
             remarks.append(
-                "the samples do not reach what the hints ask for: correct the mask, or point at it"
+                "hardly any sample agrees with the hints: correct the mask, or point at the structure"
             )
     if segmentation.variance is None:
         samples = count_text(record.samples, "sample")
@@ -297,7 +300,7 @@ def _parse_box(text: str | None) -> tuple[int, int, int, int] | None:
         return None
     numbers = [part.strip() for part in text.split(",")]
     if len(numbers) != 4 or not all(part.isdecimal() for part in numbers):
-        raise BadInput("roi", f"{text!r} is no box", "write TOP,LEFT,BOTTOM,RIGHT in whole pixels")
+        raise BadInput("roi", f"{text!r} is not a box", "write TOP,LEFT,BOTTOM,RIGHT in whole pixels")
     top, left, bottom, right = (int(part) for part in numbers)
     return top, left, bottom, right
 
@@ -314,5 +317,5 @@ def _parse_slice_range(text: str | None) -> tuple[int, int] | None:
         return None
     first, dash, last = text.partition("-")
     if not first.isdecimal() or (dash and not last.isdecimal()) or int(first) < 1:
-        raise BadInput("slices", f"{text!r} is no range", "write 40-60, or 50; the first slice is 1")
+        raise BadInput("slices", f"{text!r} is not a range", "write 40-60, or 50; the first slice is 1")
     return int(first) - 1, int(last if dash else first) - 1

@@ -98,7 +98,7 @@ def make_postprocess(min_size: float, *, fill_holes: bool, keep_largest: bool) -
     from napari_latentseg.core.postprocess import PostProcess
 
     if not 0 <= min_size < math.inf:
-        raise BadInput("min-size", f"{min_size:g} is no size", "give 0 or more")
+        raise BadInput("min-size", f"{min_size:g} is not a size", "give 0 or more")
     return PostProcess(smallest=min_size, fill_holes=fill_holes, keep_largest=keep_largest)
 
 

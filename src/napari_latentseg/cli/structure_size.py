@@ -36,7 +36,7 @@ def size_in_pixels(
     Raises
     ------
     BadInput
-        If it is no size, or a length whose pixels are not known.
+        If it is not a size, or a length whose pixels are not known.
     """
     if text is None:
         return None
@@ -48,7 +48,7 @@ def size_in_pixels(
     unit = "px" if match is None else (match[2] or "px").replace("µ", "u").replace("μ", "u")
     is_in_pixels = unit in ("px", "pixel", "pixels")
     if not math.isfinite(value) or not (is_in_pixels or unit in MM_PER_UNIT):
-        raise BadInput(_OPTION, f"{text!r} is no size", "write it in pixels: 40, or with a unit: 12mm")
+        raise BadInput(_OPTION, f"{text!r} is not a size", "write it in pixels: 40, or with a unit: 12mm")
     if is_in_pixels:
         return value
     return value * MM_PER_UNIT[unit] / _mm_per_pixel(scans, series, spacing)

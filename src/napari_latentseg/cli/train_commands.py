@@ -38,9 +38,7 @@ def train(
     config: Annotated[
         str | None, typer.Option(help="Name of a configuration, or a JSON file; the small one of the method.")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the model; that of the folder where not given.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model. Default: that of the folder.")] = None,
     codec: Annotated[
         str | None,
         typer.Option(

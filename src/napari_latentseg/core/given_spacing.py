@@ -109,7 +109,7 @@ def spacing_from_ruler(start: Sequence[float], end: Sequence[float], length: flo
     """
     pixels = float(np.linalg.norm(np.subtract(end, start)))
     if not (math.isfinite(length) and length > 0):
-        raise BadInput("length", f"{length:g} mm is no length", "enter the length of the scale in mm")
+        raise BadInput("length", f"{length:g} mm is not a length", "enter the length of the scale in mm")
     # a click is right to about half a pixel at either end: an error of a tenth on ten pixels
     if not pixels >= 10:
         raise BadInput("ruler", f"its ends are {pixels:.1f} pixels apart", "draw it along a longer scale")

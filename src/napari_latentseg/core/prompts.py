@@ -288,7 +288,7 @@ def read_prompts(path: str | Path) -> Prompts:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadInput(path, "is no JSON", 'write e.g. {"positive": [[40, 52]]}') from error
+        raise BadInput(path, "is not valid JSON", 'write e.g. {"positive": [[40, 52]]}') from error
     try:
         return Prompts.model_validate(content)
     except ValidationError as error:

@@ -143,7 +143,7 @@ class Case:
         UnreadableFile
             If it cannot be read.
         BadInput
-            If it holds what is no label, or lies elsewhere than its image.
+            If it holds what is not a label, or lies elsewhere than its image.
         """
         if self.mask_file is None:
             assert self.mask_reader is not None
@@ -221,7 +221,7 @@ class Case:
         return "" if self.mask_file is None else self.mask_file.absolute().parent.parent.name
 
     def read_class_numbers(self, label_map: LabelMap) -> NDArray[np.uint8]:
-        """The mask in the class numbers of a model, uint8 `(N, H, W)`; 0 is no class.
+        """The mask in the class numbers of a model, uint8 `(N, H, W)`; 0 is not a class.
 
         Parameters
         ----------

@@ -131,7 +131,7 @@ class _PassedOver:
         return (f"passed over: {', '.join(parts)}",)
 
     def kind_of(self, path: Path) -> str:
-        """The kind of a file that is no image; empty for one that may be."""
+        """The kind of a file that is not an image; empty for one that may be."""
         name = path.name.lower()
         if name in _SYSTEM_FILES:
             return _SYSTEM_FILES[name]
@@ -152,7 +152,7 @@ def _files_by_stem(folder: Path, passed_over: _PassedOver) -> dict[str, Path]:
         paths = sorted(folder.iterdir())
         kinds = {path: passed_over.kind_of(path) for path in paths if path.is_file()}
     except OSError as error:
-        raise BadInput(folder, "cannot be read", "ask for the right to read it") from error
+        raise BadInput(folder, "cannot be read", "ask for permission to read it") from error
     for path, kind in kinds.items():
         if kind:
             passed_over.add(kind)

@@ -82,7 +82,9 @@ class LabelMap:
         }
         for label, target in self.labels.items():
             if not 1 <= label < _LABEL_LIMIT:
-                raise BadInput(f"{self.name}, label {label}", "is no label", "use 1 or more; 0 is background")
+                raise BadInput(
+                    f"{self.name}, label {label}", "is not a label", "use 1 or more; 0 is background"
+                )
             for name in _class_names(target):
                 if name not in class_names:
                     raise BadInput(

@@ -172,7 +172,7 @@ def read_label_file(path: Path) -> LabelNames:
     try:
         content = load_json(text)
     except ValueError as error:
-        raise BadInput(path, "is missing or not readable", "correct it: it is no JSON") from error
+        raise BadInput(path, "is missing or not readable", "correct it: it is not valid JSON") from error
     table = content.get("labels", content) if isinstance(content, dict) else None
     if not isinstance(table, dict) or not all(isinstance(v, int | str) for v in table.values()):
         raise BadInput(path, "does not name its labels, each with one number", "give names and numbers")
@@ -210,7 +210,7 @@ def _from_pairs(pairs: list[tuple[str, str]], source: object) -> LabelNames:
             continue
         number = _parse_label(label)
         if number is None:
-            raise BadInput(subject, f"{label_part.strip()!r} is no label", _REMEDY)
+            raise BadInput(subject, f"{label_part.strip()!r} is not a label", _REMEDY)
         # labels without a class are called so in the data set of an annotation store, and no voxel has them
         if number in (0, COLOR_LABEL) or name.casefold() == _BACKGROUND or name == f"unused {number}":
             continue

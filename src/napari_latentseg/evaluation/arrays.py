@@ -42,7 +42,9 @@ def check_mask(name: str, array: Mask) -> Mask:
     mask = np.asarray(array)
     # probabilities or labels would be scored without an error, but wrongly
     if mask.dtype != np.bool_:
-        raise BadInput(name, f"has values of type {mask.dtype}, which are no mask", "give a boolean array")
+        raise BadInput(
+            name, f"has values of type {mask.dtype}, which cannot be a mask", "give a boolean array"
+        )
     _check_not_empty(name, mask)
     return mask
 

@@ -33,7 +33,7 @@ def check_labels(name: str, array: Any) -> NDArray[Any]:
     Raises
     ------
     BadInput
-        If it has fewer than two axes, no voxels, or values that are no labels, as negative numbers.
+        If it has fewer than two axes, no voxels, or values that are not labels, as negative numbers.
     """
     values = np.asarray(array)
     if values.ndim < 2 or values.size == 0:
@@ -45,7 +45,7 @@ def check_labels(name: str, array: Any) -> NDArray[Any]:
     ):
         values = values.astype(np.int64)  # NIfTI and TIFF files often hold labels as floating point
     if values.dtype.kind not in "bui":
-        raise BadInput(name, "has values that are no labels", "give a label map, not probabilities")
+        raise BadInput(name, "has values that are not labels", "give a label map, not probabilities")
     if values.min() < 0:
         raise BadInput(name, "holds negative numbers, which no class has", "number the classes from 1")
     return values

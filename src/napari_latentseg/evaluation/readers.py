@@ -246,7 +246,9 @@ def mean_agreement(agreements: Sequence[ReaderAgreement]) -> ReaderAgreement:
 def _flattened(name: str, masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
     array: NDArray[Any] = np.asarray(masks)
     if array.dtype != np.bool_:
-        raise BadInput(name, f"have values of type {array.dtype}, which are no masks", "give boolean arrays")
+        raise BadInput(
+            name, f"have values of type {array.dtype}, which cannot be masks", "give boolean arrays"
+        )
     if array.ndim < 2 or array.size == 0:
         raise BadInput(name, f"are empty (shape {array.shape})", "give at least one mask with a voxel")
     return array.reshape(len(array), -1)

@@ -45,7 +45,7 @@ def read_evaluation(path: Path, *, with_statistics: bool = False) -> EvaluationR
     except OSError as error:
         raise BadInput(path, f"cannot be read ({error.strerror})", remedy) from error
     except ValueError as error:
-        raise BadInput(path, "is no JSON", remedy) from error
+        raise BadInput(path, "is not valid JSON", remedy) from error
     if not isinstance(values, dict) or "images" not in values or "conventions" not in values:
         raise BadInput(path, "holds no scores of images", remedy)
     fields = _with_field_names(values)

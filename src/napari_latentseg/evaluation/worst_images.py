@@ -69,4 +69,4 @@ def read_worst_images(folder: Path) -> list[WorstImage]:
     except OSError as error:
         raise BadInput(path, f"cannot be read ({error.strerror})", "evaluate the model again") from error
     except ValidationError as error:
-        raise BadInput(path, "is no list of images", "evaluate the model again") from error
+        raise BadInput(path, "is not a list of images", "evaluate the model again") from error

@@ -198,7 +198,7 @@ def compare_models(
             after=validation_scores[1].rounded(),
             unit=after[0].unit,
         )
-        notes = [*notes, "the weights were selected on the validation cases, which flatters the new model"]
+        notes = [*notes, "the weights were selected on the validation cases, so its scores are optimistic"]
     if not tuner.method.is_deterministic:
         notes = [*notes, f"scored by the mean of {SCORING_SAMPLES} samples"]
     word, line = verdict(
@@ -244,7 +244,7 @@ def _replay_scores(
     description = (
         f"{len(patches)} patches of validation images of its first training"
         if is_kept_apart
-        else f"{len(patches)} patches of its own training images, which flatters the base"
+        else f"{len(patches)} patches of its own training images, so the scores of the base are optimistic"
     )
     tuner.load_base_weights()
     before = mean_patch_scores(patches, tuner.spec, card, tuner.method, tuner.compute)

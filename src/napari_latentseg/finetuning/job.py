@@ -165,7 +165,9 @@ class FineTuneJob:
         if not self.folders:
             raise BadInput("data", "is missing", "give a folder of annotated images")
         if not 0 < minutes <= 24 * 60:
-            raise BadInput("minutes", f"{minutes:g} is no such time", "give more than 0, and a day at most")
+            raise BadInput(
+                "minutes", f"{minutes:g} is not a possible time", "give more than 0, and a day at most"
+            )
         if seed < 0:
             raise BadInput("seed", f"{seed} is below 0", "give 0 or more")
         model = load_model(find_model(base), codec)
@@ -190,7 +192,9 @@ class FineTuneJob:
         self._has_own_folder = out is not None
         self.name = name.lower() if name else self._free_name()
         if not re.fullmatch(NAME_PATTERN, self.name):
-            raise BadInput("name", f"{self.name!r} is no model's", "use letters, digits, dots and dashes")
+            raise BadInput(
+                "name", f"{self.name!r} is not a valid model name", "use letters, digits, dots and dashes"
+            )
         if self.name in model_folders():
             raise BadInput("name", f"there is a model {self.name!r} already", "give another")
         self.out = candidate_folder(self.name) if out is None else Path(out)

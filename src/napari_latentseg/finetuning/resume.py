@@ -21,10 +21,10 @@ from napari_latentseg.training.snapshot import Snapshot
 __all__ = ["CheckpointWriter", "fine_tuning_identity", "read_stopped"]
 
 _MISMATCHES = {
-    "base": "is another model than the one of the fine-tuning that was stopped",
-    "name": "is another than that of the fine-tuning that was stopped",
-    "seed": "is another than that of the fine-tuning that was stopped",
-    "data": "are other images or masks than those of the fine-tuning that was stopped",
+    "base": "is not the base model of the fine-tuning that was stopped",
+    "name": "is not that of the fine-tuning that was stopped",
+    "seed": "is not that of the fine-tuning that was stopped",
+    "data": "are not the images and masks of the fine-tuning that was stopped",
 }
 
 

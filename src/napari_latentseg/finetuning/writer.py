@@ -135,7 +135,9 @@ def write_candidate(
     try:
         written = save_model_folder(candidate.out, candidate.model.method, card, extras, replace=replace)
     except OSError as error:
-        raise BadInput(candidate.out, f"cannot be written ({error.strerror})", "make room") from error
+        raise BadInput(
+            candidate.out, f"cannot be written ({error.strerror})", "free some disk space"
+        ) from error
     if not tuner.stopped:
         candidate.checkpoint.remove()
     return written
@@ -238,7 +240,7 @@ def _metrics(candidate: Candidate, comparison: Comparison) -> tuple[MetricRecord
     return (
         MetricRecord(
             data=f"your annotated images: the {validation.cases} validation cases, never trained on; the"
-            " weights were selected on them, which flatters the score",
+            " weights were selected on them, so this score is optimistic",
             images=validation.cases,
             samples=1 if is_one else SCORING_SAMPLES,
             source="none" if is_one else candidate.model.card.sources[0],

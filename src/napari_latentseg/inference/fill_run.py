@@ -50,7 +50,7 @@ class FillRun(SliceRun):
     Raises
     ------
     BadInput
-        If the scan is no volume, or there is nothing to fill.
+        If the scan is not a volume, or there is nothing to fill.
 
     Examples
     --------
@@ -74,7 +74,7 @@ class FillRun(SliceRun):
         beyond: bool = False,
     ) -> None:
         if len(scan.spatial_axes) != 3 or scan.spatial_axes.startswith("t"):
-            raise BadInput("image", "is no volume", "give one with several slices")
+            raise BadInput("image", "is not a volume", "give one with several slices")
         if settings.box is not None:
             raise BadInput("roi", "is not for filling between slices", "leave it out")
         super().__init__(model, compute, scan, settings)

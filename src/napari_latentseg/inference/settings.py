@@ -239,16 +239,18 @@ def _checked(name: str, value: Any) -> Any:
     if name in _NUMBERS:
         return number(name, value)
     if name in _TEXTS and not isinstance(value, str):
-        raise BadInput(name, f"{value!r} is no text", "write a word, such as 'auto'")
+        raise BadInput(name, f"{value!r} is not text", "write a word, such as 'auto'")
     if name in _SEVERAL_WHOLE_NUMBERS:
         return whole_numbers(name, value, _SEVERAL_WHOLE_NUMBERS[name])
     if name == "classes" and (isinstance(value, str) or not isinstance(value, Iterable)):
-        raise BadInput("classes", f"{value!r} is no list of names", f"write [{str(value)!r}]")
+        raise BadInput("classes", f"{value!r} is not a list of names", f"write [{str(value)!r}]")
     if name == "classes":
         return list(value)
     if name == "cleanup" and not isinstance(value, PostProcess):
         raise BadInput(
-            "cleanup", f"{value!r} is no PostProcess", "write PostProcess(fill_holes=True), for example"
+            "cleanup",
+            f"{value!r} is not a PostProcess object",
+            "write PostProcess(fill_holes=True), for example",
         )
     return value
 

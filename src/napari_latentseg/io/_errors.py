@@ -58,7 +58,7 @@ def read_errors(path: Path, kind: str, why: str = "") -> Iterator[None]:
             raise BadInput(path, why or f"is not {kind}, or lacks a part", _COPY_AGAIN) from error
         raise BadInput(path, "no such file", "check the path") from error
     except PermissionError as error:
-        raise BadInput(path, "may not be read", "ask for the right to read it") from error
+        raise BadInput(path, "cannot be read (permission denied)", "ask for permission to read it") from error
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except OSError as error:

@@ -26,7 +26,7 @@ _ONE_SIZE_NOTE = "the file gives the size of a pixel along one axis alone; sizes
 _UNEVEN_NOTE = "the slices are not equally spaced by their positions; the distance that the file gives counts"
 _OTHER_STEP_NOTE = "the positions of the slices do not fit the distance that the file gives, which counts"
 _CURVE_NOTE = "the file has a calibration curve for its values, which is not applied"
-_UNITLESS = ("", "pixel", "reference frame")  # said where a size is no length on purpose
+_UNITLESS = ("", "pixel", "reference frame")  # said where a size is not a length on purpose
 _GAP_TOLERANCE = 0.05  # of a step: a stage moves, and its positions are written, with some play
 _STRAIGHT_LINE = 0  # ImageJ's number of the calibration function c0 + c1 * value
 _UNCALIBRATED = 20
@@ -291,7 +291,7 @@ def ome_metadata(path: Path, geometry: Geometry, order: str, shape: tuple[int, .
 
 
 def _parse_length(size: object, unit: object) -> tuple[float, str] | None:
-    """A length in a unit of `MM_PER_UNIT` or in pixels; None if it is not finite or the unit is no length."""
+    """A length in a unit of `MM_PER_UNIT` or in pixels; None if not finite, or the unit is not of length."""
     number, (factor, name) = float(str(size)), as_known_unit(unit) or (1.0, "")
     if not math.isfinite(number) or (name != "pixel" and name not in MM_PER_UNIT):
         return None

@@ -53,7 +53,7 @@ def convert(
     spacing
         In mm, for an image whose file states none; see `napari_latentseg.core.given_spacing.give_spacing`.
     overwrite
-        Replace files that are there already.
+        Replace files that already exist.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def convert(
 
 
 def _exists(path: Path) -> BadInput:
-    return BadInput(path, "is there already", "choose another name, or replace it (--overwrite)")
+    return BadInput(path, "already exists", "choose another name, or replace it (--overwrite)")
 
 
 def write_scan(scan: Scan, target: Path, *, overwrite: bool = True) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ def write_scan(scan: Scan, target: Path, *, overwrite: bool = True) -> tuple[str
     target
         As for `convert`.
     overwrite
-        Replace files that are there already.
+        Replace files that already exist.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def write_scan(scan: Scan, target: Path, *, overwrite: bool = True) -> tuple[str
         for written_path in written_paths:
             final_path = folder / written_path.name
             if final_path.is_dir():
-                raise BadInput(target, "is there already", "choose another name")
+                raise BadInput(target, "already exists", "choose another name")
             written_path.replace(final_path)
     return tuple(notes)
 

@@ -128,7 +128,7 @@ def check_replaceable(
             continue
         if name not in earlier.files and os.path.lexists(folder / name):
             raise BadInput(
-                folder / name, "is there already, and no run record says what it is of", REPLACE_REMEDY
+                folder / name, "already exists, and no run record says what it is of", REPLACE_REMEDY
             )
 
 

@@ -14,7 +14,7 @@ from napari_latentseg.io.registry import FORMATS, readable_suffixes, stem_of
 __all__ = ["FoundScans", "check_different_stems", "find_scans", "is_image_file"]
 
 _FOLDER_FORMATS = ("omezarr", "dicom")
-# Headers of these name a second file with the values, which is no image of its own
+# Headers of these name a second file with the values, which is not an image of its own
 _HEADERS_OF_VALUES = {".img": (".hdr", ".nhdr", ".mhd")}
 
 
@@ -49,7 +49,7 @@ def find_scans(paths: Iterable[Path]) -> FoundScans:
             entries = sorted(path.iterdir())
         except OSError as error:
             raise BadInput(
-                path, f"cannot be read ({error.strerror})", "check the right to read it"
+                path, f"cannot be read ({error.strerror})", "check the permission to read it"
             ) from error
         of_results = names_in_records(path, entries)
         images = [entry for entry in entries if entry.name not in of_results and _is_image(entry)]
@@ -73,7 +73,7 @@ def check_different_stems(scans: Iterable[Path]) -> None:
     for scan in scans:
         other = owners.setdefault(stem_of(scan).lower(), scan)
         if other is not scan:
-            why = f"its results would be called like those of {other}"
+            why = f"its results would have the same names as those of {other}"
             raise BadInput(scan, why, "rename one of them, or write it into a folder of its own")
 
 

@@ -52,7 +52,7 @@ def as_scan(image: Any, *, axes: str | None = None, series: int | None = None) -
     Raises
     ------
     BadInput
-        If it is no image, cannot be read, or the axes of an array are not clear.
+        If it is not an image, cannot be read, or the axes of an array are not clear.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def _as_array(image: Any) -> Any:
     if library == "dask":
         return image
     if not (hasattr(image, "__array__") or hasattr(image, "__array_interface__")):
-        raise BadInput("scan", f"{_kind(image)} is no image", _REMEDY)
+        raise BadInput("scan", f"{_kind(image)} is not an image", _REMEDY)
     try:
         return np.asarray(image)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -139,7 +139,7 @@ def _from_array(array: Any, axes: str | None) -> Scan:
     if axes is None:
         axes = _guess_axes(tuple(array.shape), str(array.dtype))
     if not isinstance(axes, str):
-        raise BadInput("axes", f"{_kind(axes)} is no text", "write 'zyx', for example")
+        raise BadInput("axes", f"{_kind(axes)} is not text", "write 'zyx', for example")
     if len(axes) != array.ndim:
         raise BadInput("axes", f"{axes!r} for an array of {array.ndim} axes", "give one letter for each axis")
     if CHANNEL in axes and len(set(axes)) == len(axes):
@@ -182,7 +182,7 @@ def _guess_axes(shape: tuple[int, ...], dtype: str) -> str:
 def _from_simpleitk(image: Any) -> Scan:
     """SimpleITK's image with its place; its axes and positions are x first, ours are last."""
     if not hasattr(image, "GetDirection"):
-        raise BadInput("scan", f"{_kind(image)} is no image", _REMEDY)
+        raise BadInput("scan", f"{_kind(image)} is not an image", _REMEDY)
     array = sys.modules["SimpleITK"].GetArrayFromImage(image)
     n = image.GetDimension()
     if n not in (2, 3):
@@ -212,7 +212,9 @@ def _from_nibabel(image: Any) -> Scan:
         _check_unmoved(image, path)
         return read_scan(path)  # its values are still in the file; nibabel would scale them to other types
     if header is None or not hasattr(header, "get_best_affine"):
-        raise BadInput("scan", f"{_kind(image)} of nibabel is no NIfTI image", "save it, and give the file")
+        raise BadInput(
+            "scan", f"{_kind(image)} of nibabel is not a NIfTI image", "save it, and give the file"
+        )
     version = 2 if header["sizeof_hdr"] == 540 else 1
     scan = scan_from_header(Path("image.nii"), np.asarray(image.dataobj), header, version)
     return scan.replace(source=None)
@@ -235,6 +237,6 @@ def _from_layer(layer: Any) -> Scan:
 
     if not hasattr(layer, "rgb"):
         raise BadInput(
-            "scan", f"{_kind(layer)} is no image layer", "give an image layer, such as viewer.layers[0]"
+            "scan", f"{_kind(layer)} is not an image layer", "give an image layer, such as viewer.layers[0]"
         )
     return scan_from_layer(layer)

@@ -94,7 +94,7 @@ def read(path: Path, series: int | None = None) -> Scan:
         assert metadata is not None  # `image_names` lists groups with metadata only
         arrays = [group[dataset["path"]] for dataset in metadata["datasets"]]
         if not arrays or not all(isinstance(a, zarr.Array) for a in arrays):
-            raise ValueError("levels that are no arrays")
+            raise ValueError("levels that are not arrays")
         for array in arrays:
             _check_chunks(path, array)
         layout = axis_layout(path, metadata, arrays[0].shape)

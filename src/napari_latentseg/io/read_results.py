@@ -102,7 +102,7 @@ def _check_labels(mask_path: Path, labels: NDArray[Any], record: RunRecord) -> N
     """Refuse a mask that a person edited to labels of no class."""
     known = [0, *(info.label for info in (*record.classes, *record.added_classes))]
     if not np.isin(np.unique(labels), known).all():
-        raise BadInput(mask_path, "holds labels that are no class of the model", "paint with its classes")
+        raise BadInput(mask_path, "holds labels that are not classes of the model", "paint with its classes")
 
 
 def case_of_result(path: Path | str) -> str:

@@ -264,7 +264,7 @@ def find_reader(path: Path) -> Format:
         exists, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
         is_empty = is_file and path.stat().st_size == 0
     except (OSError, ValueError) as error:  # a name that is too long, a folder without permission
-        raise BadInput(path, "cannot be accessed", "check the path and the right to read it") from error
+        raise BadInput(path, "cannot be accessed", "check the path and the permission to read it") from error
     if not exists:
         raise BadInput(path, "no such file", "check the path")
     if is_folder:

@@ -44,7 +44,7 @@ def check_format(format: str | None, image: Scan | Segmentation | None = None) -
     ------
     BadInput
         If the format is unknown (the message lists the known ones), or cannot hold the geometry of the image;
-        for DICOM-SEG, if the image is no DICOM series, or its files have moved.
+        for DICOM-SEG, if the image is not a DICOM series, or its files have moved.
     """
     if format not in (None, *DICOM_FORMATS, *RESULT_SUFFIXES):
         raise BadInput(

@@ -78,7 +78,7 @@ def check_target(
         Of the model.
     input_sha256
         Gives `RunRecord.input.sha256` of the run to come; called only where it is needed. None: results that
-        are there already are not looked at.
+        already exist are not looked at.
     is_box
         Whether the hash is that of a box in the image.
     agreement

@@ -36,7 +36,7 @@ _ENCODING = "utf-8-sig"  # Excel takes UTF-8 without the mark for another encodi
 
 
 def check_case_table(path: Path, case: str = "", input_sha256: str = "") -> None:
-    """Refuse a file that is no table of cases, or that has this case with another image.
+    """Refuse a file that is not a table of cases, or that has this case with another image.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def check_case_table(path: Path, case: str = "", input_sha256: str = "") -> None
         image.
     """
     if path.suffix.lower() != ".csv":
-        raise BadInput(path, "is no file name for a table", "use the extension .csv")
+        raise BadInput(path, "is not a file name for a table", "use the extension .csv")
     check_writable_folder(path.absolute().parent)
     rows = _read_rows(path)
     if case and input_sha256:
@@ -146,7 +146,7 @@ def _read_rows(path: Path) -> list[list[str]]:
     is_table = has_objects or tuple(headings) == _EARLIER_COLUMNS
     if not is_table or any(len(row) != len(headings) for row in rows):
         raise BadInput(
-            path, "is there already, and has other columns than a table of cases", "choose another file"
+            path, "already exists, and has other columns than a table of cases", "choose another file"
         )
     return rows if has_objects else [[*row[:_OBJECT], "", *row[_OBJECT:]] for row in rows]
 

@@ -37,7 +37,7 @@ def class_sizes(
     Raises
     ------
     BadInput
-        If the mask has another shape than the segmentation, or values that are no labels.
+        If the mask has another shape than the segmentation, or values that are not labels.
     """
     if "t" in segmentation.axes:  # the samples are counted at each time point, which is not quick
         return measure(segmentation, mask=mask, objects=False, card=card)

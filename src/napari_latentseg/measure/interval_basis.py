@@ -204,7 +204,7 @@ def sizes_note(
     note, missing = basis.describe(), region.describe_missing()
     if not missing or missing in note or region.describe() in note:
         return note
-    return f"{note} {missing}, and the sizes are those of the rest."
+    return f"{note} {missing}, so the sizes are only of the rest."
 
 
 def _why_no_interval(segmentation: Segmentation) -> str:
@@ -218,7 +218,7 @@ def _why_no_interval(segmentation: Segmentation) -> str:
     if region.is_cancelled and not region.has_requested_slices:
         return f"the run was cancelled, {region.describe_missing()}"
     if record.hints is not None and record.hints.effective_samples < MIN_EFFECTIVE_SAMPLES:
-        return "the hints leave one sample, which has no spread"
+        return "with these hints only one sample counts, so there is no spread"
     maps = segmentation.sample_maps
     if not len(segmentation.volumes) and (maps is None or not maps.is_complete):
         return "the samples were not kept, so their sizes at this threshold are not known"
@@ -237,7 +237,7 @@ def _differences_of_image(segmentation: Segmentation, card: object, interval: Ca
     is_unlike = record.fit is not None and record.fit.state != "fits"  # which names the dimensions, too
     if interval.dimensions is not None and interval.dimensions != dimensions and not is_unlike:
         names = {2: "an image of one slice", 3: "a volume"}
-        yield f"this is {names[dimensions]}, and the calibration had {interval.dimensions}D images"
+        yield f"this is {names[dimensions]}, and the calibration used {interval.dimensions}D images"
     if record.plane != "acquired":
         yield f"the slices are {record.plane}, not as acquired"
     if not region.is_whole:
@@ -254,20 +254,20 @@ def _differences_of_run(record: RunRecord, card: object, interval: Calibrated) -
     if not record.complete:
         yield f"the run was cancelled after {record.samples} of {record.samples_asked} samples"
     elif record.samples < record.samples_asked:
-        yield "the sampling ended early, when the mask no longer changed"
+        yield "sampling stopped early, when the mask no longer changed"
     if record.source != interval.source:
         sources = [SAMPLING_SOURCES.get(s, s) for s in (record.source, interval.source)]
-        yield f"the samples are from {sources[0]}, calibrated with {sources[1]}"
+        yield f"the samples come from {sources[0]} (calibration: {sources[1]})"
     if record.samples < interval.samples:
-        yield f"{count_text(record.samples, 'sample')}, calibrated with {interval.samples}"
+        yield f"only {count_text(record.samples, 'sample')} (calibration: {interval.samples})"
     if interval.precisions and record.precision not in interval.precisions:
-        yield f"computed in {record.precision}, calibrated in {' and '.join(interval.precisions)}"
+        yield f"computed in {record.precision} (calibration: {' and '.join(interval.precisions)})"
     if record.temperature != getattr(card, "temperature", None):
-        yield "its mean probability has another temperature than the calibration"
+        yield "the mean probability was computed with another temperature than the calibration used"
     # of the samples, as the tolerance was measured; 1e-5: thresholds come from sliders and JSON
     thresholds = record.sample_threshold, record.raw_threshold(interval.threshold)
     if abs(thresholds[0] - thresholds[1]) > THRESHOLD_TOLERANCE + 1e-5:
-        yield f"the threshold is {record.threshold:.2f}, calibrated at {interval.threshold:.2f}"
+        yield f"the threshold is {record.threshold:.2f} (calibration: {interval.threshold:.2f})"
     if record.volumes_cleaned:
         yield "the samples were post-processed"
     if record.hints is not None:

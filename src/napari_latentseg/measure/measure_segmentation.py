@@ -186,7 +186,7 @@ class _MeasurementRows:
         return self._measurement(name, label, 0, regions, region_ends, fields)
 
     def _class_index(self, label: int) -> int | None:
-        """Index of a class in the model; None for a label that is no class of it."""
+        """Index of a class in the model; None for a label that is not a class of it."""
         labels = [info.label for info in self._segmentation.classes]
         return labels.index(label) if label in labels else None
 

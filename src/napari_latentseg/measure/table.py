@@ -121,7 +121,7 @@ def measurement_table(measurements: Sequence[Measurement]) -> pd.DataFrame:
 
 
 def check_csv_replaceable(path: Path, input_sha256: str) -> None:
-    """Refuse to replace a file that is no table of the same image, or that somebody changed.
+    """Refuse to replace a file that is not a table of the same image, or that somebody changed.
 
     Parameters
     ----------
@@ -144,10 +144,10 @@ def check_csv_replaceable(path: Path, input_sha256: str) -> None:
         raise BadInput(path, "cannot be read as a table", "choose another name") from error
     images = {dict(zip(headings, row, strict=False)).get(_IMAGE_COLUMN) for row in rows}
     if images != {image_key(input_sha256)}:
-        raise BadInput(path, "is there already, and is no table of this image", _REMEDY)
+        raise BadInput(path, "already exists, and is not a table of this image", _REMEDY)
     check = _check([headings[:-1], *(row[:-1] for row in rows)])
     if headings[-1] != _CHECK_COLUMN or any(row[-1] != check for row in rows):
-        why = "is there already, and was changed after it was written, or is of an earlier version"
+        why = "already exists, and was changed after it was written, or is of an earlier version"
         raise BadInput(path, why, _REMEDY)
 
 
@@ -166,7 +166,7 @@ def write_csv(path: Path, measurements: Sequence[Measurement], *, input_sha256: 
     measurements
         Rows of one segmentation.
     input_sha256
-        The hash of the image, for a table that is no file of a result: two last columns say which image it
+        The hash of the image, for a table that is not a file of a result: two last columns say which image it
         is, and a hash of all the other cells, by which `check_csv_replaceable` knows a table that somebody
         changed. No such columns where empty.
     """

@@ -113,13 +113,13 @@ class TimePoint:
         Raises
         ------
         BadInput
-            If the mask has values that are no labels.
+            If the mask has values that are not labels.
         """
         values = np.asarray(self.mask[block.array_index])
         if values.dtype == np.uint8:
             return values
         if values.dtype.kind not in "bui" or values.min() < 0 or values.max() > 255:
-            raise BadInput("mask", "has values that are no labels", "use integers from 0 to 255")
+            raise BadInput("mask", "has values that are not labels", "use integers from 0 to 255")
         return values.astype(np.uint8)
 
     def label_counts(self) -> NDArray[np.int64]:

@@ -130,7 +130,7 @@ def read_archive_card(path: Path) -> ModelCard:
     Raises
     ------
     BadInput
-        If the file is no model that `export_model` has written.
+        If the file is not a model that `export_model` has written.
     """
     path = Path(path)
     with tempfile.TemporaryDirectory() as temporary, _opened_archive(path) as archive:
@@ -163,7 +163,7 @@ def _opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise BadInput(path, "is no model: it is damaged, or not a zip file", _REMEDY) from error
+        raise BadInput(path, "is not a model: it is damaged, or not a zip file", _REMEDY) from error
     except OSError as error:
         why = f"cannot be unpacked ({error.strerror or 'damaged'})"
         raise BadInput(path, why, "free disk space, or ask for the file again") from error
@@ -179,7 +179,7 @@ def _unpack_card(
 ) -> ModelCard:
     """Unpack the card into a folder, and take it out of the entries."""
     if CARD not in entries:
-        raise BadInput(path, f"is no model: it contains no {CARD}", "give a file made by models export")
+        raise BadInput(path, f"is not a model: it contains no {CARD}", "give a file made by models export")
     _extract_entry(archive, entries.pop(CARD), folder / CARD, path, _MAX_CARD_BYTES)
     try:
         return read_card(folder)
@@ -221,7 +221,7 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.
             or (folder_name and not re.fullmatch(NAME_PATTERN, folder_name))
             or len(folders) > 1
         ):
-            raise BadInput(path, f"contains {entry.filename!r}, which is no file of a model", _REMEDY)
+            raise BadInput(path, f"contains {entry.filename!r}, which is not a file of a model", _REMEDY)
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise BadInput(path, f"contains {file!r}, which is a link", _REMEDY)
         if not is_harmless_size(entry.file_size, entry.compress_size, _MAX_RATIO):

@@ -272,7 +272,7 @@ class ModelCard(FrozenModel):
         }
         for field, names in calibrated_classes.items():
             if unknown := names - {c.name for c in self.classes}:
-                raise ValueError(f"{field} has a factor for {sorted(unknown)[0]}, which is no class")
+                raise ValueError(f"{field} has a factor for {sorted(unknown)[0]}, which is not a class")
         return self
 
     @model_validator(mode="after")

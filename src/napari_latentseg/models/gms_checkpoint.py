@@ -88,7 +88,7 @@ def read_gms_checkpoint(path: Path) -> dict[str, Tensor]:
     if missing or extra:
         raise BadInput(
             path,
-            f"is no latent mapping model of GMS: {len(missing)} weights missing, {len(extra)} unknown"
+            f"is not a latent mapping model of GMS: {len(missing)} weights missing, {len(extra)} unknown"
             f" (first: {(missing + extra)[0]})",
             "give a checkpoint of the official ResAttnUNet_DS",
         )

@@ -42,7 +42,9 @@ def install_path(name: str, *, replace: bool = False) -> Path:
         If the name is not valid, or is taken and `replace` is not set.
     """
     if not re.fullmatch(NAME_PATTERN, name):
-        raise BadInput("name", f"{name!r} is no model's", "use small letters, digits, dots and dashes")
+        raise BadInput(
+            "name", f"{name!r} is not a valid model name", "use small letters, digits, dots and dashes"
+        )
     check_case_code(name, "name")
     if name in model_folders() and not replace:
         raise BadInput(
@@ -87,7 +89,7 @@ def install_folder(
         If the model or its codec is damaged or missing, or the name is taken.
     """
     if not (source / CARD).is_file():
-        raise BadInput(source, f"is no model: it holds no {CARD}", "give the folder of a model")
+        raise BadInput(source, f"is not a model: it holds no {CARD}", "give the folder of a model")
     card = read_card(source)
     target = install_path(name or card.name, replace=replace)
     load_model(source, codec)

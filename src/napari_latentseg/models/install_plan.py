@@ -74,7 +74,7 @@ def plan_install(source: str | Path) -> InstallPlan:
     Raises
     ------
     BadInput
-        If it is no model.
+        If it is not a model.
     """
     path = Path(source)
     card = _card_of(path)
@@ -112,16 +112,16 @@ def _has_weights_of(folder: Path, card: ModelCard) -> bool:
 
 
 def check_is_model(path: Path) -> None:
-    """Refuse what is no model at all, before a codec is asked for.
+    """Refuse what is not a model at all, before a codec is asked for.
 
     Raises
     ------
     BadInput
-        Saying that it is no model, and why.
+        Saying that it is not a model, and why.
     """
     if path.is_dir():
         if not (path / CARD).is_file():
-            raise BadInput(path, f"is no model: it holds no {CARD}", _NO_MODEL_REMEDY)
+            raise BadInput(path, f"is not a model: it holds no {CARD}", _NO_MODEL_REMEDY)
         return
     if not path.is_file():
         raise BadInput(path, "no such file or folder", _NO_MODEL_REMEDY)
@@ -129,15 +129,15 @@ def check_is_model(path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(4)
     except OSError as error:
-        raise BadInput(path, f"cannot be read ({error.strerror})", "ask for the right to read it") from error
+        raise BadInput(path, f"cannot be read ({error.strerror})", "ask for permission to read it") from error
     suffix = path.suffix.lower()
     if suffix == ".zip":
         if not zipfile.is_zipfile(path):
-            raise BadInput(path, "is no model: it is damaged, or not a zip file", "ask for the file again")
+            raise BadInput(path, "is not a model: it is damaged, or not a zip file", "ask for the file again")
     elif suffix not in (".pth", ".pt"):
-        raise BadInput(path, "is no model: it is neither a .zip nor a .pth file", _NO_MODEL_REMEDY)
+        raise BadInput(path, "is not a model: it is neither a .zip nor a .pth file", _NO_MODEL_REMEDY)
     elif start != _ZIP_MAGIC and not start.startswith(_PICKLE_MAGIC):
-        raise BadInput(path, "is no model: it is not a file that torch has written", _NO_MODEL_REMEDY)
+        raise BadInput(path, "is not a model: it is not a file that torch has written", _NO_MODEL_REMEDY)
 
 
 def install_as_version(
@@ -189,7 +189,7 @@ def _folder_of(source: Path) -> Iterator[Path]:
         with unpacked_archive(source) as folder:
             yield folder
     else:
-        raise BadInput(source, "is no version of another model", "give a zip file of models export")
+        raise BadInput(source, "is not a version of another model", "give a zip file of models export")
 
 
 def _card_of(path: Path) -> ModelCard | None:

@@ -127,7 +127,7 @@ def find_model(name: str | Path) -> Path:
     """
     if not isinstance(name, str | os.PathLike):
         raise BadInput(
-            "model", f"{shown(name)} is no model", "give its name, its folder, or what load_model returned"
+            "model", f"{shown(name)} is not a model", "give its name, its folder, or what load_model returned"
         )
     try:
         is_folder = bool(str(name)) and (Path(name) / CARD).is_file()

@@ -330,7 +330,7 @@ def _checked_base_name(card: ModelCard) -> str:
 
 
 def copy_as_version(source: Path, card: ModelCard, base: str, *, at_least: int) -> Path:
-    """Copy a model to the versions of its base model; one that is there already is not copied again."""
+    """Copy a model to the versions of its base model; one that already exists is not copied again."""
     for _, folder in _fine_tuned_versions(base):
         if read_card(folder).files == card.files:
             return folder
@@ -349,7 +349,7 @@ def copy_as_version(source: Path, card: ModelCard, base: str, *, at_least: int) 
                 raise
             continue  # another process took the number in the meantime
         except OSError as error:
-            raise BadInput(target, f"cannot be written ({error.strerror})", "make room") from error
+            raise BadInput(target, f"cannot be written ({error.strerror})", "free some disk space") from error
         return target
 
 
@@ -363,7 +363,7 @@ def set_current_version(name: str, number: int) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise BadInput(folder, f"cannot be written ({error.strerror})", "make room") from error
+            raise BadInput(folder, f"cannot be written ({error.strerror})", "free some disk space") from error
 
 
 def _sync_files(folder: Path) -> None:

@@ -72,7 +72,7 @@ class DenoiserConfig(FrozenModel):
     @model_validator(mode="after")
     def _check_divisibility(self) -> DenoiserConfig:
         if wrong := [w for w in self.widths if w < 1 or w % self.norm_groups]:
-            raise ValueError(f"widths: {wrong[0]} is no multiple of the {self.norm_groups} norm_groups")
+            raise ValueError(f"widths: {wrong[0]} is not a multiple of the {self.norm_groups} norm_groups")
         attention_widths = [
             w for w, has_attention in zip(self.widths, self.attention, strict=True) if has_attention
         ]

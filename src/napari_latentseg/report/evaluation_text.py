@@ -226,7 +226,8 @@ def paired_texts(paired: PairedReport) -> list[str]:
         )
     if paired.training_count:
         lines.append(
-            f"The other model was trained on {paired.training_count} of these images, which flatters it."
+            f"The other model was trained on {paired.training_count} of these images,"
+            " so its scores are too high."
         )
     elif paired.validation_count:
         lines.append(f"{paired.validation_count} of these images were the other model's validation images.")

@@ -81,7 +81,7 @@ def reader_comparison_texts(comparison: ReaderComparison) -> list[str]:
     """What the tables mean, and what was left out."""
     texts = [
         f"Consensus: {comparison.conventions['consensus']}.",
-        "Readers are in the consensus that they are compared with, so these figures flatter them.",
+        "Readers are in the consensus that they are compared with, so these figures are optimistic.",
     ]
     if comparison.segmented:
         texts.insert(0, f"Compared in {comparison.segmented} only: the rest was not segmented.")

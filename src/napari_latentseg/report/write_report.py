@@ -42,7 +42,7 @@ def check_report(path: Path) -> None:
 
 
 def check_report_replaceable(path: Path, input_sha256: str) -> None:
-    """Refuse to replace a file that is no report of the same image, or that somebody changed.
+    """Refuse to replace a file that is not a report of the same image, or that somebody changed.
 
     The image is in the record of its run, which the report shows.
 
@@ -66,9 +66,9 @@ def check_report_replaceable(path: Path, input_sha256: str) -> None:
         raise BadInput(path, f"cannot be read ({error.strerror})", "choose another name") from error
     why = ""
     if input_sha256 not in text:
-        why = "is there already, and is no report of this image"
+        why = "already exists, and is not a report of this image"
     elif is_changed_page(text):
-        why = "is there already, and was changed after it was written, or is of an earlier version"
+        why = "already exists, and was changed after it was written, or is of an earlier version"
     if why:
         raise BadInput(path, why, "choose another name, or overwrite it (--overwrite)")
 

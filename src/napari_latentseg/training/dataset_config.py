@@ -23,7 +23,7 @@ def check_patient_pattern(pattern: str | None) -> str | None:
     try:
         groups = 1 if pattern is None else re.compile(pattern).groups
     except re.error as error:
-        raise ValueError(f"is no regular expression ({error})") from error
+        raise ValueError(f"is not a regular expression ({error})") from error
     if groups < 1:
         raise ValueError("needs parentheses around the part of the name that is the patient")
     return pattern

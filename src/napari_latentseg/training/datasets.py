@@ -87,7 +87,9 @@ def class_infos(config: TrainingConfig) -> tuple[ClassInfo, ...]:
         for included_name in c.includes:
             if included_name not in names or included_name == c.name:
                 raise BadInput(
-                    f"classes, {c.name}", f"includes {included_name!r}, which is no other class", "correct it"
+                    f"classes, {c.name}",
+                    f"includes {included_name!r}, which is not another class",
+                    "correct it",
                 )
     if len(names) > 254:
         raise BadInput("classes", f"{len(names)} are too many for a mask", "train 254 or fewer")
@@ -176,7 +178,7 @@ def _listed(datasets: list[AnnotatedDataset], split: SplitConfig) -> list[Annota
         if split.select_on == "test":
             notes.append(
                 f"the weights are selected on the {roles.count('validation')} images of the test list of"
-                f" {dataset.name}, so that their figure is no test"
+                f" {dataset.name}, so that their score is not a test result"
             )
         elif kept_out := sum(part == "test" for part in own_parts):
             notes.append(f"{kept_out} images of {dataset.name} are in the test list and are not used")

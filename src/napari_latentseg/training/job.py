@@ -141,7 +141,9 @@ class TrainingJob:
         self.codec, self.spec = codec, spec
         self.name = name.lower() if name else model_name_of(self.out)
         if not re.fullmatch(NAME_PATTERN, self.name):
-            raise BadInput("name", f"{self.name!r} is no model's", "use letters, digits, dots and dashes")
+            raise BadInput(
+                "name", f"{self.name!r} is not a valid model name", "use letters, digits, dots and dashes"
+            )
         self.compute = resolve_compute(processes.device or device, config.precision, is_bfloat16_allowed=True)
         self.processes, self.on_progress = processes, on_progress
         self.should_stop, self.resume = should_stop, resume

@@ -37,7 +37,7 @@ def selection_note(config: TrainingConfig, best_epochs: Sequence[int]) -> str:
     note = (
         "the weights are those of the last epoch, not selected on them"
         if config.select == "last"
-        else f"the weights of epoch {epochs} were selected on them, which flatters the figure"
+        else f"the weights of epoch {epochs} were selected on them, so this figure is optimistic"
     )
     return f"they are the test list; {note}" if config.split.select_on == "test" else note
 

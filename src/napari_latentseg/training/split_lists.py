@@ -181,7 +181,7 @@ def _read(path: Path) -> dict[ListPart, list[str]]:
         text = content.decode("utf-8-sig")
         json_content = load_json(text) if suffix == ".json" else None
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are such
-        raise BadInput(path, "is no list of names", _REMEDY) from error
+        raise BadInput(path, "is not a list of names", _REMEDY) from error
     if suffix == ".json":
         return _from_object(json_content, path)
     lines = [line.strip() for line in text.splitlines()]
@@ -220,7 +220,7 @@ def _from_object(content: Any, path: Path) -> dict[ListPart, list[str]]:
     if isinstance(content, list):
         return {_part_of_file(path): _entries(content, path)}
     if not isinstance(content, dict):
-        raise BadInput(path, "is no list of names", _REMEDY)
+        raise BadInput(path, "is not a list of names", _REMEDY)
     parts: dict[ListPart, list[str]] = {}
     for key, value in content.items():
         part = _PARTS.get(str(key).lower())
@@ -235,12 +235,12 @@ def _from_object(content: Any, path: Path) -> dict[ListPart, list[str]]:
 
 def _entries(value: Any, path: Path) -> list[str]:
     if not isinstance(value, list | tuple):
-        raise BadInput(path, "is no list of names", _REMEDY)
+        raise BadInput(path, "is not a list of names", _REMEDY)
     # MONAI's lists have an object with the paths of image and label for each case
     entries = [entry.get("image") if isinstance(entry, dict) else entry for entry in value]
     names = [entry for entry in entries if isinstance(entry, str)]
     if len(names) < len(entries):
-        raise BadInput(path, "is no list of names", _REMEDY)
+        raise BadInput(path, "is not a list of names", _REMEDY)
     return [_stem(name) for name in names]
 
 

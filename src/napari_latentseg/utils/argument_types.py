@@ -38,7 +38,9 @@ def whole_number(name: str, value: Any) -> int:
     3
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise BadInput(name, f"{shown(value)} is no whole number", "write a number such as 3, without quotes")
+        raise BadInput(
+            name, f"{shown(value)} is not a whole number", "write a number such as 3, without quotes"
+        )
     return int(value)
 
 
@@ -51,7 +53,7 @@ def number(name: str, value: Any) -> float:
         If it is none.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise BadInput(name, f"{shown(value)} is no number", "write a number such as 0.5, without quotes")
+        raise BadInput(name, f"{shown(value)} is not a number", "write a number such as 0.5, without quotes")
     return float(value)
 
 
@@ -79,7 +81,7 @@ def as_path(name: str, value: Any) -> Path:
         If it is neither, or empty.
     """
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        raise BadInput(name, f"{shown(value)} is no path", "write the path of a file or folder")
+        raise BadInput(name, f"{shown(value)} is not a path", "write the path of a file or folder")
     return Path(value)
 
 
@@ -98,4 +100,4 @@ def check_callable(name: str, value: Any) -> None:
         If it cannot.
     """
     if not callable(value):
-        raise BadInput(name, f"{shown(value)} is no function", "give a function, or leave it out")
+        raise BadInput(name, f"{shown(value)} is not a function", "give a function, or leave it out")

@@ -47,7 +47,7 @@ def check_output_file(path: Path, suffixes: Sequence[str], *, overwrite: bool = 
     Raises
     ------
     BadInput
-        If its ending is another, it is a folder or is there already, or its folder cannot be written.
+        If its ending is another, it is a folder or already exists, or its folder cannot be written.
     """
     path = Path(path)
     if not path.name.lower().endswith(tuple(suffixes)):
@@ -56,11 +56,11 @@ def check_output_file(path: Path, suffixes: Sequence[str], *, overwrite: bool = 
         is_folder, is_taken = path.is_dir(), os.path.lexists(path)
         path.exists()  # raises where the name is too long
     except (OSError, ValueError) as error:
-        raise BadInput(path, "is no name that a file can have", "choose another name") from error
+        raise BadInput(path, "is not a possible file name", "choose another name") from error
     if is_folder:
         raise BadInput(path, "is a folder", "give the name of a file")
     if is_taken and not overwrite:
-        raise BadInput(path, "is there already", "choose another name, or replace it (--overwrite)")
+        raise BadInput(path, "already exists", "choose another name, or replace it (--overwrite)")
     check_writable_folder(path.absolute().parent)
 
 
@@ -165,7 +165,7 @@ def check_unused_folder(folder: Path) -> None:
     except OSError as error:
         raise BadInput(folder, f"cannot be used ({error.strerror})", "choose another folder") from error
     if is_occupied:
-        raise BadInput(folder, "is there already", "choose another folder")
+        raise BadInput(folder, "already exists", "choose another folder")
     check_writable_folder(folder)
 
 
@@ -227,7 +227,7 @@ def atomic_folder(folder: Path, *, replace: bool = False, is_private: bool = Fal
     """
     folder = Path(folder)
     if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadInput(folder, "is there already", "choose another name")
+        raise BadInput(folder, "already exists", "choose another name")
     parent = ensure_writable_folder(folder.absolute().parent)
     temporary = parent / f".part-{secrets.token_hex(8)}"
     previous = temporary.with_name(f"{temporary.name}-former-{folder.name}")

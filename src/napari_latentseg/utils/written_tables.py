@@ -24,12 +24,12 @@ def read_table(path: Path, remedy: str) -> list[list[str]]:
         UTF-8, or UTF-16 with its mark, which Excel calls Unicode text. Separated by commas, semicolons or
         tabs, whichever is most frequent in the headings.
     remedy
-        What to do where it is no table, for the message.
+        What to do where it is not a table, for the message.
 
     Raises
     ------
     BadInput
-        If the file cannot be read, has another encoding or is no table.
+        If the file cannot be read, has another encoding or is not a table.
     """
     try:
         content = path.read_bytes()

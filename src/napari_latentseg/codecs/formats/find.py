@@ -140,7 +140,7 @@ def _from_file(path: Path) -> CodecFiles:
     if path.suffix.lower() not in _CHECKPOINT_SUFFIXES:
         raise BadInput(
             path,
-            "is no file of weights",
+            "is not a file of weights",
             f"give a folder that holds an autoencoder, or a file of {', '.join(_CHECKPOINT_SUFFIXES)}",
         )
     if path.name == CODEC_WEIGHTS or path.name.startswith(_DIFFUSERS_STEM):
@@ -202,7 +202,7 @@ def _shards(index: Path) -> tuple[Path, ...]:
         raise BadInput(index, "says nothing about weights (weight_map)", COPY_REMEDY)
     names = set(weight_map.values()) if all(isinstance(v, str) for v in weight_map.values()) else {""}
     if unusable := sorted(n for n in names if not n.startswith(_DIFFUSERS_STEM) or Path(n).name != n):
-        raise BadInput(index, f"names {unusable[0]!r}, which is no file of weights beside it", COPY_REMEDY)
+        raise BadInput(index, f"names {unusable[0]!r}, which is not a file of weights beside it", COPY_REMEDY)
     for name in sorted(names):
         if not (index.parent / name).is_file():
             raise BadInput(

@@ -43,7 +43,7 @@ def tiny_autoencoder_state(
         number, _, rest = name.partition(".")
         if not number.isdecimal() or int(number) < _FIRST_DECODER_LAYER:
             raise BadInput(
-                decoder_path, f"is no decoder of TAESD: it has a weight {name}", "give taesd_decoder.pth"
+                decoder_path, f"is not a decoder of TAESD: it has a weight {name}", "give taesd_decoder.pth"
             )
         state[f"decoder.layers.{int(number) - _FIRST_DECODER_LAYER}.{rest}"] = value
     return state

@@ -231,7 +231,9 @@ def _probe(item: DicomFile) -> bool:
         with item.open() as file:
             first_bytes = file.read(132)
     except PermissionError as error:
-        raise BadInput(item.name, "may not be read", "ask for the right to read it") from error
+        raise BadInput(
+            item.name, "cannot be read (permission denied)", "ask for permission to read it"
+        ) from error
     except OSError as error:  # a broken link, or a file deleted meanwhile
         raise BadInput(item.name, "cannot be read", "check the folder") from error
     except _ZIP_ERRORS as error:
@@ -253,14 +255,14 @@ def _files_in_folder(folder: Path) -> tuple[list[DicomFile], int]:
 
     def refuse(error: OSError) -> None:
         name = Path(error.filename or folder).name
-        raise BadInput(name, "may not be read", "ask for the right to read it") from error
+        raise BadInput(name, "cannot be read (permission denied)", "ask for permission to read it") from error
 
     for parent, folders, names in os.walk(folder, onerror=refuse):
         linked_folders += sum(Path(parent, name).is_symlink() for name in folders)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             file = Path(parent, name)
-            # is_file: opening a pipe would block, and a circular link is no file
+            # is_file: opening a pipe would block, and a circular link is not a file
             if not name.startswith(".") and name != "DICOMDIR" and file.is_file():
                 items.append(DicomFile(file))
         _check_file_count(folder, len(items))

@@ -172,7 +172,7 @@ class _DicomObjects:
         labels[[info.label for info in classes]] = np.arange(1, len(classes) + 1)
         mask = np.asarray(self.segmentation.mask)  # a large mask is a dask array
         if not set(np.unique(mask)) <= {0, *(info.label for info in classes)}:
-            raise BadInput("mask", "holds labels that are no class of the model", "paint with its classes")
+            raise BadInput("mask", "holds labels that are not classes of the model", "paint with its classes")
         return self._segmentation(number, labels[mask], self.mask_type, "MASK", self._mask_descriptions())
 
     def mean(self, number: int) -> Any:

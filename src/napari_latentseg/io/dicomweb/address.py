@@ -157,7 +157,7 @@ def parse_address(address: object) -> ArchiveAddress:
         return address
     match = _ADDRESS.fullmatch(str(address).replace("\\", "/"))
     if match is None:
-        raise BadInput("archive", "is no address of an archive", _EXAMPLE)
+        raise BadInput("archive", "is not an address of an archive", _EXAMPLE)
     protocol = _PROTOCOLS[match["scheme"]]
     try:
         parts = urlsplit(f"{protocol}://{match['rest']}")
@@ -180,7 +180,9 @@ def parse_address(address: object) -> ArchiveAddress:
             )
         for uid in (one_series["study"], one_series["series"]):
             if not _UID.fullmatch(uid) or len(uid) > _MAX_UID_LENGTH:
-                raise BadInput(parsed.title, "is asked for a series by what is no UID", "check the address")
+                raise BadInput(
+                    parsed.title, "is asked for a series by something that is not a UID", "check the address"
+                )
         return parsed.of_series(one_series["study"], one_series["series"])
     for key, _ in filters:
         if key not in _FILTERS:
@@ -204,4 +206,4 @@ def _dicom_date(text: str) -> str:
             continue
         days = {key: (value or "").replace("-", "") for key, value in match.groupdict().items()}
         return "-".join(days.values())
-    raise BadInput("date", "is no day", "write 2026-11-02, or a range: 2026-11-01..2026-11-30")
+    raise BadInput("date", "is not a date", "write 2026-11-02, or a range: 2026-11-01..2026-11-30")

@@ -26,7 +26,7 @@ _LOGGERS = (
     "charset_normalizer", "retrying", "keyring", "keyring.backend",
 )  # fmt: skip
 _NOT_DICOMWEB = (
-    "gives an answer that is no DICOMweb",
+    "gives an answer that is not DICOMweb",
     "check the address: the path of the service, such as /dicom-web",
 )
 
@@ -115,14 +115,14 @@ def _reason(error: Exception, has_credentials: bool) -> tuple[str, str]:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return _status_reason(error.response.status_code, has_credentials)
     if isinstance(error, requests.TooManyRedirects):
-        return "sends on to another address", "give the address it means, if you trust it"
+        return "redirects to another address", "give that address, if you trust it"
     if isinstance(error, requests.exceptions.SSLError):
         return (
             "has a certificate that cannot be verified",
             "check the address, or name your hospital's authority in REQUESTS_CA_BUNDLE",
         )
     if isinstance(error, requests.ConnectTimeout):
-        return f"takes no connection within {CONNECT_S:g} s", "check address and network"
+        return f"did not accept a connection within {CONNECT_S:g} s", "check address and network"
     is_silent = isinstance(error, requests.ReadTimeout) or "Read timed out" in str(error)
     if is_silent:
         return f"has sent nothing for {SILENCE_S:g} s", "try again later"
@@ -148,7 +148,7 @@ def _status_reason(status: int, has_credentials: bool) -> tuple[str, str]:
     if status == 403:
         return "does not permit this (HTTP 403)", "ask its administrator for the right"
     if status in (404, 410):
-        return "has nothing there (HTTP 404)", "check the address: its path, or the series"
+        return "found nothing there (HTTP 404)", "check the address: its path, or the series"
     if status in (408, 429, 502, 503, 504):
         return f"is busy (HTTP {status})", "try again later"
-    return f"could not do it (HTTP {status})", "ask its administrator"
+    return f"reported an error (HTTP {status})", "ask its administrator"

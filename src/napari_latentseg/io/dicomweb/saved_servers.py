@@ -22,7 +22,7 @@ def server_text(address: str) -> str:
     Raises
     ------
     BadInput
-        If it is no address of an archive.
+        If it is not an address of an archive.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def save_server(address: str) -> None:
     Raises
     ------
     BadInput
-        If it is no address of an archive, or cannot be written.
+        If it is not an address of an archive, or cannot be written.
     """
     _write({*saved_servers(), server_text(address)})
 
@@ -64,7 +64,7 @@ def forget_server(address: str) -> None:
     Raises
     ------
     BadInput
-        If it is no address of an archive, or cannot be written.
+        If it is not an address of an archive, or cannot be written.
     """
     _write(set(saved_servers()) - {server_text(address)})
 

@@ -34,16 +34,16 @@ def store_files(files: Sequence[Path], address: ArchiveAddress) -> int:
     Raises
     ------
     BadInput
-        If one is no DICOM file, or the archive does not take it; the message says how many it took.
+        If one is not a DICOM file, or the archive does not take it; the message says how many it took.
     """
     import pydicom
 
     for file in files:
         if not file.is_file():
             name = file.name.partition("?")[0]  # behind which the address of an archive names the patient
-            raise BadInput(name, "is no file", "give the DICOM files of a result")
+            raise BadInput(name, "is not a file", "give the DICOM files of a result")
         if not begins_as_dicom(file):
-            raise BadInput(file.name, "is no DICOM file", "write the result with --format dicom-seg")
+            raise BadInput(file.name, "is not a DICOM file", "write the result with --format dicom-seg")
     stored = 0
     try:
         with connect(address) as client:

@@ -66,7 +66,7 @@ class CaseHeader(QWidget):
         self.line.setFont(font)
         self.all_cases = QCheckBox("All cases")
         self.all_cases.setToolTip(
-            "Show the layers of the other images, too; without it those of the case alone are shown"
+            "Also show the layers of other images; otherwise only those of this case are visible"
         )
         layout = QGridLayout(self)
         layout.setContentsMargins(9, 4, 9, 2)

@@ -137,10 +137,10 @@ def _meaning(role: str, samples: int) -> str:
         "doubt": "Where the mask is most likely wrong: how near the mean probability p is to a half,"
         " min(p, 1 - p)."
         if samples > 1
-        else "How near the model's own probability p is to a half, min(p, 1 - p). A single pass says no more:"
-        " the model card tells how well its probabilities are calibrated.",
-        "disagreement": "How much the readers differ: p(1 - p) of the share p of them that marked the voxel,"
-        " the variance of their masks.",
+        else "How near the model's own probability p is to a half, min(p, 1 - p). A single pass gives no"
+        " variance; the model card tells how well its probabilities are calibrated.",
+        "disagreement": "How much the readers differ: the variance of their masks, p(1 - p), where p is the"
+        " share of readers who marked the voxel.",
     }[role]
 
 
@@ -158,7 +158,7 @@ def map_scale(role: str, samples: int) -> tuple[str, str]:
     return {
         "agreement": (f"1 of {samples} samples", f"{samples} of {samples}: all agree"),
         "mean": ("0: background in all samples", "1: certain in all samples"),
-        "variance": ("0: all samples agree", f"{MAX_VARIANCE}: half yes, half no"),
-        "doubt": ("0: in or out for sure", f"{MAX_DOUBT}: in or out alike"),
-        "disagreement": ("0: all readers agree", f"{MAX_VARIANCE}: half yes, half no"),
+        "variance": ("0: all samples agree", f"{MAX_VARIANCE}: half of them say yes"),
+        "doubt": ("0: certain", f"{MAX_DOUBT}: inside or outside equally likely"),
+        "disagreement": ("0: all readers agree", f"{MAX_VARIANCE}: half of them say yes"),
     }[role]

@@ -102,7 +102,7 @@ def keep_reader(name: str) -> None:
             temporary.write_text(json.dumps(_read_stored() | {"reader": name}, indent=2) + "\n", "utf-8")
     except OSError as error:
         raise BadInput(
-            path, f"cannot be written ({error.strerror})", "ask for the right to write it"
+            path, f"cannot be written ({error.strerror})", "ask for permission to write it"
         ) from error
 
 

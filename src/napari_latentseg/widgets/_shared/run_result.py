@@ -107,11 +107,11 @@ class RunResult:
         Raises
         ------
         BadInput
-            If the values of its image were replaced since the run.
+            If the values of its image have changed since the run.
         """
         if self.has_other_data:
             raise BadInput(
-                self.title, "the values of its image were replaced since", "segment the image again"
+                self.title, "the values of its image have changed since", "segment the image again"
             )
 
     @property

@@ -316,10 +316,7 @@ class ViewerSession(QObject):
             for result, is_equal in zip(results, equal, strict=True):
                 result.has_other_data = not is_equal
             if not all(equal):
-                show_warning(
-                    f"{image.name} has other values now: its earlier results belong to the values before,"
-                    " and are hidden. Segment it again."
-                )
+                show_warning(f"{image.name} has changed: its earlier results are hidden. Segment it again.")
             self._on_image_changed(self.image)
 
         run_in_thread(compare, show, owner=self)

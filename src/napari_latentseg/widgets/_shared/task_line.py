@@ -126,7 +126,7 @@ class TaskLine(QWidget):
             watch_closing_at(self, self.work_in_progress)
 
     def _refresh(self) -> None:
-        enable(self.cancel, "" if self._task is not None else "Nothing is under way")
+        enable(self.cancel, "" if self._task is not None else "Nothing is in progress")
         self.changed.emit()
 
     def _show_progress(self, done: int, total: int) -> None:

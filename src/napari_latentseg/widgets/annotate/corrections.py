@@ -401,7 +401,9 @@ class Corrections(QObject):
         viewer = self._viewer()
         window = getattr(getattr(viewer, "window", None), "_qt_window", None)
         if not confirm(
-            window, "Approve", f"Only a box of {subject} was segmented. Is nothing outside of it?"
+            window,
+            "Approve",
+            f"Only a box of {subject} was segmented. Is there none of the structure outside it?",
         ):
             raise BadInput(subject, "only a box was segmented", "paint what is outside, or segment all of it")
 

@@ -77,11 +77,13 @@ TOOLS = (
         "length",
         1.5,
     ),
-    Tool("Grow", "Grow on all sides by so many mm", lambda amount: MaskEdit(grow=amount), "length", 1.0),
-    Tool("Shrink", "Shrink on all sides by so many mm", lambda amount: MaskEdit(grow=-amount), "length", 1.0),
+    Tool("Grow", "Grow by this many mm on all sides", lambda amount: MaskEdit(grow=amount), "length", 1.0),
+    Tool(
+        "Shrink", "Shrink by this many mm on all sides", lambda amount: MaskEdit(grow=-amount), "length", 1.0
+    ),
     Tool(
         "Remove islands",
-        "Remove islands below a size; at 0 all but the largest",
+        "Remove islands smaller than this; 0 removes all but the largest",
         lambda amount: MaskEdit(smallest=amount, keep_largest=amount == 0),
         "size",
     ),
@@ -96,13 +98,13 @@ _BETWEEN = TOOLS[-1]
 _CLICKS = Tool(
     "Change by clicks",
     "Click on what is missing, with Shift on what is too much: a model that answers clicks changes the class"
-    " within so many mm of the click, and nowhere else",
+    " within this many mm of the click, and nowhere else",
     lambda amount: MaskEdit(),
     "length",
     20.0,
 )
 _EXTENT_REASONS = {
-    _BETWEEN.name: "Slices between others are those of the whole volume",
+    _BETWEEN.name: "Works on the whole volume",
     _CLICKS.name: "A click changes the slice that is clicked on",
 }
 
@@ -296,7 +298,7 @@ class ToolsPanel(QWidget):
         return ""
 
     def _label_name(self) -> str | None:
-        """The name of the class to paint; None for the eraser, or a label that is no class."""
+        """The name of the class to paint; None for the eraser, or a label that is not a class."""
         assert self._correction is not None
         assert self._correction.layer is not None
         label = int(self._correction.layer.selected_label)

@@ -111,7 +111,9 @@ class BatchDialog(QDialog):
             "Change them in the Segment widget, for the model that is chosen there"
         )
         self.layout_box = QComboBox()
-        self.layout_box.setToolTip("Of the layouts for other programs, the table opens the mask alone")
+        self.layout_box.setToolTip(
+            "Review needs the first layout; from the other two, only the mask can be opened"
+        )
         for name, title in LAYOUTS.items():
             self.layout_box.addItem(title, name)
         self.deidentify = QCheckBox("de-identify (no names of files or patients in the results)")
@@ -138,7 +140,7 @@ class BatchDialog(QDialog):
         self.image_names = ImageNames(self)
         self.open_button = QPushButton("Open in Review")
         self.close_button = QPushButton("Close")
-        self.close_button.setToolTip("Close this window; what is running goes on")
+        self.close_button.setToolTip("Close this window; what is running continues")
 
     def _lay_out(self) -> None:
         self.fields = QWidget()
@@ -414,7 +416,7 @@ class BatchDialog(QDialog):
                 self._refresh()
 
         def tell() -> None:
-            show_info(f"{row.case}: its layout keeps the mask alone, without what Review ranks.")
+            show_info(f"{row.case}: its layout holds only the mask, so there is nothing for Review to rank.")
             end()
 
         images = self._images()

@@ -20,16 +20,16 @@ _SORT_ROLE = Qt.ItemDataRole.UserRole
 _COLUMNS = {
     "Case": "The name of the case",
     "State": "new, segmented, in review, approved, rejected or second reading",
-    "Doubt": "0 to 1: 1 minus the Dice to expect where the model was calibrated; else how wide the 90 %"
-    " interval of the size is",
-    "Reader": "Who worked on it last",
-    "Size": "Of the model's mask, with its interval of 90 %",
+    "Doubt": "From 0 to 1. For a calibrated model: 1 minus the expected Dice. Otherwise: the width of the"
+    " 90 % interval of the size, relative to the size",
+    "Reader": "The last reader who worked on it",
+    "Size": "Size of the model's mask, with its 90 % interval",
     "Fit": "Whether the model was made for the image",
     "Minutes": "Time that readers have spent",
     "Rating": "1 (unusable) to 4 (no change needed)",
-    "Comment": "Of the last reader who wrote one",
+    "Comment": "The latest comment of any reader",
 }
-_FIT_TEXTS = {"fits": "fits", "unusual": "unusual", "foreign": "not made for it"}
+_FIT_TEXTS = {"fits": "fits", "unusual": "unusual", "foreign": "does not fit"}
 _MARGIN = 12  # pixels, on both sides of a text
 _MAX_COLUMN_WIDTH = 130  # pixels, so that a long name leaves room for state and doubt
 

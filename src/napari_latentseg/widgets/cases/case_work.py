@@ -145,7 +145,7 @@ class CaseWork(QObject):
         return run_in_thread(read_unless_cancelled, show, fail, owner=self)
 
     def cancel_listing(self) -> None:
-        """Give up the list that is being read; the one before stays."""
+        """Stop reading the list; the one before stays."""
         if self.is_listing:
             self._listing += 1
             self.is_opening = self.is_listing = False
@@ -231,14 +231,14 @@ class CaseWork(QObject):
             living = self._viewer()
             if found is None or living is None:
                 self.is_opening = False
-                self.said.emit("No case is left: the cases shown are decided, or open at other readers.")
+                self.said.emit("No case is left: those shown are decided, or other readers have them open.")
                 self.changed.emit()
                 self.refresh()
                 return
             case, files = found
             self._heap.set_apart()
             if files.is_changed:
-                show_warning(f"{case.name}: its image has other values than when it was read before.")
+                show_warning(f"{case.name}: its image has changed since it was last read.")
             left = self._leftovers.pop(case.name, None)
             if left is not None and left.image in living.layers:
                 session_of(living).set_image(left.image)

@@ -78,8 +78,8 @@ class ConsensusDialog(QDialog):
         for title, name in _FORMATS.items():
             self.format.addItem(title, name)
         self.name_readers = QCheckBox("Name the readers in the records")
-        self.name_readers.setToolTip("Else they are numbered: reader 1, reader 2")
-        self.overwrite = QCheckBox("Replace files that are there already")
+        self.name_readers.setToolTip("Otherwise they are numbered: reader 1, reader 2")
+        self.overwrite = QCheckBox("Replace files that already exist")
         self.task = TaskLine(
             "Nothing is written before you press Export",
             waiting="Wait until all cases are written, or press Cancel",

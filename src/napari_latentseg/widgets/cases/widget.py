@@ -78,9 +78,9 @@ class CasesWidget(DockWidget):
         )
         self.source.setAccessibleName("List")
         self.results = QLineEdit()
-        self.results.setPlaceholderText("where they lie elsewhere")
+        self.results.setPlaceholderText("only if in another folder")
         self.results.setToolTip(
-            "A folder of results, or of masks that are called like the images. Decisions are kept there too"
+            "A folder of results, or of masks with the same names as the images. Decisions are kept there too"
         )
         self.results.setAccessibleName("Results")
         self.source_button, self.results_button = QPushButton("Browse"), QPushButton("Browse")
@@ -92,15 +92,15 @@ class CasesWidget(DockWidget):
         self.search.setPlaceholderText("Search…")
         self.search.setClearButtonEnabled(True)
         self.search.setAccessibleName("Search")
-        self.search.setToolTip("In the names of cases and readers, and in comments")
+        self.search.setToolTip("Searches the names of cases and readers, and the comments")
         self.state_box = QComboBox()
         for title, state in (("all cases", ""), ("undecided", "undecided"), *((s, s) for s in STATES)):
             self.state_box.addItem(title, state)
-        self.state_box.setToolTip("Which cases are shown, and opened one after another")
+        self.state_box.setToolTip("Which cases are shown; Open next goes through these")
         self.table = CaseListTable()
         self.counts = WrappedLabel()
         self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.setToolTip("Give up the list that is being read")
+        self.cancel_button.setToolTip("Stop reading the list")
         self.open_button, self.next_button = QPushButton("Open"), QPushButton("Open next")
         self.compare_button = QPushButton("Compare readings…")
         self.consensus_button = QPushButton("Export consensus…")
@@ -358,8 +358,8 @@ class CasesWidget(DockWidget):
         for button, text in (
             (self.approve_button, f"Approve the mask on screen, and open the next case ({key})"),
             (self.reject_button, "The image or its mask is of no use; open the next case"),
-            (self.second_button, "Approve the mask on screen, and ask another reader to read the case, too"),
-            (self.close_button, "Close it without a decision: another reader may have it"),
+            (self.second_button, "Approve the mask on screen, and ask for a second reader"),
+            (self.close_button, "Close it without a decision, so that another reader can open it"),
         ):
             button.setToolTip(_READING if busy else _NO_CASE if opened is None else text)
         self.comment.setToolTip(_READING if busy else _NO_CASE if opened is None else _COMMENT)
@@ -372,7 +372,7 @@ class CasesWidget(DockWidget):
         self.next_button.setToolTip(
             _READING
             if busy
-            else "Open the first case shown that nobody has decided on or has open"
+            else "Open the first case in the list that is undecided and that nobody has open"
             if shown
             else "No case is shown"
             if work.rows
@@ -381,13 +381,13 @@ class CasesWidget(DockWidget):
         no_consensus = why_no_consensus(work.rows)
         self.consensus_button.setEnabled(not no_consensus)
         self.consensus_button.setToolTip(
-            no_consensus or "Write one mask of those of all readers, for each case that was read twice"
+            no_consensus or "For each case with two readings or more, write one consensus mask"
         )
         why_not = why_not_compared(selected)
         self.compare_button.setEnabled(not why_not)
         self.compare_button.setToolTip(
             why_not
-            or "Scores, consensus and a map of disagreement of its readers, with the model beside them"
+            or "Scores, consensus and disagreement map of the readers of this case, compared with the model"
         )
 
 

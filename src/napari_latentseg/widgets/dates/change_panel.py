@@ -80,7 +80,7 @@ class ChangePanel(QWidget):
         self._compared: RunResult | Path | None = None  # the earlier result that the table is of
         self.earlier = elastic_combo("The earlier result: one that is open, or one that was saved")
         self.image_button = QPushButton("Its image…")
-        self.image_button.setToolTip("The image of the saved result; needed to register the images only")
+        self.image_button.setToolTip("The image of the saved result; only needed to register the two images")
         self.register = QCheckBox("Register the images")
         self.compare_button = QPushButton("Compare")
         self.cancel_button = QPushButton("Cancel")
@@ -290,7 +290,7 @@ class ChangePanel(QWidget):
         can_register = not is_saved or self._saved_image is not None
         self.register.setEnabled(can_register)
         self.register.setToolTip(
-            "Where they do not lie in one place, bring the earlier image onto this one by rotation and shift"
+            "Align the earlier image with this one (rotation and translation), where they do not match"
             if can_register
             else "Give the image of the saved result first"
         )

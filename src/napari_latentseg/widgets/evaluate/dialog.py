@@ -112,7 +112,7 @@ class EvaluationDialog(QDialog):
         self.report_button = QPushButton("Open report")
         self.save_button = QPushButton("Save report…")
         self.close_button = QPushButton("Close")
-        self.close_button.setToolTip("Close this window; what is running goes on")
+        self.close_button.setToolTip("Close this window; what is running continues")
 
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)
@@ -226,7 +226,9 @@ class EvaluationDialog(QDialog):
             warnings.append(training_warning(report))
             if paired is not None and paired.training_count:
                 images = count_text(paired.training_count, "image")
-                warnings.append(f"{paired.against.name} was trained on {images} of these, which flatters it.")
+                warnings.append(
+                    f"{paired.against.name} was trained on {images} of these, so its scores are too high."
+                )
         self.warning.setText("\n".join(filter(None, warnings)))
         self.warning.setVisible(bool(self.warning.text()))
 

@@ -97,15 +97,17 @@ class EvaluationFields(QWidget):
         self.samples = QSpinBox()
         self.samples.setRange(1, _MAX_SAMPLES)
         self.samples.setAccessibleName("Samples")
-        self.source = elastic_combo("What makes the samples differ; at first as the model is used")
+        self.source = elastic_combo("What makes the samples differ; preset to what the model uses by default")
         self.source.setAccessibleName("Sampling source")
         self.against = elastic_combo("Score this model on the same images, and test the difference")
         self.against.setAccessibleName("Compare with")
         self.readers = QCheckBox()
         self.objects = QCheckBox("match the objects of the masks")
-        self.objects.setToolTip("For masks of many objects, as of nuclei: Dice does not tell their number")
+        self.objects.setToolTip(
+            "For masks with many objects, such as nuclei: Dice does not show missed or merged objects"
+        )
         self.patients = QLineEdit()
-        self.patients.setPlaceholderText("optional: a pattern of the names, such as ^(patient[0-9]+)")
+        self.patients.setPlaceholderText("optional: a pattern for the file names, such as ^(patient[0-9]+)")
         self.patients.setToolTip(
             "The part of a name in parentheses is the patient. Intervals and the test are then over patients:"
             " images of one patient are alike, and say less than as many images of several"
@@ -120,7 +122,9 @@ class EvaluationFields(QWidget):
         self.images.setRange(0, _MOST_IMAGES)
         self.images.setSpecialValueText("all")
         self.images.setAccessibleName("Most images")
-        self.images.setToolTip("So many images, chosen evenly: each object takes some seconds on a CPU")
+        self.images.setToolTip(
+            "Use at most this many images, chosen evenly: each object takes some seconds on a CPU"
+        )
         self.clicks_label = PlainLabel(_BY_CLICKS)
         self.clicks_label.setWordWrap(True)
 

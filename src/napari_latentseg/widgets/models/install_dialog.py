@@ -84,7 +84,8 @@ class InstallDialog(QDialog):
         self.version_option.setVisible(bool(plan.parent))
         (self.version_option if plan.parent else self.name_option).setChecked(True)
         self._no_version = (
-            "It cannot be a version: the model that it was fine-tuned from is not here with the same weights."
+            "It cannot be added as a version: the model that it was fine-tuned from is not installed"
+            " with the same weights."
             if plan.has_lineage and not plan.parent
             else ""
         )

@@ -50,7 +50,7 @@ class ModelsWidget(DockWidget):
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search…")
         self.search.setAccessibleName("Search")
-        self.search.setToolTip("In the names of models")
+        self.search.setToolTip("Searches the names of the models")
         self.search.setClearButtonEnabled(True)
         self.tree = ModelTree()
         self.card = CardView()
@@ -206,7 +206,7 @@ class ModelsWidget(DockWidget):
             api.revert_model(name, version)
 
         return self._run_job(
-            switch, lambda _: self._select_and_notify(name, f"{name} is version {version} now.")
+            switch, lambda _: self._select_and_notify(name, f"{name} is now at version {version}.")
         )
 
     def _select_and_notify(self, name: str, text: str) -> None:

@@ -69,7 +69,7 @@ class ArchiveDialog(QDialog):
 
     def _make_fields(self) -> None:
         self.server = ArchiveServerField()
-        self.patient = _line("Patient ID", "* stands for any characters")
+        self.patient = _line("Patient ID", "* stands for any text")
         self.name = _line("Name", "Family name first: Doe*, or Doe Jane")
         self.date = _line("Date", "A day, or a range of days", "2026-11-02, or 2026-11-01..2026-11-30")
         self.modality = _line("Modality", "Such as MR or CT", "MR")
@@ -135,9 +135,9 @@ class ArchiveDialog(QDialog):
         enable(self.batch_button, nothing)
         if not nothing:
             self.list_button.setToolTip(
-                "Put this search into Cases; it needs a folder for results and decisions"
+                "Use this search as a list in Cases, with a folder for results and decisions"
             )
-            self.batch_button.setToolTip("Put this search into Segment a folder")
+            self.batch_button.setToolTip("Use this search in Segment a folder")
 
     def _search(self) -> None:
         address = self.server.address
@@ -195,7 +195,7 @@ class ArchiveDialog(QDialog):
 
 def _count(number: int) -> str:
     if number >= MAX_SERIES:
-        return f"The first {number:,} series; say more of what you look for"
+        return f"The first {number:,} series; narrow the search"
     return f"{number} series" if number else "No series matches"
 
 

@@ -62,7 +62,7 @@ def place_saved_mask(path: Path, layer: Labels) -> None:
     placements = {image.metadata[METADATA_KEY][PLACEMENT_KEY] for image in visible or below}
     if len(placements) > 1:
         raise BadInput(
-            path.name, "the mask is drawn on several tilted scans", "hide all but the one that it belongs to"
+            path.name, "the mask is drawn on several tilted scans", "show only the one that it belongs to"
         )
     if placements:
         place_on(layer, (visible or below)[0])

@@ -185,7 +185,7 @@ class AcceptedObjects:
         region = np.asarray(layer.data)[where]
         free = mask.values & (region == 0)
         if not free.any():
-            raise BadInput("object", "all of it belongs to accepted objects", "point at another place")
+            raise BadInput("object", "all of it is part of other accepted objects", "point at another place")
         if np.count_nonzero(free) <= MAX_UNDO_VOXELS:
             rows, columns = np.nonzero(free)
             leading = [np.full(len(rows), at) for at in index]
@@ -195,7 +195,7 @@ class AcceptedObjects:
             layer.refresh()
         self._keep(correction, info, name, {plane})
         kept = int(np.count_nonzero(mask.values & (region != 0) & (region != info.label)))
-        note = f"{count_text(kept, 'pixel')} stayed with objects that were accepted before" if kept else ""
+        note = f"{count_text(kept, 'pixel')} stay with the objects that were accepted before" if kept else ""
         return info, note
 
     def accept_volume(
@@ -228,7 +228,7 @@ class AcceptedObjects:
         self._keep(correction, info, name, set(labelled))
         notes = []
         if kept:
-            notes.append(f"{count_text(kept, 'voxel')} stayed with objects that were accepted before")
+            notes.append(f"{count_text(kept, 'voxel')} stay with the objects that were accepted before")
         if len(open_masks) < len(masks):
             locked = count_text(len(masks) - len(open_masks), "approved slice")
             notes.append(f"{locked} stayed as approved")

@@ -429,8 +429,7 @@ class Pointing(QObject):
         self._follow_view()
         if had_clicks:
             show_warning(
-                f"{image.name} has other values now: the clicks on it were removed."
-                " Accepted objects are kept."
+                f"{image.name} has changed: the clicks on it were removed. Accepted objects are kept."
             )
         self.changed.emit()
 

@@ -73,7 +73,7 @@ class StructureSize:
             return "The answer is being computed" if pending.answered is None else "Nothing was found here"
         smallest, largest = _limits(pending)
         if larger and size * _SAME >= largest:
-            return "A larger structure does not fit into what is looked at"
+            return "A larger structure would not fit into the part of the image that is used"
         if not larger and size <= smallest * _SAME:
             return "A smaller structure has too few pixels, or does not hold all clicks inside"
         return ""

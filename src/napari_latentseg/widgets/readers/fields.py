@@ -124,7 +124,7 @@ class ReadersFields(QWidget):
     def show_masks(self, image: ComparedImage, masks: list[GivenMask]) -> None:
         """List other masks."""
         self.image, self.masks = image, masks
-        self.image_label.setText(image.name or "none is open: masks are compared without pictures")
+        self.image_label.setText(image.name or "no image is open: the masks are compared without pictures")
         self._is_filling = True
         self.table.setRowCount(len(masks))
         for row, mask in enumerate(masks):

@@ -17,7 +17,10 @@ _TITLES = {"majority": "majority", "staple": "STAPLE"}
 
 def consensus_box() -> QComboBox:
     """Offers the methods, with their names as data; one that needs a missing package is greyed, with why."""
-    box = elastic_combo("majority: strictly more than half of the readers. STAPLE weights the reliable")
+    box = elastic_combo(
+        "majority: more than half of the readers."
+        " STAPLE weights each reader by the reliability that it estimates"
+    )
     model = box.model()
     for position, method in enumerate(METHODS):
         box.addItem(_TITLES[method], method)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["HintsPanel"]
 
 _TOO_LOW = (
-    " The samples do not reach what the hints ask for: correct the mask (Edit), or point at the structure"
-    " with a model that answers clicks."
+    " Hardly any sample agrees with the hints: correct the mask (Edit), or point at the structure with a"
+    " model that answers clicks."
 )
 
 

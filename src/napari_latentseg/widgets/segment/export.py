@@ -189,7 +189,7 @@ def export_result(
         remember_folder(folder)
         return paths
 
-    kept = "It may be lost as a whole; what was exported before stays."
+    kept = "This export may be lost; earlier exports are kept."
     work = WorkInProgress(f"“{result.layers.image.name}” is being exported.", kept)
     job = WatchedJob(result.layers.viewer, work)
 

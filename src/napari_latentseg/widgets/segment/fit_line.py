@@ -68,7 +68,7 @@ class FitLine(WrappedLabel):
         self.setObjectName("fit")
         self.setToolTip(
             "Compared with the images that the model was trained on: modality, dimensions, colour, spacing,"
-            " size, and how its encoder sees the image. It can be segmented in any case."
+            " size and the features of its encoder. The image can be segmented in any case."
         )
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._proceed)

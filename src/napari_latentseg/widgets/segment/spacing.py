@@ -174,7 +174,7 @@ class SpacingDialog(QDialog):
         try:
             spacing = spacing_from_ruler(start, end, self.length.value())
         except BadInput as error:
-            self.ruler_text.setText(f"The line does not do: {error.why}.")
+            self.ruler_text.setText(f"This line cannot be used: {error.why}.")
             return
         pixels = float(np.linalg.norm(end - start))
         self.ruler_text.setText(f"{pixels:.1f} pixels are {self.length.value():g} mm.")
