@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from napari_latentseg.api import evaluate, load_model, segment, train
 from napari_latentseg.core.segmentation import Segmentation
@@ -86,25 +86,29 @@ def grey(values: NDArray[np.float32], most: float) -> Image.Image:
 def draw(sample: SampleImage, rows: list[tuple[str, Segmentation, float]], out: Path) -> None:
     """One row for each method: reference, mask, mean, variance."""
     assert sample.reference is not None
-    scale, pad, head = 2, 8, 26
+    scale, pad, head, left = 2, 8, 30, 240
     height, width = (scale * n for n in SHAPE)
-    columns = ("image and reference", "mask", "mean", "variance, white is 0.25")
-    sheet = Image.new("RGB", (220 + len(columns) * (width + pad), head + len(rows) * (height + pad)), "white")
-    pen = ImageDraw.Draw(sheet)
+    columns = ("reference (outline)", "mask (outline)", "mean, 0 to 1", "variance, 0 to 0.25")
+    size = (left + len(columns) * (width + pad), head + len(rows) * (height + pad))
+    sheet = Image.new("RGB", size, "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
     for i, title in enumerate(columns):
-        pen.text((220 + i * (width + pad), 8), title, fill="black")
+        pen.text((left + i * (width + pad), 6), title, fill="black", font=font)
     image = np.asarray(sample.scan.array)
     for j, (name, found, dsc) in enumerate(rows):
         top = head + j * (height + pad)
-        source = found.record.source
-        text = f"{name}\n{found.record.samples} samples from {source}\nDSC {dsc:.2f} on {NEW} new phantoms"
-        pen.text((8, top + height // 3), text, fill="black")
+        source = "test-time augmentation" if found.record.source == "augment" else found.record.source
+        text = (
+            f"{name}\n\n{found.record.samples} samples,\nfrom {source}\n\n"
+            f"mean Dice {dsc:.2f}\non {NEW} other phantoms"
+        )
+        pen.text((8, top + 24), text, fill="black", font=font)
         pictures = [outlined(image, sample.reference), outlined(image, found.mask), grey(found.mean[0], 1)]
         if found.variance is not None:
             pictures.append(grey(found.variance[0], 0.25))
         for i, picture in enumerate(pictures):
             large = picture.resize((width, height), Image.Resampling.NEAREST)
-            sheet.paste(large, (220 + i * (width + pad), top))
+            sheet.paste(large, (left + i * (width + pad), top))
     sheet.save(out, optimize=True)
 
 

@@ -232,7 +232,7 @@ def test_what_cannot_be_learnt_from_is_said(
     Image.fromarray(mask).save(several / "masks" / "case_1.png")
     refused(several, r"holds the labels 1 \(640 pixels\), 3 \(640\); the model has one class, 'ellipse'")
     fine = write_ellipses(tmp_path / "fine", 3)
-    refused(fine, "no such time", minutes=0)
+    refused(fine, "not a possible time", minutes=0)
     refused(fine, "is not a valid model name", name="Ä")
     refused(fine, "holds no stopped training", resume=True)
 
@@ -245,9 +245,9 @@ def test_other_data_does_not_go_on_with_a_stopped_one(
     tuned(taught_base, data, out, steps=50, should_stop=lambda: seen.append(1) or len(seen) > 12)  # type: ignore[func-returns-value]
     with pytest.raises(BadInput, match="holds a training that was stopped"):
         tuned(taught_base, data, out)
-    with pytest.raises(BadInput, match="are other images or masks"):
+    with pytest.raises(BadInput, match="are not the images and masks"):
         tuned(taught_base, write_ellipses(tmp_path / "other", 6, seed=9), out, resume=True)
-    with pytest.raises(BadInput, match="is another than that"):
+    with pytest.raises(BadInput, match="is not that of"):
         tuned(taught_base, data, out, resume=True, seed=4)
     (path,) = checkpoint_folder(out).glob("tensors-*")
     path.write_bytes(path.read_bytes()[:-100])

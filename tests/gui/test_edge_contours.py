@@ -82,7 +82,7 @@ def test_the_export_of_an_uncalibrated_model_says_why_there_are_none(shown_volum
     dialog = ExportDialog(shown_volume.result, None)
     qtbot.addWidget(dialog)
     assert not dialog.band.isEnabled()
-    assert "the calibration had 2D images" in dialog.band.toolTip()
+    assert "the calibration used 2D images" in dialog.band.toolTip()
 
 
 def test_segment_shows_the_expected_dice_and_hides_it_where_there_is_none(shown_volume, qtbot):

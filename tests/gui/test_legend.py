@@ -152,7 +152,7 @@ def test_one_map_at_a_time_with_its_scale_in_words(shown, panel) -> None:
         ("agreement", "1 of 8", "all agree"),
         ("mean", "0:", "1:"),
         ("variance", "all samples agree", "half of them say yes"),
-        ("doubt", "0: in or out for sure", "0.5: in or out alike"),
+        ("doubt", "0: certain", "0.5: inside or outside equally likely"),
     ):
         click(panel.toggles[role])
         assert [r for r in MAP_ROLES[::-1] if layers.layers_of(r)[0].visible] == [role]

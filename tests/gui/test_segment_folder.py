@@ -215,7 +215,7 @@ def test_of_a_layout_for_other_programs_the_mask_is_opened(viewer, qtbot, open_d
     double_click(qtbot, dialog, "case_0")
     qtbot.waitUntil(lambda: "case_0 mask" in viewer.layers, timeout=PATIENCE)
     assert viewer.layers["case_0 mask"].data.shape == viewer.layers["case_0"].data.shape
-    assert any("keeps the mask alone" in text for text in messages())
+    assert any("holds only the mask" in text for text in messages())
     double_click(qtbot, dialog, "case_0")
     assert len(viewer.layers) == 2
 

@@ -194,7 +194,7 @@ def test_a_mask_on_two_tilted_series_says_which_is_to_be_hidden(viewer, folder, 
     del mask.metadata["napari-latentseg"]
     for layer in (image, other):
         layer.visible = True
-    with pytest.raises(BadInput, match=r"several tilted scans.*hide all but the one"):
+    with pytest.raises(BadInput, match=r"several tilted scans.*show only the one"):
         place_saved_mask(tmp_path / "mask.nii.gz", mask)
     image.visible = False
     place_saved_mask(tmp_path / "mask.nii.gz", mask)

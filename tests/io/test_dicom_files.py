@@ -107,7 +107,7 @@ def test_what_may_not_be_read(made, tmp_path, name):
     volume(made, tmp_path)
     (tmp_path / "deep").mkdir()
     (tmp_path / name).chmod(0)
-    with pytest.raises(BadInput, match=f"^{name}: may not be"):
+    with pytest.raises(BadInput, match=f"^{name}: cannot be read"):
         reader.read(tmp_path)
     (tmp_path / name).chmod(0o700)
 
