@@ -12,6 +12,7 @@ from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox, QWidget
 
 from napari_latentseg.widgets._shared.plain_text import plain_text
+from napari_latentseg.widgets._shared.unwrapped_viewer import main_window
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -106,9 +107,8 @@ def watch_closing(
     stop
         Called when the window is being closed.
     """
-    unwrapped = getattr(viewer, "__wrapped__", viewer)
-    window = getattr(getattr(unwrapped, "window", None), "_qt_window", None)
-    if isinstance(window, QWidget):
+    window = main_window(viewer)
+    if window is not None:
         watch_closing_at(window, work, stop)
 
 

@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.core.doubt import doubt_of
 from napari_latentseg.core.plane_axes import plane_axis_order
+from napari_latentseg.widgets._shared.unwrapped_viewer import unwrapped_viewer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -35,7 +36,7 @@ class CursorReadout(QObject):
 
     def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._viewer = weakref.ref(getattr(viewer, "__wrapped__", viewer))
+        self._viewer = weakref.ref(unwrapped_viewer(viewer))
         self._layers: ResultLayers | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from qtpy.QtWidgets import QDialog, QWidget
 
+from napari_latentseg.widgets._shared.unwrapped_viewer import unwrapped_viewer
+
 __all__ = ["show_dialog"]
 
 _Dialog = TypeVar("_Dialog", bound=QDialog)
@@ -24,7 +26,7 @@ def show_dialog(viewer: Any, kind: type[_Dialog], make: Callable[[Any, QWidget],
     make
         Called with the viewer and the window of napari.
     """
-    unwrapped = getattr(viewer, "__wrapped__", viewer)
+    unwrapped: Any = unwrapped_viewer(viewer)
     window = unwrapped.window._qt_window
     dialog: _Dialog | None = window.findChild(kind)
     if dialog is None:

@@ -29,6 +29,7 @@ from napari_latentseg.widgets._shared.keys import bind_keys
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.sample_contours import sample_contours_of
 from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.unwrapped_viewer import unwrapped_viewer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -67,8 +68,7 @@ class DockWidget(QWidget):
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__()
-        # not the proxy that napari gives to plugins: a layer that is read through it is never "is" the layer
-        self.viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.viewer = unwrapped_viewer(napari_viewer)
         self.session = session_of(napari_viewer)
         self.header = CaseHeader(self.session, self)
         self.empty_label = PlainLabel()

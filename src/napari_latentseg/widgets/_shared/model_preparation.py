@@ -12,6 +12,7 @@ from napari_latentseg import api
 from napari_latentseg.widgets._shared.child_process import ChildProcess
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.unwrapped_viewer import main_window
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -55,7 +56,7 @@ class ModelPreparation(QObject):
         self._compiled_model = ""
         self.compiler = ChildProcess(viewer, self)
         self.compiler.ended.connect(self._on_compiled)
-        window = getattr(getattr(viewer, "window", None), "_qt_window", None)
+        window = main_window(viewer)
         if window is not None:
             window.destroyed.connect(self.compiler.end)
         self._timer = QTimer(self)

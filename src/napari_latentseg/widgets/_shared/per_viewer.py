@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject
 
+from napari_latentseg.widgets._shared.unwrapped_viewer import unwrapped_viewer
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
@@ -39,14 +41,14 @@ def per_viewer(make: Callable[[ViewerModel], _T]) -> Callable[[ViewerModel], _T]
 
     @wraps(make)
     def object_of(viewer: ViewerModel) -> _T:
-        unwrapped_viewer = getattr(viewer, "__wrapped__", viewer)
-        key = id(unwrapped_viewer)
+        original = unwrapped_viewer(viewer)
+        key = id(original)
         if key not in _objects:
             _objects[key] = {}
-            weakref.finalize(unwrapped_viewer, _objects.pop, key, None)
+            weakref.finalize(original, _objects.pop, key, None)
         existing: _T | None = _objects[key].get(name)
         if existing is None or (isinstance(existing, QObject) and not isalive(existing)):
-            existing = make(unwrapped_viewer)
+            existing = make(original)
             _objects[key][name] = existing
         return existing
 
@@ -55,11 +57,11 @@ def per_viewer(make: Callable[[ViewerModel], _T]) -> Callable[[ViewerModel], _T]
 
 def objects_of(viewer: ViewerModel) -> list[Any]:
     """The objects that a viewer has so far, oldest first."""
-    return list(_objects.get(id(getattr(viewer, "__wrapped__", viewer)), {}).values())
+    return list(_objects.get(id(unwrapped_viewer(viewer)), {}).values())
 
 
 def release(viewer: ViewerModel) -> list[Any]:
     """Remove and return the objects of a viewer, which gets new ones on demand."""
     existing = objects_of(viewer)
-    _objects.get(id(getattr(viewer, "__wrapped__", viewer)), {}).clear()
+    _objects.get(id(unwrapped_viewer(viewer)), {}).clear()
     return existing

@@ -28,6 +28,7 @@ from napari_latentseg.widgets._shared.map_style import MAP_ROLES
 from napari_latentseg.widgets._shared.mask_look import MaskLook
 from napari_latentseg.widgets._shared.result_maps import ResultMaps
 from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
+from napari_latentseg.widgets._shared.unwrapped_viewer import unwrapped_viewer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -116,9 +117,7 @@ class ResultLayers:
     """
 
     def __init__(self, viewer: ViewerModel, image: Image, classes: tuple[ClassInfo, ...]) -> None:
-        self._viewer = weakref.ref(
-            getattr(viewer, "__wrapped__", viewer)
-        )  # a result must not keep the viewer alive
+        self._viewer = weakref.ref(unwrapped_viewer(viewer))  # a result must not keep the viewer alive
         self.image = image
         self.classes = classes
         self.is_edited = False

@@ -17,6 +17,7 @@ from napari_latentseg.widgets._shared.layers import role_of, scan_from_layer
 from napari_latentseg.widgets._shared.plain_text import show_info
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets._shared.unwrapped_viewer import main_window
 from napari_latentseg.widgets.annotate.correction import Correction, model_family
 
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ class Autosaver(QObject):
         application = QCoreApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self._save_before_quit)
-        window = getattr(viewer, "window", None)
+        window = main_window(viewer)
         if window is not None:  # a script may close a window and go on
-            window._qt_window.installEventFilter(self)
+            window.installEventFilter(self)
 
     def save_all(self) -> None:
         """Save every copy that may have changed since it was last saved."""

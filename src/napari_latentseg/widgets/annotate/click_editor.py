@@ -15,6 +15,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.text import slice_text
 from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.unwrapped_viewer import unwrapped_viewer
 from napari_latentseg.widgets.annotate.mask_tools import LabelChange
 from napari_latentseg.widgets.annotate.plane_lock import plane_on_screen
 
@@ -65,7 +66,7 @@ class ClickEditor(QObject):
 
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
         super().__init__(parent)
-        self._viewer = weakref.ref(getattr(viewer, "__wrapped__", viewer))
+        self._viewer = weakref.ref(unwrapped_viewer(viewer))
         self._session = session_of(viewer)
         self.model = ""
         self.radius = 1.0

@@ -21,6 +21,7 @@ from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.shown_mask import PersonMask
 from napari_latentseg.widgets._shared.text import format_numbers, slice_text
 from napari_latentseg.widgets._shared.threads import show_exception
+from napari_latentseg.widgets._shared.unwrapped_viewer import main_window
 from napari_latentseg.widgets.annotate.approvals import Approvals
 from napari_latentseg.widgets.annotate.approved_frame import ApprovedFrame
 from napari_latentseg.widgets.annotate.autosave import Autosaver
@@ -398,13 +399,9 @@ class Corrections(QObject):
             subject = f"slice{'' if len(unknown) == 1 else 's'} {format_numbers(n + 1 for n in unknown)}"
         else:
             subject = "this image"
-        viewer = self._viewer()
-        window = getattr(getattr(viewer, "window", None), "_qt_window", None)
-        if not confirm(
-            window,
-            "Approve",
-            f"Only a box of {subject} was segmented. Is there none of the structure outside it?",
-        ):
+        window = main_window(self._viewer())
+        question = f"Only a box of {subject} was segmented. Is there none of the structure outside it?"
+        if not confirm(window, "Approve", question):
             raise BadInput(subject, "only a box was segmented", "paint what is outside, or segment all of it")
 
     def _on_active_layer(self, event: Any = None) -> None:

@@ -20,6 +20,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_latentseg.widgets._shared.layers import index_on_screen
 from napari_latentseg.widgets._shared.region import image_shape
 from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.unwrapped_viewer import unwrapped_viewer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -98,7 +99,7 @@ class PlaneLock(QObject):
         self, viewer: ViewerModel, layer: Labels, order: tuple[int, ...], parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self._viewer = weakref.ref(getattr(viewer, "__wrapped__", viewer))
+        self._viewer = weakref.ref(unwrapped_viewer(viewer))
         self.layer = layer
         self._order = order
         self._leading_shape = tuple(int(layer.data.shape[axis]) for axis in order[:-2])

@@ -10,6 +10,7 @@ from napari.layers import Image, Labels
 from napari_latentseg.widgets._shared.label_style import label_style
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, placement_metadata, spatial_arguments
 from napari_latentseg.widgets._shared.map_style import map_style
+from napari_latentseg.widgets._shared.unwrapped_viewer import unwrapped_viewer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -36,7 +37,7 @@ class ComparisonLayers:
     """
 
     def __init__(self, viewer: ViewerModel, image: Image, compared: Compared) -> None:
-        self._viewer = weakref.ref(getattr(viewer, "__wrapped__", viewer))
+        self._viewer = weakref.ref(unwrapped_viewer(viewer))
         self.image, self.compared = image, compared
         self._layers: dict[str, Layer] = {}
 
