@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -166,6 +167,32 @@ def test_no_file_is_too_long_to_be_read() -> None:
     }
     assert {name.partition("/")[0] for name in lengths} >= PYTHON_FOLDERS
     assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+def test_the_document_names_files_that_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    table = text.partition("## Where do I find")[2].partition("## Layers")[0]
+    missing = set()
+    for row in table.splitlines():
+        folder = PACKAGE  # of a name without one: that of the path before it
+        for name in re.findall(r"`([\w./]+(?:/|\.(?:py|pyi|j2|yaml)))`", row):
+            places = [PACKAGE / name, folder / name, ROOT / name]
+            path = next((place for place in places if place.exists()), None)
+            if path is None:
+                missing.add(name)
+            else:
+                folder = path if path.is_dir() else path.parent
+    assert not missing
+
+
+def test_the_document_has_the_layers_that_are_checked() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    layers = text.partition("## Layers")[2].partition("```\n")[2].partition("```")[0].split("\n")
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    checked = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    assert layers[:-1] == [re.sub("[()]", "", layer) for layer in checked if layer != "(__main__)"]
 
 
 def test_no_test_imports_from_another() -> None:
