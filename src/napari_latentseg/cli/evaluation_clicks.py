@@ -39,14 +39,14 @@ def one_number(samples: str | None) -> int | None:
     Raises
     ------
     BadInput
-        If it is no whole number.
+        If it is not a whole number.
     """
     if samples is None:
         return None
     try:
         return int(samples)
     except ValueError as error:
-        raise BadInput("samples", f"{samples!r} is no whole number", "write 8") from error
+        raise BadInput("samples", f"{samples!r} is not a whole number", "write 8") from error
 
 
 def print_clicks(report: ClickReport, *, quiet: bool) -> None:
@@ -67,4 +67,4 @@ def print_clicks(report: ClickReport, *, quiet: bool) -> None:
     )
     if report.training_count:
         learnt = count_text(report.training_count, "image")
-        print_line(f"the model has learnt from {learnt} of them, which flatters the figures", quiet=quiet)
+        print_line(f"the model has learnt from {learnt} of them, so the scores are too high", quiet=quiet)

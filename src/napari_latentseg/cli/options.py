@@ -100,7 +100,7 @@ OptionalModel = Annotated[
 # Commands that work with a model on data take it by --model alone in their help; a name without it, as these
 # commands took it before, means the same.
 FormerModelArgument = Annotated[str | None, typer.Argument(metavar="NAME", hidden=True)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there already.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that already exists.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 ReaderFolders = Annotated[
     str | None,
@@ -115,7 +115,7 @@ Resume = Annotated[
 ]
 Samples = Annotated[
     int | None,
-    typer.Option("--samples", "-n", help="Number of samples; the model's default where not given."),
+    typer.Option("--samples", "-n", help="Number of samples. Default: the model's."),
 ]
 ScanPath = Annotated[
     Path,
@@ -137,7 +137,8 @@ Series = Annotated[
 SamplingSource = Annotated[
     str | None,
     typer.Option(
-        "--sampling", help="Where samples differ: one of the model's sampling sources, or none for one pass."
+        "--sampling",
+        help="What makes the samples differ: one of the model's sources, or none for a single pass.",
     ),
 ]
 Spacing = Annotated[
@@ -156,7 +157,7 @@ SplitOption = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, max=1024, help="Compute with so many threads; all processor cores where not given."),
+    typer.Option(min=1, max=1024, help="Number of threads. Default: all processor cores."),
 ]
 Threshold = Annotated[
     float | None, typer.Option(help="A voxel belongs to a class where its mean probability is above this.")
@@ -212,7 +213,7 @@ def parse_spacing(text: str | None) -> list[float] | None:
     Raises
     ------
     BadInput
-        If one of them is no number.
+        If one of them is not a number.
     """
     if text is None:
         return None
@@ -220,7 +221,7 @@ def parse_spacing(text: str | None) -> list[float] | None:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise BadInput(
-            "spacing", f"{text!r} is no list of numbers", "write 0.2, or 5,0.2,0.2 in mm"
+            "spacing", f"{text!r} is not a list of numbers", "write 0.2, or 5,0.2,0.2 in mm"
         ) from error
 
 

@@ -104,7 +104,7 @@ def find_cases(folder: Path, *, masks: str = "masks") -> list[Case]:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse what is no folder."""
+    """Refuse what is not a folder."""
     if not folder.is_dir():
         why = "is a file" if folder.is_file() else "no such folder"
         raise BadInput(folder, why, "give a folder that holds images/ and masks/")

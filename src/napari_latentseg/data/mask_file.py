@@ -80,7 +80,7 @@ def read_mask_file(path: Path, known_labels: Collection[int] | None = None) -> M
     UnreadableFile
         If the file cannot be decoded.
     BadInput
-        If it holds negative numbers, fractions or colours that are no labels, or is an image.
+        If it holds negative numbers, fractions or colours that are not labels, or is an image.
     """
     try:
         scan = read_scan(path)
@@ -149,7 +149,7 @@ def _labels_of(path: Path, values: NDArray[Any], known_labels: Collection[int] |
         raise BadInput(path, "holds negative numbers, which no class has", "number the classes from 1")
     top = int(values.max())
     if top >= COLOR_LABEL:
-        raise BadInput(path, f"holds the number {top}, which is no label", "number the classes from 1")
+        raise BadInput(path, f"holds the number {top}, which is not a label", "number the classes from 1")
     if foreground is not None and top >= MIN_PICTURE_MAXIMUM:
         # white stands for label 1, or for a label that is itself white
         is_white = foreground == 1 or abs(foreground - top) <= WHITE_TOLERANCE * top
@@ -178,7 +178,7 @@ def _cut_fractions(path: Path, values: NDArray[Any], foreground: int | None) -> 
         planes = values.reshape(-1, *values.shape[-2:])
         if top >= MIN_PICTURE_MAXIMUM and is_picture(planes):
             return as_labels((values > top / 2) * foreground)
-    raise BadInput(path, "holds fractions, which are no labels", "save class numbers, without interpolation")
+    raise BadInput(path, "holds fractions, which are not labels", "save class numbers, without interpolation")
 
 
 def turned_to_image(mask: MaskFile, image: Scan, name: str) -> NDArray[Any]:
