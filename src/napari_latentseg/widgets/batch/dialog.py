@@ -111,9 +111,7 @@ class BatchDialog(QDialog):
             "Change them in the Segment widget, for the model that is chosen there"
         )
         self.layout_box = QComboBox()
-        self.layout_box.setToolTip(
-            "Review needs the first layout; from the other two, only the mask can be opened"
-        )
+        self.layout_box.setToolTip("Review needs the first layout; the other two hold only the mask")
         for name, title in LAYOUTS.items():
             self.layout_box.addItem(title, name)
         self.deidentify = QCheckBox("de-identify (no names of files or patients in the results)")
