@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from napari_latentseg.core.temperature import NO_TEMPERATURE, Temperature
 
 WARM = Temperature(value=1.7, shift=-0.4)
+STEEP = Temperature(value=2.8, shift=-0.3, contrast=2.9)
 
 
 def test_it_divides_the_logit_and_shifts_it() -> None:
@@ -18,7 +19,20 @@ def test_it_divides_the_logit_and_shifts_it() -> None:
     np.testing.assert_allclose(WARM.calibrated(p), 1 / (1 + np.exp(-logits)), rtol=1e-12)
 
 
-@pytest.mark.parametrize("temperature", [WARM, Temperature(value=0.3), Temperature(value=20, shift=3)])
+def test_a_contrast_moves_the_middle_and_hardly_the_ends() -> None:
+    p = np.linspace(0.001, 0.999, 999)
+    logits = np.log(p / (1 - p)) / 2.8 + 2.9 * (2 * p - 1) - 0.3
+    np.testing.assert_allclose(STEEP.calibrated(p), 1 / (1 + np.exp(-logits)), rtol=1e-12)
+    sharp = Temperature(contrast=2)
+    assert sharp.calibrated(np.array([0.5])) == 0.5
+    assert sharp.calibrated(np.array([0.3])) < 0.17
+    assert sharp.calibrated(np.array([0.9999])) > 0.9999
+
+
+@pytest.mark.parametrize(
+    "temperature",
+    [WARM, STEEP, Temperature(value=0.3), Temperature(value=20, shift=3), Temperature(contrast=9)],
+)
 def test_it_keeps_order_and_the_ends(temperature: Temperature) -> None:
     p = np.linspace(0, 1, 100_001, dtype=np.float32)
     p[1:4] = [1e-40, 1e-30, 1e-10]  # with one that float32 holds with few digits
@@ -36,16 +50,19 @@ def test_a_half_stays_a_half_without_a_shift() -> None:
     assert Temperature(value=2.3).raw_threshold(0.5) == 0.5
 
 
+@pytest.mark.parametrize("temperature", [WARM, STEEP])
 @pytest.mark.parametrize("threshold", [0.05, 0.4, 0.5, 0.77, 0.95])
-def test_the_mask_stays_at_the_calibrated_threshold(threshold: float) -> None:
+def test_the_mask_stays_at_the_calibrated_threshold(threshold: float, temperature: Temperature) -> None:
     p = np.random.default_rng(0).random((3, 200, 200)).astype(np.float32)
     p[0] = np.round(p[0] * 255) / 255  # as samples are kept, often equal to a threshold
     p[1, :10] = np.float32(threshold)
-    changed = (p > threshold) != (WARM.calibrated(p) > WARM.calibrated_threshold(threshold))
+    changed = (p > threshold) != (temperature.calibrated(p) > temperature.calibrated_threshold(threshold))
     assert np.abs(p[changed] - threshold).max(initial=0) < 1e-5
-    assert WARM.raw_threshold(WARM.calibrated_threshold(threshold)) == pytest.approx(threshold, abs=1e-5)
+    assert temperature.raw_threshold(temperature.calibrated_threshold(threshold)) == pytest.approx(
+        threshold, abs=1e-5
+    )
     # never lower than it was: a value that was equal to it is not above it
-    assert WARM.raw_threshold(WARM.calibrated_threshold(threshold)) > threshold - 1e-12
+    assert temperature.raw_threshold(temperature.calibrated_threshold(threshold)) > threshold - 1e-12
 
 
 def test_nothing_is_computed_where_nothing_changes() -> None:
@@ -66,7 +83,7 @@ def test_arrays_on_disk_and_parts_of_arrays() -> None:
 
 
 @pytest.mark.parametrize(
-    "field", [{"value": 0}, {"value": -1}, {"value": float("inf")}, {"shift": float("nan")}]
+    "field", [{"value": 0}, {"value": -1}, {"value": float("inf")}, {"shift": float("nan")}, {"contrast": -1}]
 )
 def test_impossible_ones_are_refused(field: dict[str, float]) -> None:
     with pytest.raises(ValidationError):

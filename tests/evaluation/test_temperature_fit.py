@@ -34,7 +34,7 @@ def drawn(
 def test_the_true_temperature_is_found_without_a_shift(value: float) -> None:
     temperature, fit, reliability = fit_temperature(drawn(Temperature(value=value)), HALVES, **FIELDS)
     assert temperature.value == pytest.approx(value, rel=0.03)
-    assert temperature.shift == 0
+    assert temperature.shift == temperature.contrast == 0
     assert (fit.images, fit.samples, fit.source, fit.data) == (8, 5, "augment", "drawn")
     assert [half.images for half in fit.halves] == [4, 4]
     assert fit.ece_after == reliability.ece < 0.006 < fit.ece_before
@@ -51,6 +51,18 @@ def test_a_shift_is_fitted_where_it_is_needed() -> None:
     assert temperature.shift == pytest.approx(-0.6, abs=0.05)
     assert fit.ece_unsure_after < 0.015
     assert temperature.describe() == f"{temperature.value:.2f}, log-odds shifted by {temperature.shift:.2f}"
+
+
+@pytest.mark.parametrize("shift", [0.0, -0.6])
+def test_a_contrast_is_fitted_where_it_is_needed(shift: float) -> None:
+    """Too cautious in the middle and too sure near 0 and 1: no temperature alone corrects both."""
+    true = Temperature(value=3, shift=shift, contrast=3)
+    temperature, fit, reliability = fit_temperature(drawn(true), HALVES, **FIELDS)
+    p = np.linspace(0.001, 0.999, 999)  # value and contrast make up for each other: what counts is the curve
+    np.testing.assert_allclose(temperature.calibrated(p), true.calibrated(p), atol=0.02)
+    assert temperature.contrast > 2
+    assert (temperature.shift != 0) == (shift != 0)
+    assert fit.ece_unsure_after == reliability.ece_unsure < 0.015 < 0.04 < fit.ece_unsure_before
 
 
 def test_each_half_is_judged_at_the_temperature_of_the_other() -> None:
