@@ -56,6 +56,26 @@ def test_what_changed_between_two_readings(cli: Callable, refused: Callable, res
     assert figures
 
 
+def test_results_without_their_images_are_told_apart_from_an_empty_folder(
+    cli: Callable,
+    refused: Callable,
+    write_ellipses: Callable[..., Path],
+    tiny_model_folder: Path,
+    tmp_path: Path,
+) -> None:
+    images, out = write_ellipses(tmp_path / "set", 1) / "images", tmp_path / "out"
+    assert cli("segment", images / "case_0.png", "-m", tiny_model_folder, "-n", 3, "-o", out).code == 0
+    message = refused("cases", out)
+    assert f"{out}: holds results, and none of their images; give the folder of the images" in message
+    assert "(--results)" in message
+    (row,) = json.loads(cli("cases", images, "--results", out, "--json").out)
+    assert (row["case"], row["state"]) == ("case_0", "segmented")
+    batched = refused("batch", out, "-m", tiny_model_folder, "-o", tmp_path / "other")
+    assert f"{out}: holds results of earlier runs, and no image; give the folder of images" in batched
+    (tmp_path / "empty").mkdir()
+    assert "holds no image" in refused("cases", tmp_path / "empty")
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

@@ -98,3 +98,46 @@ def test_what_is_written_is_valid(tmp_path: Path):
     written = v05.Image.model_validate(attributes)
     assert [len(d.coordinateTransformations) for d in written.multiscales[0].datasets] == [1, 2, 2]
     assert written.model_dump(exclude_none=True) == attributes
+
+
+@pytest.mark.parametrize(
+    ("scale", "steps"), [([-3.0, 2.0, 1.0], (-3, 2, 1)), ([3.0, -2.0, -1.0], (3, -2, -1))], ids=["z", "yx"]
+)
+def test_a_negative_scale_is_read_as_it_stands(tmp_path: Path, scale: list[float], steps: tuple[int, ...]):
+    transforms = [{"type": "scale", "scale": scale}, MOVE]
+    scan = read_scan(stored(tmp_path, {"multiscales": [image(steps=transforms)]}))
+    assert np.array_equal(scan.geometry.matrix, [[steps[0], 0, 0, 30], [0, steps[1], 0, 20],
+                                                 [0, 0, steps[2], 10], [0, 0, 0, 1]])  # fmt: skip
+    assert np.asarray(scan.array)[:, 0, 0].tolist() == [0, 20, 40]  # values stay in their order
+
+
+def test_slices_that_fall_are_written_and_rows_that_do_are_refused(tmp_path: Path):
+    values = np.arange(3 * 700 * 600, dtype=np.int32).reshape(3, 700, 600)
+    matrix = np.diag([-2.0, 0.5, 0.25, 1.0])
+    matrix[:3, 3] = (12.0, -3.0, 4.0)
+    falling = Geometry.from_matrix(matrix, ("um",) * 3, ("z", "y", "x"))
+    path = tmp_path / "a.ome.zarr"
+    format_for(path).write(path, values, "zyx", falling, {})
+    (multiscale,) = v05.Image.model_validate(zarr.open_group(path, mode="r").attrs["ome"]).multiscales
+    assert [d.coordinateTransformations[0].scale for d in multiscale.datasets] == [
+        [-2.0, 0.5, 0.25], [-2.0, 1.0, 0.5], [-2.0, 2.0, 1.0],
+    ]  # fmt: skip
+    scan = read_scan(path)
+    assert np.array_equal(scan.geometry.matrix, matrix)
+    assert np.array_equal(np.asarray(scan.array), values)
+    rows = Geometry.from_spacing("zyx", (2.0, -0.5, 0.25), "um")
+    with pytest.raises(BadInput, match="rotated or flipped"):
+        format_for(path).write(tmp_path / "b.ome.zarr", values, "zyx", rows, {})
+
+
+@pytest.mark.parametrize("number", [0.0, float("nan"), float("inf")])
+def test_a_scale_that_is_no_size_is_refused(tmp_path: Path, number: float):
+    steps = [{"type": "scale", "scale": [number, 2.0, 1.0]}]
+    with pytest.raises(BadInput):
+        read_scan(stored(tmp_path, {"multiscales": [image(steps=steps)]}))
+
+
+def test_time_that_runs_backwards_is_refused(tmp_path: Path):
+    steps = [{"type": "scale", "scale": [-1.0, 2.0, 1.0]}]
+    with pytest.raises(BadInput, match="time points that run backwards"):
+        read_scan(stored(tmp_path, {"multiscales": [image("tyx", steps)]}))

@@ -21,7 +21,7 @@ from napari_latentseg.io.dicomweb.address import is_archive_address
 from napari_latentseg.io.registry import find_reader, stem_of
 from napari_latentseg.utils.paths import is_there
 
-__all__ = ["FoundCases", "cases_of_part", "find_cases"]
+__all__ = ["FoundCases", "NoImageFound", "cases_of_part", "find_cases"]
 
 _LISTS = (".csv", ".tsv")
 _HIDDEN_NAME_DIGITS = 12  # of a hash: two of a million images agree in them with odds of 1 to 500
@@ -32,6 +32,10 @@ class FoundCases(NamedTuple):
 
     cases: tuple[BatchCase, ...]
     passed_over: dict[str, int]
+
+
+class NoImageFound(BadInput):
+    """What was given can be read, and no image is there."""
 
 
 def find_cases(
@@ -83,8 +87,10 @@ def find_cases(
         cases = nnunet_cases(source, passed_over)
     else:
         cases = folder_cases(source, out, passed_over)
+    if not cases and passed_over["result of an earlier run"]:
+        raise NoImageFound(source, "holds results of earlier runs, and no image", "give the folder of images")
     if not cases:
-        raise BadInput(source, "holds no image", "give a folder, a pattern or a list of images")
+        raise NoImageFound(source, "holds no image", "give a folder, a pattern or a list of images")
     if deidentify:
         cases = _without_file_names(cases)
     return FoundCases(_with_different_names(cases), {kind: n for kind, n in passed_over.items() if n})

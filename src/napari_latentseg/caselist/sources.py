@@ -9,7 +9,7 @@ from typing import NamedTuple
 from napari_latentseg.batches.batch_folder import BatchFolder
 from napari_latentseg.batches.case import BatchCase
 from napari_latentseg.batches.case_rows import CaseRow, read_case_rows
-from napari_latentseg.batches.find_cases import find_cases
+from napari_latentseg.batches.find_cases import NoImageFound, find_cases
 from napari_latentseg.caselist.listed_case import ListedCase, doubt_of_sizes
 from napari_latentseg.caselist.results import ResultIndex, sizes_of_record
 from napari_latentseg.errors import BadInput
@@ -66,7 +66,7 @@ def find_listed_cases(source: Path, results: Path | None = None) -> FoundList:
         if not cases:
             raise BadInput(source, "holds no case yet", "wait for the batch")
         return FoundList(tuple(cases), source / HIDDEN)
-    found = find_cases(source).cases
+    found = _images_of(source)
     table = {row.case: row for row in read_case_rows(results)} if results is not None else {}
     if table and not any(case.name in table for case in found):  # named after the hashes of their images
         found = find_cases(source, deidentify=True).cases
@@ -77,6 +77,23 @@ def find_listed_cases(source: Path, results: Path | None = None) -> FoundList:
     return FoundList(
         tuple(_of_batch_case(case, table.get(case.name), index) for case in found), (results or images) / home
     )
+
+
+def _images_of(source: Path) -> tuple[BatchCase, ...]:
+    """The images of a folder or list.
+
+    Raises
+    ------
+    BadInput
+        If there is none; where results of `segment` alone are there, it says how these are given.
+    """
+    try:
+        return find_cases(source).cases
+    except NoImageFound as error:
+        if not source.is_dir() or not ResultIndex.of_folders(source, None).records:
+            raise
+        remedy = "give the folder of the images, and this one as that of the results (--results)"
+        raise BadInput(source, "holds results, and none of their images", remedy) from error
 
 
 def _of_archive(address: Path, results: Path | None) -> FoundList:

@@ -134,6 +134,8 @@ def axis_layout(path: Path, metadata: Mapping[str, Any], shape: tuple[int, ...])
         *metadata.get("coordinateTransformations", []),
     ):
         _apply_transform(path, transform, scale, translation)
+    if "t" in names and scale[names.index("t")] < 0:
+        raise BadInput(path, "has time points that run backwards", "repair its metadata")
     dropped_axes = tuple(i for i, n in enumerate(names) if n in "tc" and shape[i] == 1)
     kept = [i for i in range(len(names)) if i not in dropped_axes]
     order = sorted(range(len(kept)), key=lambda i: "tzyxc".index(names[kept[i]]))
@@ -183,8 +185,8 @@ def _apply_transform(
     if kind == "translation":
         translation += values
         return
-    if not (values > 0).all():
-        raise BadInput(path, "has a spacing of zero or less", "repair its metadata")
+    if not (np.isfinite(values).all() and values.all()):
+        raise BadInput(path, "has a spacing of zero, or that is no number", "repair its metadata")
     scale *= values
     translation *= values
 
@@ -248,12 +250,15 @@ def ngff_metadata(path: Path, order: str, geometry: Geometry) -> NgffMetadata:
     Raises
     ------
     BadInput
-        If OME-Zarr cannot hold it: rotated, sheared or flipped, or in a unit it does not know.
+        If OME-Zarr cannot hold it: rotated, sheared, with flipped rows or columns, or in a unit it does not
+        know.
     """
     matrix = geometry.matrix
-    if not geometry.is_axis_aligned or np.diag(matrix)[:-1].min() <= 0:
-        raise BadInput(path, "an OME-Zarr cannot hold a rotated or flipped geometry", "write NRRD instead")
     spatial = order.replace(CHANNEL, "")
+    steps = dict(zip(spatial, np.diag(matrix), strict=False))
+    # slices may fall, which the standard has no word against; few viewers expect that of rows and columns
+    if not geometry.is_axis_aligned or min(step for axis, step in steps.items() if axis != "z") <= 0:
+        raise BadInput(path, "an OME-Zarr cannot hold a rotated or flipped geometry", "write NRRD instead")
     scale, translation, units = [], [], []
     for axis in order:
         if axis == CHANNEL:

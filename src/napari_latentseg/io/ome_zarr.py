@@ -179,7 +179,8 @@ def write(
     Raises
     ------
     BadInput
-        If OME-Zarr cannot hold the geometry: rotated, sheared or flipped, or in a unit it does not know.
+        If OME-Zarr cannot hold the geometry: rotated, sheared, with flipped rows or columns, or in a unit it
+        does not know.
     """
     import dask.array as da
     import zarr
