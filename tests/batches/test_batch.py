@@ -195,15 +195,21 @@ def test_a_dry_run_lists_the_cases_and_writes_nothing(
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [f"p1: {scans / 'a.png'}"]
     assert "row 3 of cases.csv" in captured.err
+    assert main(["batch", str(scans), *options, "--events", "--json"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "events: and --json both print on the standard output" in captured.err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dry_run_refuses_the_folder_that_a_run_would_refuse(
+def test_a_dry_run_refuses_what_a_run_would_refuse(
     scans: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(BadInput, match="it is a file"):
         batch(scans, tiny_model_folder, tmp_path / "file", dry_run=True)
+    with pytest.raises(BadInput, match="nowhere is not on this machine"):
+        batch(scans, tiny_model_folder, tmp_path / "out", dry_run=True, codec="nowhere")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "cases.tsv").write_text("x")
     with pytest.raises(BadInput, match="holds cases of a batch already"):

@@ -198,12 +198,12 @@ cleanup, tolerance
     check_writable_folder(output_folder)
     if not resume:
         folder.check_unused()
-    if dry_run:
-        return BatchReport(folder.table, (), False, own_cases, found.passed_over)
     given = given_codec(codec)
     codec_path = None if given is None else codec_folder(given).absolute()
     if codec_path is None:
         check_codec_here(located, settings)
+    if dry_run:
+        return BatchReport(folder.table, (), False, own_cases, found.passed_over)
     job = BatchJob(
         located.folder.absolute(), model_key(located.card), output_folder.absolute(), settings, plane,
         channel, steps, codec_path, layout, outputs, resume, folder.work.absolute(),

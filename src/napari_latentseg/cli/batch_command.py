@@ -31,6 +31,7 @@ from napari_latentseg.cli.options import (
     Spacing,
     Threads,
     Threshold,
+    check_one_output,
     parse_spacing,
     use_threads,
 )
@@ -145,6 +146,7 @@ def batch(
     from napari_latentseg import api
     from napari_latentseg.errors import BadInput, Cancelled
 
+    check_one_output(events=events, as_json=as_json)
     if scheduler is not None and threads is not None:
         raise BadInput("--threads", "is set where the workers start", "use `dask worker --nthreads`")
     use_threads(threads)

@@ -34,6 +34,7 @@ from napari_latentseg.cli.options import (
     SplitOption,
     Threads,
     Threshold,
+    check_one_output,
     use_threads,
 )
 from napari_latentseg.errors import BadInput
@@ -166,8 +167,7 @@ def evaluate(
     from napari_latentseg import api
     from napari_latentseg.utils.atomic import check_output_file
 
-    if events and as_json:
-        raise BadInput("events", "and --json both print on the standard output", "leave one of them out")
+    check_one_output(events=events, as_json=as_json)
     for file, endings in ((out, (".json",)), (page, (".html", ".htm"))):
         if file is not None:
             check_output_file(file, endings, overwrite=overwrite)

@@ -35,6 +35,7 @@ __all__ = [
     "SplitOption",
     "Threads",
     "Threshold",
+    "check_one_output",
     "model_given",
     "parse_spacing",
     "use_threads",
@@ -197,6 +198,18 @@ def model_given(option: str | None, argument: str | None) -> str:
     if model is None:
         raise BadInput("model", "is missing", "give one with --model NAME; `models` lists them")
     return model
+
+
+def check_one_output(*, events: bool, as_json: bool) -> None:
+    """Refuse two kinds of output for programs at once.
+
+    Raises
+    ------
+    BadInput
+        If both are asked for.
+    """
+    if events and as_json:
+        raise BadInput("events", "and --json both print on the standard output", "leave one of them out")
 
 
 def use_threads(count: int | None) -> None:

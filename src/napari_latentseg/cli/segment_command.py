@@ -163,18 +163,9 @@ def segment(
     """
     from napari_latentseg import api
     from napari_latentseg.inference.settings import InferenceSettings
-    from napari_latentseg.io.result_format import check_agreement, check_format
-    from napari_latentseg.io.result_names import check_case_code
-    from napari_latentseg.utils.atomic import check_writable_folder
+    from napari_latentseg.io.result_format import check_agreement
 
-    check_writable_folder(out)
-    check_format(format)
-    if case is not None:  # an empty one, of a script's unset variable, must not give way to the file's name
-        check_case_code(case)
-    if report is not None:
-        from napari_latentseg.report import check_report
-
-        check_report(report)
+    _check_outputs(out, format, case, report)
     size = size_in_pixels(structure_size, scans, series=series, spacing=parse_spacing(spacing))
     pointed_at = parse_prompts(point, outside, around, size, prompts, point_order(context))
     hints = parse_hints(hint, hint_not)
@@ -188,40 +179,99 @@ def segment(
     )  # fmt: skip
     if agreement:
         check_agreement(settings.samples, settings.source, format)
-    position = (1, 1)
-
-    def count_file(number: int, total: int) -> None:
-        nonlocal position
-        position = (number, total)
-
-    records: list[dict[str, Any]] = []
-    failures: list[BadInput] = []
+    results = _Results(model_found.card, as_json=as_json, quiet=quiet)
     with progress_bar("segmenting", quiet=quiet or as_json) as progress:
         files = api.segment_files(
             scans, model_found, out, settings, plane=plane, series=series, channel=channel,
             spacing=parse_spacing(spacing), codec=codec, case=case or "", skip_existing=skip_existing,
-            on_start=count_file, progress=lambda done: progress((position[0] - 1 + done) / position[1]),
+            on_start=results.count, progress=lambda done: progress(results.fraction(done)),
             format=format, agreement=agreement, doubt=doubt, contours=contours, band=band, table=table,
             report=report, append_to=append_to, append_objects=append_objects, deidentify=deidentify,
             overwrite=overwrite, prompts=pointed_at, through=through, hints=hints,
         )  # fmt: skip
         for result in files:
-            if result.error is not None:
-                failures.append(result.error)
-                if position[1] > 1:
-                    print_error(_of_scan(result.scan, result.error))
-            elif as_json:
-                records.append(_result_json(result, model_found.card))
-            else:
-                _print_result(result, model_found.card, quiet=quiet)
-    total = position[1]
-    if failures and total == 1:
-        raise failures[0]
-    if as_json:
-        print_json({"results": records, "errors": [str(error) for error in failures]})
-    if failures:
-        print_error(f"{len(failures)} of {count_text(total, 'image')} without a result")
-        raise typer.Exit(2 if len(failures) == total else EXIT_PARTIAL)
+            results.add(result)
+    results.end()
+
+
+class _Results:
+    """Prints what becomes of each image, and keeps what is said of all of them at the end.
+
+    Parameters
+    ----------
+    card
+        Of the model.
+    as_json
+        Whether all is printed at the end, for other programs.
+    quiet
+        Whether nothing but errors is printed.
+    """
+
+    def __init__(self, card: ModelCard, *, as_json: bool, quiet: bool) -> None:
+        self._card, self._is_json, self._quiet = card, as_json, quiet
+        self._number, self._total = 1, 1
+        self._records: list[dict[str, Any]] = []
+        self._failures: list[BadInput] = []
+
+    def count(self, number: int, total: int) -> None:
+        """Take note that an image begins, which is so many of all."""
+        self._number, self._total = number, total
+
+    def fraction(self, done: float) -> float:
+        """The fraction of all that is done, where so much is done of the present image."""
+        return (self._number - 1 + done) / self._total
+
+    def add(self, result: FileResult) -> None:
+        """Print a result, or keep it for the end."""
+        if result.error is not None:
+            self._failures.append(result.error)
+            if self._total > 1:
+                print_error(_of_scan(result.scan, result.error))
+        elif self._is_json:
+            self._records.append(_result_json(result, self._card))
+        else:
+            _print_result(result, self._card, quiet=self._quiet)
+
+    def end(self) -> None:
+        """Say what is left to be said.
+
+        Raises
+        ------
+        BadInput
+            If the only image has no result.
+        typer.Exit
+            If images have none: with code 2 if all, else with 3.
+        """
+        failures, total = self._failures, self._total
+        if failures and total == 1:
+            raise failures[0]
+        if self._is_json:
+            print_json({"results": self._records, "errors": [str(error) for error in failures]})
+        if failures:
+            print_error(f"{len(failures)} of {count_text(total, 'image')} without a result")
+            raise typer.Exit(2 if len(failures) == total else EXIT_PARTIAL)
+
+
+def _check_outputs(out: Path, format: str | None, case: str | None, report: Path | None) -> None:
+    """Refuse, before anything is read, what cannot be written.
+
+    Raises
+    ------
+    BadInput
+        If the folder, the format, the code of the case or the report is none.
+    """
+    from napari_latentseg.io.result_format import check_format
+    from napari_latentseg.io.result_names import check_case_code
+    from napari_latentseg.utils.atomic import check_writable_folder
+
+    check_writable_folder(out)
+    check_format(format)
+    if case is not None:  # an empty one, of a script's unset variable, must not give way to the file's name
+        check_case_code(case)
+    if report is not None:
+        from napari_latentseg.report import check_report
+
+        check_report(report)
 
 
 def _of_scan(scan: Path, error: BadInput) -> str:
