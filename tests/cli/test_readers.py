@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.medseglatdiff import TINY_TRAINING
 
 from napari_latentseg.models.folder import load_model_folder
 
@@ -25,27 +26,9 @@ def folder(write_ellipses: Callable[..., Path], tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def tiny_config() -> dict[str, object]:
-    widths = {"widths": [8, 8], "norm_groups": 8}
-    return {
-        "method": "medseglatdiff", "codec": None, "preprocess": {"mode": "whole", "size": 32},
-        "split": {"fraction": 0.3}, "epochs": 1, "batch_size": 2, "warmup_epochs": 0,
-        "schedule_by": "step", "select": "last",
-        "settings": {
-            "autoencoder": widths | {"layers_per_block": 1, "codes": 8},
-            "denoiser": widths | {"layers_per_block": 1, "head_width": 8},
-            "steps": 2,
-        },
-        "card": {"default_samples": 3},
-    }  # fmt: skip
-
-
-def test_the_command_trains_on_readers_and_the_card_says_so(
-    cli, folder: Path, tmp_path: Path, tiny_config: dict[str, object]
-) -> None:
+def test_the_command_trains_on_readers_and_the_card_says_so(cli, folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(tiny_config))
+    path.write_text(json.dumps(TINY_TRAINING))
     ended = cli(
         "train", "--method", "medseglatdiff", "--data", folder, "--out", tmp_path / "model", "--config", path,
         "--readers", "masks_r1,masks_r2",
@@ -57,11 +40,9 @@ def test_the_command_trains_on_readers_and_the_card_says_so(
     assert (saved["readers"], saved["reader_masks"]) == ("random", ["masks_r1", "masks_r2"])
 
 
-def test_a_missing_folder_ends_the_command_in_one_line(
-    cli, folder: Path, tmp_path: Path, tiny_config: dict[str, object]
-) -> None:
+def test_a_missing_folder_ends_the_command_in_one_line(cli, folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(tiny_config))
+    path.write_text(json.dumps(TINY_TRAINING))
     ended = cli(
         "train", "--method", "medseglatdiff", "--data", folder, "--out", tmp_path / "model", "--config", path,
         "--readers", "masks_r1,masks_r3",

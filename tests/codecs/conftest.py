@@ -8,28 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-
-KL = {
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "block_out_channels": (8, 8, 16, 16),
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-    "latent_channels": 4,
-}
-TINY = {
-    "encoder_block_out_channels": (8, 8, 8, 8),
-    "decoder_block_out_channels": (8, 8, 8, 8),
-    "num_encoder_blocks": (1, 1, 1, 1),
-    "num_decoder_blocks": (1, 1, 1, 1),
-}
+from tests.helpers.autoencoders import SMALL_KL, TINY
 
 
 def autoencoder(name: str, **changes: object):
     import diffusers
 
     torch.manual_seed(3)
-    settings = KL if name == "AutoencoderKL" else TINY
+    settings = SMALL_KL if name == "AutoencoderKL" else TINY
     return getattr(diffusers, name)(**(settings | changes)).eval()
 
 

@@ -1,4 +1,4 @@
-"""A tiny MedSegLatDiff."""
+"""A tiny MedSegLatDiff, its images, its training."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from napari_latentseg.inference.positional_noise import PositionalNoise
 from napari_latentseg.methods.base import Batch, Method, Stage
 from napari_latentseg.methods.medseglatdiff import MedSegLatDiff
 from napari_latentseg.methods.registry import build_method
@@ -15,6 +16,17 @@ DENOISER = {
     "widths": (16, 32), "attention": (False, False), "layers_per_block": 1, "norm_groups": 8, "head_width": 8,
 }  # fmt: skip
 TINY = {"autoencoder": AUTOENCODER, "denoiser": DENOISER, "steps": 3}
+_WIDTHS = {"widths": [8, 8], "norm_groups": 8, "layers_per_block": 1}
+TINY_TRAINING = {
+    "method": "medseglatdiff", "codec": None, "preprocess": {"mode": "whole", "size": 32},
+    "split": {"fraction": 0.3}, "epochs": 1, "batch_size": 2, "warmup_epochs": 0,
+    "schedule_by": "step", "select": "last",
+    "settings": {
+        "autoencoder": _WIDTHS | {"codes": 8}, "denoiser": _WIDTHS | {"head_width": 8}, "steps": 2,
+    },
+    "card": {"default_samples": 3},
+}  # fmt: skip
+"""A configuration that is trained in a second."""
 
 
 def tiny_medseglatdiff(**settings: object) -> MedSegLatDiff:
@@ -23,6 +35,29 @@ def tiny_medseglatdiff(**settings: object) -> MedSegLatDiff:
     method = build_method("medseglatdiff", None, TINY | settings)
     assert isinstance(method, MedSegLatDiff)
     return method.eval()
+
+
+def three_squares() -> Batch:
+    """Images of 32 x 32 with a square of 8, 14 and 20 pixels, brighter than what is around it."""
+    generator = torch.Generator().manual_seed(9)
+    masks = torch.zeros(3, 1, 32, 32)
+    for number, side in enumerate((8, 14, 20)):
+        masks[number, :, 4 : 4 + side, 6 : 6 + side] = 1
+    images = 0.3 + 0.4 * masks + 0.05 * torch.randn(3, 3, 32, 32, generator=generator)
+    return Batch(images.clamp(0, 1), masks)
+
+
+def begun_on(batch: Batch, **settings: object) -> MedSegLatDiff:
+    """With codes among the outputs and measured latents, as the diffusion finds them."""
+    method = tiny_medseglatdiff(**settings)
+    for stage in method.stages():
+        stage.on_start([batch])
+    return method
+
+
+def noise_of(seed: int, count: int) -> PositionalNoise:
+    """Noise for so many images, each from another place."""
+    return PositionalNoise(seed, 0, [(8 * number, 0) for number in range(count)])
 
 
 def learn(

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.helpers.medseglatdiff import AUTOENCODER, TINY, learn, tiny_medseglatdiff
+from tests.helpers.medseglatdiff import (
+    AUTOENCODER,
+    TINY,
+    begun_on,
+    learn,
+    noise_of,
+    three_squares,
+    tiny_medseglatdiff,
+)
 from tests.helpers.parameter_counts import parameter_counts
 from torch import Tensor
 
@@ -25,29 +34,12 @@ from napari_latentseg.training.config import load_config
 
 @pytest.fixture
 def batch() -> Batch:
-    generator = torch.Generator().manual_seed(9)
-    masks = torch.zeros(3, 1, 32, 32)
-    for number, side in enumerate((8, 14, 20)):
-        masks[number, :, 4 : 4 + side, 6 : 6 + side] = 1
-    images = 0.3 + 0.4 * masks + 0.05 * torch.randn(3, 3, 32, 32, generator=generator)
-    return Batch(images.clamp(0, 1), masks)
+    return three_squares()
 
 
 @pytest.fixture
 def begun(batch: Batch) -> Callable[..., MedSegLatDiff]:
-    """With codes among the outputs and measured latents, as the diffusion finds them."""
-
-    def of(**settings: object) -> MedSegLatDiff:
-        method = tiny_medseglatdiff(**settings)
-        for stage in method.stages():
-            stage.on_start([batch])
-        return method
-
-    return of
-
-
-def noise_of(seed: int, count: int) -> PositionalNoise:
-    return PositionalNoise(seed, 0, [(8 * number, 0) for number in range(count)])
+    return partial(begun_on, batch)
 
 
 # --- the size ------------------------------------------------------------------------------------------

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
-from tests.helpers.medseglatdiff import AUTOENCODER, learn, tiny_medseglatdiff
+from tests.helpers.medseglatdiff import AUTOENCODER, begun_on, learn, noise_of, three_squares
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.positional_noise import PositionalNoise
 from napari_latentseg.methods.base import Batch
 from napari_latentseg.methods.medseglatdiff import MedSegLatDiff
 from napari_latentseg.methods.registry import build_method
@@ -25,27 +25,12 @@ CODE = {
 
 @pytest.fixture
 def batch() -> Batch:
-    generator = torch.Generator().manual_seed(9)
-    masks = torch.zeros(3, 1, 32, 32)
-    for number, side in enumerate((8, 14, 20)):
-        masks[number, :, 4 : 4 + side, 6 : 6 + side] = 1
-    images = 0.3 + 0.4 * masks + 0.05 * torch.randn(3, 3, 32, 32, generator=generator)
-    return Batch(images.clamp(0, 1), masks)
+    return three_squares()
 
 
 @pytest.fixture
 def begun(batch: Batch) -> Callable[..., MedSegLatDiff]:
-    def of(**settings: object) -> MedSegLatDiff:
-        method = tiny_medseglatdiff(**settings)
-        for stage in method.stages():
-            stage.on_start([batch])
-        return method
-
-    return of
-
-
-def noise_of(seed: int, count: int) -> PositionalNoise:
-    return PositionalNoise(seed, 0, [(8 * number, 0) for number in range(count)])
+    return partial(begun_on, batch)
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.helpers.medseglatdiff import TINY_TRAINING
 
 from napari_latentseg.codecs.loading import load_codec
 from napari_latentseg.data.readers import parse_readers, reader_folders
@@ -193,14 +194,12 @@ def test_names_that_are_none_are_refused(text: str, message: str) -> None:
         parse_readers(text)
 
 
-def test_crops_of_one_scale_warn_of_another(
-    folder: Path, tmp_path: Path, tiny_config: dict[str, object]
-) -> None:
+def test_crops_of_one_scale_warn_of_another(folder: Path, tmp_path: Path) -> None:
     from napari_latentseg.evaluation.header_fit import HeaderFacts, header_fit
     from napari_latentseg.io import read_scan
 
     settings = TrainingConfig.model_validate(
-        tiny_config | {"readers": "random", "card": {"images_are_crops": True}}
+        TINY_TRAINING | {"readers": "random", "card": {"images_are_crops": True}}
     )
     list(TrainingJob(folder, tmp_path / "model", settings, None, None, device="cpu"))
     card = load_model_folder(tmp_path / "model", lambda spec: pytest.fail("no codec")).card
@@ -216,19 +215,3 @@ def test_crops_of_one_scale_warn_of_another(
     assert verdict is not None
     assert verdict.state == "unusual"
     assert "crops with sides of 32 pixels" in verdict.reasons[0]
-
-
-@pytest.fixture
-def tiny_config() -> dict[str, object]:
-    widths = {"widths": [8, 8], "norm_groups": 8}
-    return {
-        "method": "medseglatdiff", "codec": None, "preprocess": {"mode": "whole", "size": 32},
-        "split": {"fraction": 0.3}, "epochs": 1, "batch_size": 2, "warmup_epochs": 0,
-        "schedule_by": "step", "select": "last",
-        "settings": {
-            "autoencoder": widths | {"layers_per_block": 1, "codes": 8},
-            "denoiser": widths | {"layers_per_block": 1, "head_width": 8},
-            "steps": 2,
-        },
-        "card": {"default_samples": 3},
-    }  # fmt: skip
