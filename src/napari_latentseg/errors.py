@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 __all__ = [
+    "DISK_ERRORS",
+    "FULL_DISK_ERRORS",
     "BadInput",
     "Cancelled",
     "EndedElsewhere",
@@ -164,7 +166,10 @@ def _numbers(names: str) -> frozenset[int]:
 
 # errors of the system, by what a person can do about them
 _NAME_ERRORS = _numbers("ENAMETOOLONG ELOOP EILSEQ")
-_SPACE_ERRORS = _numbers("ENOSPC EDQUOT EFBIG EROFS")
+FULL_DISK_ERRORS = _numbers("ENOSPC EDQUOT")
+"""Numbers of `OSError` where a disk or a quota is used up."""
+DISK_ERRORS = FULL_DISK_ERRORS | _numbers("EFBIG EROFS")
+"""What only writing fails with: also a file that is too large, and a disk that is read-only."""
 _REACH_ERRORS = _numbers(
     "EIO ENXIO ENODEV ESTALE ENOTCONN ETIMEDOUT EHOSTDOWN EHOSTUNREACH ENETDOWN ENETUNREACH ENETRESET"
     " ECONNABORTED ECONNRESET"
@@ -199,7 +204,7 @@ def system_failure(error: OSError) -> BadInput | None:
         return None
     if error.errno in _NAME_ERRORS:
         return BadInput(name, "is not a possible file name", "choose another name")
-    if error.errno in _SPACE_ERRORS:
+    if error.errno in DISK_ERRORS:
         return BadInput(
             name,
             f"cannot be written ({os.strerror(error.errno)})",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import time
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
 from napari_latentseg.api.images import open_image
-from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.errors import FULL_DISK_ERRORS, BadInput, Cancelled
 from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ __all__ = ["keep_model", "model_key", "segment_case"]
 
 # The model of this process, by folder, key and codec: the folder may get another model meanwhile.
 _kept: dict[tuple[Path, str, Path | None], Model | LocatedModel] = {}
-_FULL_DISK = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 _FILE_NAME = re.compile(r"[\w)]\.[A-Za-z]\w{0,4}(?!\w)|[/\\]")  # an ending such as .raw, or a path
@@ -231,7 +229,7 @@ def _key(job: BatchJob) -> tuple[Path, str, Path | None]:
 def _is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or what caused it, is a disk without space."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL_DISK:
+        if isinstance(error, OSError) and error.errno in FULL_DISK_ERRORS:
             return True
         error = error.__cause__
     return False

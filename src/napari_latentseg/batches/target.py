@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from napari_latentseg.batches.case_state import CaseState, read_state
 from napari_latentseg.batches.nnunet_layout import nnunet_files, nnunet_names
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
-from napari_latentseg.errors import BadInput
+from napari_latentseg.errors import FULL_DISK_ERRORS, BadInput
 from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.io.image_header import ImageHeader
 from napari_latentseg.io.result_format import check_format
@@ -159,7 +158,7 @@ class LayoutTarget:
 
     def _write_error(self, error: OSError) -> BadInput:
         shutil.rmtree(self._work, ignore_errors=True)
-        is_full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+        is_full = error.errno in FULL_DISK_ERRORS
         remedy = "free some disk space, or choose another folder" if is_full else "choose another folder"
         return BadInput(self._job.out, f"could not be written ({error.strerror})", remedy)
 

@@ -372,8 +372,9 @@ class CaseList:
         if first is not None and (self._home / first.file).is_file():
             check_same_place(mask, self._home / first.file, first.reader)
 
-    def _append(self, name: str, reader: str, action: Action, **fields: object) -> None:
-        seconds = float(fields.pop("seconds", 0.0) or 0.0)  # type: ignore[arg-type]
+    def _append(
+        self, name: str, reader: str, action: Action, *, seconds: float = 0.0, **fields: object
+    ) -> None:
         image = file_state(self._cases[name].path)
         line = Decision.model_validate(
             {

@@ -9,7 +9,6 @@ before weights are read.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from pydantic import ValidationError
 from napari_latentseg.codecs.origin import commit_of, display_name
 from napari_latentseg.codecs.spec import CodecSpec, Kind
 from napari_latentseg.core.frozen import FrozenModel
-from napari_latentseg.errors import BadInput, choose_from
+from napari_latentseg.errors import FULL_DISK_ERRORS, BadInput, choose_from
 from napari_latentseg.utils.atomic import (
     atomic_folder,
     atomic_path,
@@ -58,7 +57,6 @@ SHORT_HASH = 12
 _LARGE_BYTES = 64 * 2**20  # TAESD has 10 MB, SD-VAE 335 MB
 _RESERVE_BYTES = 2**30  # what a copy must leave free for results and models
 _LOCK_TIMEOUT_S = 600.0  # copying and hashing some hundred MB on a slow disk
-_NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MIN_PREFIX = 6  # digits of a hash that may be given in place of all
 
@@ -319,7 +317,7 @@ def _copy_weights(weights: tuple[Path, ...], folder: Path, size_bytes: int) -> S
         for source, target in zip(sources, targets, strict=True):
             shutil.copyfile(source, target)
     except OSError as error:
-        if not is_large or error.errno not in _NO_SPACE:
+        if not is_large or error.errno not in FULL_DISK_ERRORS:
             raise
         for target in targets:
             target.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from napari_latentseg.engines.graph_cache import CompiledPlan
 from napari_latentseg.engines.openvino import compile_graph, convert_function, is_faster_for_one_size
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.noise import Noise, random_noise
-from napari_latentseg.utils.device import Compute, is_out_of_memory
+from napari_latentseg.utils.device import Compute, is_out_of_memory, move_to_device
 
 __all__ = ["TorchEngine"]
 
@@ -86,7 +86,7 @@ class TorchEngine:
 
     def activate(self) -> None:
         if any(weight.device != self._device for weight in self._original.parameters()):
-            self._original.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            move_to_device(self._original, self._device)
 
     def uses_noise(self, source: str) -> bool:
         return source in self._method.sampling_sources or not self._method.is_deterministic

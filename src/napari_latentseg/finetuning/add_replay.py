@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from napari_latentseg.data.slices import Slice
 from napari_latentseg.finetuning.cases import collect_cases, read_slices
 from napari_latentseg.models.card import CARD, read_card
@@ -15,7 +13,7 @@ from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import load_model
 from napari_latentseg.training.replay import DEFAULT_PATCHES, make_replay
 from napari_latentseg.utils.atomic import atomic_path
-from napari_latentseg.utils.device import resolve_compute
+from napari_latentseg.utils.device import move_to_device, resolve_compute
 from napari_latentseg.utils.weights import file_sha256
 
 __all__ = ["add_replay"]
@@ -50,7 +48,7 @@ def add_replay(
     folder = Path(folder)
     model = load_model(folder, codec)
     compute = resolve_compute()
-    model.method.to(compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    move_to_device(model.method, compute.torch_device())
     split = read_split(folder)
     slices: dict[str, list[Slice]] = {"train": [], "validation": []}
     for case in collect_cases(data, model.card):

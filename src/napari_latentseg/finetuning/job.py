@@ -64,7 +64,7 @@ from napari_latentseg.training.events import (
 from napari_latentseg.training.output_dir import check_output_dir, checkpoint_folder, read_state
 from napari_latentseg.training.replay import Replay, read_replay
 from napari_latentseg.training.snapshot import Snapshot
-from napari_latentseg.utils.device import resolve_compute
+from napari_latentseg.utils.device import move_to_device, resolve_compute
 
 __all__ = ["FineTuneJob"]
 
@@ -256,7 +256,7 @@ class FineTuneJob:
     def _run(self) -> Iterator[FineTuneEvent]:
         torch.manual_seed(self.seed)
         device = self.compute.torch_device()
-        self.method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        move_to_device(self.method, device)
         material = self._prepare()
         yield self._data_event(material)
         loop, epochs = yield from self._train(material)

@@ -136,8 +136,9 @@ class SizeStatistics:
         model_value = model_voxel_count * self.segmentation.geometry.voxel_volume[0]
         samples = volumes[:, labels.index(label)]
         parts = self.parts_of(label)
-        has_other_basis = parts and not getattr(self.basis.interval, "with_parts", False)
-        reason = "the class was calibrated without its parts" if has_other_basis else ""
+        interval = self.basis.interval
+        is_without_parts = parts and (interval is None or not interval.with_parts)
+        reason = "the class was calibrated without its parts" if is_without_parts else ""
         fields |= {"model_value": model_value, "includes": parts}
         return fields | self._sample_fields(name, samples, model_value, reason)
 
@@ -162,7 +163,8 @@ class SizeStatistics:
             return {"interval_reason": basis.reason}
         if not len(samples):
             return {}
-        if basis.kind == CALIBRATED and not reason and name not in getattr(basis.interval, "factors", {}):
+        calibrated_classes = basis.interval.factors if basis.interval is not None else {}
+        if basis.kind == CALIBRATED and not reason and name not in calibrated_classes:
             reason = "the class was not calibrated"
         if basis.kind == CALIBRATED and reason:
             basis = IntervalBasis("samples", (reason,), basis.interval, basis.samples)

@@ -55,6 +55,10 @@ class GMSConfig(MatchingConfig):
     backbone: Backbone = "efficientnet-lite0"
     posterior_noise: Literal["official", "scaled", "none"] = "official"
 
+    @property
+    def has_pyramid(self) -> bool:
+        return self.conditioner == "pyramid"
+
 
 class GMS(MatchingMethod):
     """Frozen codec, latent mapping model, frozen decoder.
@@ -90,7 +94,7 @@ class GMS(MatchingMethod):
         config, paper = self.config, GMSConfig()
         adds_noise = self._adds_posterior_noise
         published_adds_noise = self.codec.has_posterior and self.conditioner is None
-        backbone = " over an ImageNet network" if config.conditioner == "pyramid" else ""
+        backbone = " over an ImageNet network" if config.has_pyramid else ""
         return join_deviations(
             (config.classes > 1, f"{config.classes} classes"),
             (self.conditioner is not None, f"trained conditioner{backbone}"),
@@ -121,7 +125,7 @@ class GMS(MatchingMethod):
 
     @property
     def size_multiple(self) -> int:
-        return PyramidConditioner.FACTOR if self.config.conditioner == "pyramid" else self.downsampling_factor
+        return PyramidConditioner.FACTOR if self.config.has_pyramid else self.downsampling_factor
 
     @property
     def pretrained_modules(self) -> dict[str, nn.Module]:

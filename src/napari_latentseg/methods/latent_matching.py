@@ -63,6 +63,11 @@ class MatchingConfig(FrozenModel):
     dice_over: Literal["image", "batch"] = "image"
     cross_entropy_weight: float = Field(0.0, ge=0)
 
+    @property
+    def has_pyramid(self) -> bool:
+        """Whether a feature pyramid of the image is part of the conditioning."""
+        return True
+
     @field_validator("levels")
     @classmethod
     def _check_levels(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:
@@ -78,11 +83,7 @@ class MatchingConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _check_skips(self) -> MatchingConfig:
-        # a method without the setting always has a pyramid
-        if self.skips and (self.mask_latents, getattr(self, "conditioner", "pyramid")) != (
-            "folded",
-            "pyramid",
-        ):
+        if self.skips and not (self.mask_latents == "folded" and self.has_pyramid):
             raise ValueError('skips: true needs mask_latents: "folded" and conditioner: "pyramid"')
         return self
 

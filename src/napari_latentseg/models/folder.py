@@ -21,7 +21,7 @@ from napari_latentseg.models.card import CARD, MemberParts, ModelCard, read_card
 from napari_latentseg.models.layout import WEIGHTS_FILE, check_files, member_files
 from napari_latentseg.models.variant import variant_text
 from napari_latentseg.utils.atomic import atomic_folder
-from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.device import Compute, move_to_device
 from napari_latentseg.utils.outline import check_network_size, unset_weights
 from napari_latentseg.utils.weights import file_sha256, load_weights, save_weights
 
@@ -95,7 +95,7 @@ class Model:
             for method in self.members:
                 if all(w.device == device and _is_channels_last(w) for w in method.parameters()):
                     continue
-                method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+                move_to_device(method, device)
 
 
 def _is_channels_last(weight: torch.Tensor) -> bool:

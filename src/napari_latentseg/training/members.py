@@ -27,7 +27,7 @@ from napari_latentseg.training.processes import ONE_PROCESS, Processes
 from napari_latentseg.training.snapshot import Snapshot, add_prefix, strip_prefix
 from napari_latentseg.training.trainer import Trainer
 from napari_latentseg.training.validation import Validation
-from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.device import Compute, move_to_device
 from napari_latentseg.utils.weights import load_state
 
 __all__ = ["MemberTraining", "check_same_training", "round_to_stored_precision"]
@@ -178,7 +178,7 @@ class MemberTraining:
         if not own:  # it was trained before
             method = self.trained_methods[index]
             validation = Validation(method, self.data, self.config, self.compute, self.processes)
-            method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+            move_to_device(method, self.compute.torch_device())
             return validation.mean_dice(method.stages()[-1])
         selected = [e for e in own if (e.stage, e.epoch) == (own[-1].stage, self.best_epochs[index])]
         return selected[-1].dsc or 0.0

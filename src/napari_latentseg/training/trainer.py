@@ -43,7 +43,7 @@ from napari_latentseg.training.snapshot import Snapshot, StageState, restore, ta
 from napari_latentseg.training.split_batch import SplitBatch
 from napari_latentseg.training.stage_run import StageRun
 from napari_latentseg.training.validation import Validation
-from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.device import Compute, move_to_device
 
 __all__ = ["Trainer"]
 
@@ -133,7 +133,7 @@ class Trainer:
             load_perceptual_network(self.method, self.config.perceptual)
         else:
             self.method.share_conditioning(self.first_member)
-        self.method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+        move_to_device(self.method, self.compute.torch_device())
         self.validation = Validation(self.method, self.data, self.config, self.compute, self.processes)
 
     def _check_configuration(self) -> None:

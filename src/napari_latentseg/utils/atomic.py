@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from napari_latentseg.errors import BadInput
+from napari_latentseg.errors import DISK_ERRORS, BadInput
 from napari_latentseg.utils.path_lock import path_lock
 
 __all__ = [
@@ -26,10 +25,6 @@ __all__ = [
     "make_private_folder",
     "remove_folder",
 ]
-
-
-# what only writing fails with: no space, quota used up, file too large, read-only
-_DISK_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def check_output_file(path: Path, suffixes: Sequence[str], *, overwrite: bool = False) -> None:
@@ -195,7 +190,7 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
         try:
             yield temporary
         except OSError as error:
-            if error.errno not in _DISK_ERRORS:
+            if error.errno not in DISK_ERRORS:
                 raise
             raise _write_error(path, error) from error
         try:
