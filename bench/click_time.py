@@ -4,8 +4,11 @@
 
 Clicks with the mouse on an image of generated discs, in a real viewer, with any-structure: from the press of
 the button to the new data of the layer of answers. Every fifth click begins a new object, the others correct.
+Then the other steps, twice on images of their own: choosing the image, the first click, taking it back,
+accepting, the next slice, the maps, another model.
 A timer of 2 ms measures how long the main thread was blocked. The load of the machine lengthens both: it is
 printed, with the processor time of the program for each click, and of its main thread between two ticks.
+The processor time of the main thread is what it would be blocked for if nothing else ran.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ import napari
 import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from tests.helpers.canvas import canvas_point
+from tests.helpers.canvas import canvas_point, press_key
 
 from event_loop import Holds, rest, wait_for
 from napari_latentseg.widgets._shared.layers import role_of
@@ -38,8 +42,12 @@ class ProcessorHolds(Holds):
 
     def __init__(self) -> None:
         super().__init__()
-        self.processor = 0.0
+        self.processor = self._last_processor = 0.0
+
+    def __enter__(self) -> ProcessorHolds:
         self._last_processor = time.thread_time()
+        super().__enter__()
+        return self
 
     def _tick(self) -> None:
         super()._tick()
@@ -82,11 +90,13 @@ def main() -> None:
     widget = SegmentWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Segment", area="right")
     viewer.add_image(discs(given.size), name="discs")
-    widget.form.model.value = "any-structure"
     widget.form.samples.value = given.samples
     pointing = widget.point_panel.pointing
-    wait_for(lambda: pointing.is_ready)
-    rest(2)
+    rest(1)
+    with ProcessorHolds() as choosing:
+        widget.form.model.value = "any-structure"
+        wait_for(lambda: pointing.is_ready)
+        rest(2)
     rng = np.random.default_rng(1)
     seconds, held, loads = [], [], []
     processor, held_processor = [], []
@@ -127,6 +137,10 @@ def main() -> None:
         "processor, median s": round(float(np.median(processor)), 3),
         "main thread's processor, median ms": round(1000 * float(np.median(held_processor))),
         "main thread's processor, longest ms": round(1000 * max(held_processor)),
+        "main thread's processor, first click ms": round(1000 * held_processor[0]),
+        "held, first click ms": round(1000 * held[0]),
+        "choosing the model, held and processor ms": _milliseconds(choosing),
+        "further steps, held and processor ms": [further_steps(viewer, widget, given.size) for _ in range(2)],
         "load": [round(min(loads), 1), round(max(loads), 1)],
         "cores": os.cpu_count(),
     }
@@ -134,6 +148,54 @@ def main() -> None:
     if given.json:
         given.json.write_text(json.dumps(result, indent=1) + "\n")
     viewer.close()
+
+
+def further_steps(viewer: Any, widget: SegmentWidget, size: int) -> dict[str, list[int]]:
+    """How long each step besides a click holds the main thread, on a new volume of four slices."""
+    panel, pointing = widget.point_panel, widget.point_panel.pointing
+    image = np.stack([discs(size)] * 4)
+    held = {}
+
+    def step(name: str, do: Callable[[], Any], until: Callable[[], Any]) -> None:
+        with ProcessorHolds() as holds:
+            do()
+            wait_for(until, 60)
+            rest(0.5)
+        held[name] = _milliseconds(holds)
+
+    def answered() -> bool:
+        return pointing.pending is not None and pointing.pending.answered is not None
+
+    def place(y: float, x: float) -> tuple[float, ...]:
+        return (*pointing.index, y * size / 8, x * size / 8)
+
+    def click_at(y: float, x: float) -> Callable[[], None]:
+        return lambda: click(viewer, pointing.layers.points, place(y, x), Qt.KeyboardModifier.NoModifier)
+
+    layer: list[Any] = []
+    step("new volume", lambda: layer.append(viewer.add_image(image, name="volume")), lambda: True)
+    wait_for(lambda: pointing.image is layer[0] and pointing.is_ready)
+    rest(0.5)
+    step("first click", click_at(1, 1), answered)
+    step("second click", click_at(1.3, 1), answered)
+    step("take back", lambda: press_key(viewer, Qt.Key.Key_Z), answered)
+    step("accept", lambda: press_key(viewer, Qt.Key.Key_Return), lambda: not pointing.all_pending)
+    step("second object", click_at(3, 3), answered)
+    step("accept again", lambda: press_key(viewer, Qt.Key.Key_Return), lambda: not pointing.all_pending)
+    step("next slice", lambda: viewer.dims.set_current_step(0, 0), lambda: not pointing.engine.is_busy)
+    step("click there", click_at(3, 5), answered)
+    for role, box in panel.map_boxes.items():
+        step(f"show {role}", box.click, lambda: True)
+    step("click with maps", click_at(3.3, 5), answered)
+    for role, box in panel.map_boxes.items():
+        step(f"hide {role}", box.click, lambda: True)
+    step("other model", lambda: setattr(widget.form.model, "value", "retina-vessels"), lambda: True)
+    step("and back", lambda: setattr(widget.form.model, "value", "any-structure"), lambda: pointing.is_ready)
+    return held
+
+
+def _milliseconds(holds: ProcessorHolds) -> list[int]:
+    return [round(1000 * holds.worst), round(1000 * holds.processor)]
 
 
 def _shown(viewer: Any) -> Any:

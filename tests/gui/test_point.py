@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from tests.helpers.pointing import RADIUS, disc_answer, make_prompted_model
 from tests.helpers.pointing_person import MODEL, PointingPerson
 from tests.helpers.shared_viewer import process_events
@@ -59,6 +60,74 @@ def test_a_model_that_takes_prompts_has_its_own_controls(person, viewer):
     assert panel.isHidden()
     assert not any(part.isHidden() for part in hidden)
     assert not person.layer("clicks").visible
+
+
+def test_layers_are_there_before_the_first_click_and_added_one_at_a_time(person, viewer, qtbot):
+    """napari takes long to add a layer: several at once, or the first at a click, would hold the window."""
+    iterations, added = [0], []
+    timer = QTimer(interval=0)
+    timer.timeout.connect(lambda: iterations.append(iterations[-1] + 1))
+    timer.start()
+    viewer.layers.events.inserted.connect(lambda event: added.append((role_of(event.value), iterations[-1])))
+    person.open((96, 128))
+    assert [role for role, _ in added] == ["", "boxes", "clicks", "answer preview"]
+    assert not person.layer("answer preview").data.any()
+    person.click(40, 50)
+    assert person.answer_size > 0
+    assert len(added) == 4
+    for box in person.panel.map_boxes.values():
+        box.setChecked(True)
+    person.settle()
+    assert [role for role, _ in added[4:]] == ["answer mean", "answer variance", "answer outlines"]
+    assert all(person.layer(role).visible for role, _ in added[4:])
+    assert len({iteration for _, iteration in added}) == len(added)
+
+
+def test_clicks_before_the_model_is_loaded_are_answered_once_it_is(person, viewer, monkeypatch):
+    may_load = threading.Event()
+    load = person.pointing.engine._load_model
+    monkeypatch.setattr(
+        person.pointing.engine, "_load_model", lambda name: (may_load.wait(60), load(name))[1]
+    )
+    viewer.add_image(np.random.default_rng(0).random((96, 128)).astype("f4"), name="scan")
+    person.widget.form.model.value = MODEL
+    person.wait(lambda: person.pointing.drawing.is_shown and not person.pointing.drawing.turns.is_busy)
+    person.panel.map_boxes["mean"].setChecked(True)
+    person.click(40, 50, settle=False)
+    assert "answer is being computed" in person.panel.hint.text()
+    assert person.layer("answer preview") is None
+    may_load.set()
+    person.settle()
+    assert person.answer_size > 0
+    assert person.layer("answer mean").data.max() > 0
+    assert viewer.layers.selection.active is person.layer("clicks")
+
+
+def test_a_layer_of_clicks_that_was_removed_comes_back_with_its_clicks(person, viewer):
+    person.open((96, 128))
+    person.click(40, 50)
+    viewer.layers.remove(person.layer("clicks"))
+    person.settle()
+    assert "Choose what the mouse does" in person.panel.hint.text()
+    person.press(person.panel.mode_buttons["inside"])
+    assert [role_of(layer) for layer in viewer.layers].count("boxes") == 1
+    assert len(person.layer("clicks").data) == 1
+    person.click(70, 90)
+    assert len(person.layer("clicks").data) == 2
+
+
+def test_an_object_is_accepted_on_the_slice_where_enter_was_pressed(person, viewer):
+    """The layer of objects is added first; the next key may come before the object is in it."""
+    person.open((4, 80, 90))
+    person.look_at(1)
+    person.click(1, 40, 50)
+    person.look_at(2)
+    person.click(2, 30, 30)
+    person.pointing.accept()
+    viewer.dims.set_current_step(0, 1)
+    person.settle()
+    assert set(np.flatnonzero(person.objects.any(axis=(1, 2)))) == {2}
+    assert person.answer_size > 0  # that of slice 1 is not accepted yet
 
 
 def test_click_correct_take_back_and_accept(person, viewer):

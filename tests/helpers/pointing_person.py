@@ -29,13 +29,14 @@ class PointingPerson:
         image = self.viewer.add_image(data, name="scan", **arguments)
         self.widget.form.model.value = MODEL
         self.wait(lambda: self.pointing.is_ready)
+        self.settle()
         return image
 
     def wait(self, condition):
         self.qtbot.waitUntil(condition, timeout=60_000)
         process_events()
 
-    def click(self, *index, modifier=Qt.KeyboardModifier.NoModifier):
+    def click(self, *index, modifier=Qt.KeyboardModifier.NoModifier, settle=True):
         native = self.viewer.window._qt_viewer.canvas.native
         point = canvas_point(self.viewer, self.pointing.layers.points, index)
         QTest.mouseMove(native, point)
@@ -43,7 +44,8 @@ class PointingPerson:
         QTest.mousePress(native, Qt.MouseButton.LeftButton, modifier, point)
         process_events()
         QTest.mouseRelease(native, Qt.MouseButton.LeftButton, modifier, point)
-        self.settle()
+        if settle:
+            self.settle()
 
     def drag(self, start, stop):
         drag_on_canvas(self.viewer, self.pointing.layers.points, start, stop, held=True)
@@ -59,7 +61,7 @@ class PointingPerson:
 
     def settle(self):
         process_events()
-        self.wait(lambda: not self.pointing.engine.is_busy)
+        self.wait(lambda: not (self.pointing.engine.is_busy or self.pointing.drawing.turns.is_busy))
 
     def restart_pointing(self):
         """Choose another model and this one again, as in a new session: the store is read again."""
@@ -67,6 +69,7 @@ class PointingPerson:
         self.settle()
         self.widget.form.model.value = MODEL
         self.wait(lambda: self.pointing.is_ready)
+        self.settle()
 
     def look_at(self, plane):
         self.viewer.dims.set_current_step(0, plane)

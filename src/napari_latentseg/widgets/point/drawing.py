@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 
 from napari_latentseg.core.pointed_object import PointedObject
+from napari_latentseg.widgets._shared.turns import Turns
 from napari_latentseg.widgets.point.answer_layers import AnswerLayers
 from napari_latentseg.widgets.point.prompt_layers import PromptLayers
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from qtpy.QtCore import QObject
 
+    from napari_latentseg.inference.slice_part import SlicePart
     from napari_latentseg.widgets.point.pending import PendingObject
 
 __all__ = ["Drawing"]
@@ -37,11 +41,14 @@ class Drawing:
         The clicks of the image that is pointed at; None before it has any layers.
     answers
         The answers on it.
+    turns
+        What is still to be added or drawn.
     """
 
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
         self._viewer = weakref.ref(viewer)
         self._parent = parent
+        self.turns = Turns(parent)
         self.prompts: PromptLayers | None = None
         self.answers: AnswerLayers | None = None
         self._of_images: weakref.WeakKeyDictionary[Image, tuple[PromptLayers, AnswerLayers]] = (
@@ -53,23 +60,35 @@ class Drawing:
         """Whether the layer of clicks is in the viewer."""
         return self.prompts is not None and self.prompts.is_in_viewer
 
-    def open(self, image: Image) -> PromptLayers | None:
-        """Show the layers of an image; returns that of its clicks where it is new."""
+    def open(self, image: Image, then: Callable[[], None]) -> PromptLayers | None:
+        """Show the layers of an image; returns that of its clicks where it is new.
+
+        Parameters
+        ----------
+        image
+            The image.
+        then
+            Called once they are there, which is later: each is added in its own iteration of the event loop.
+        """
         viewer = self._viewer()
         if viewer is None or self.is_shown:
             return None
         known = self._of_images.get(image)
-        is_new = known is None or not known[0].is_in_viewer
-        if is_new:
-            answers = known[1] if known else AnswerLayers(viewer, image)
-            known = self._of_images[image] = PromptLayers(viewer, image, self._parent), answers
-        assert known is not None
-        self.prompts, self.answers = known
-        self.prompts.select()
-        return self.prompts if is_new else None
+        is_new = known is None
+        if known is None:
+            prompts = PromptLayers(viewer, image, self._parent)
+            known = self._of_images[image] = prompts, AnswerLayers(viewer, image, self.turns)
+        prompts, self.answers = known
+        self.prompts = prompts
+        for role in prompts.missing():
+            self.turns.call(role, partial(prompts.add, role))
+        self.turns.call("select", prompts.select)
+        self.turns.call("then", then)
+        return prompts if is_new else None
 
     def close(self) -> None:
         """Hide the layers."""
+        self.turns.forget()
         prompts, self.prompts = self.prompts, None
         answers, self.answers = self.answers, None
         if prompts is not None:
@@ -84,7 +103,10 @@ class Drawing:
 
     def remove(self, image: Image) -> None:
         """Remove the layers of an image that has gone."""
-        for group in self._of_images.pop(image, None) or ():
+        known = self._of_images.pop(image, None) or ()
+        if self.prompts in known:
+            self.turns.forget()
+        for group in known:
             QTimer.singleShot(0, group.remove)
 
     def draw_steps(self, pending: PendingObject | None, index: tuple[int, ...] | None) -> None:
@@ -100,6 +122,11 @@ class Drawing:
         for layer, place in ((prompts.boxes, -2), (prompts.points, -1)):
             if viewer is not None and layers[place] is not layer:
                 viewer.layers.move(viewer.layers.index(layer), len(layers))
+
+    def prepare_answer(self, part: SlicePart, color: str) -> None:
+        """Add the layer of answers to a part before the first click, at which it would hold the window."""
+        if self.answers is not None and self.prompts is not None and self.is_shown:
+            self.answers.prepare(part, color, self.prompts.boxes)
 
     def draw_answer(self, pending: PendingObject | None, index: tuple[int, ...] | None, color: str) -> None:
         """Draw the answer on a slice; one that is being computed leaves the last one on screen."""

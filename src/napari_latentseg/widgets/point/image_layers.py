@@ -59,6 +59,10 @@ class ImageLayers:
         layer, viewer = self._by_role.get(role), self._viewer()
         return layer if layer is not None and viewer is not None and layer in viewer.layers else None
 
+    def was_added(self, role: str) -> bool:
+        """Whether a layer of a role was added, even if somebody has removed it."""
+        return role in self._by_role
+
     def add(self, role: str, layer: Layer, below: Layer | None = None) -> None:
         """Add a layer, on top or below another one; what is selected stays selected."""
         viewer = self._viewer()

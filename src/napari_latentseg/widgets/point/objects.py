@@ -141,6 +141,20 @@ class AcceptedObjects:
             return set()
         return self._planes_of(correction)[label]
 
+    def has_layer(self, image: Image, card: ModelCard) -> bool:
+        """Whether there is a layer for the objects of an image."""
+        return self._corrections.objects_of(image, card) is not None
+
+    def add_layer(self, image: Image, card: ModelCard, name: tuple[str, int]) -> None:
+        """Add the layer of the objects of an image, before the first of them.
+
+        Raises
+        ------
+        BadInput
+            If there are too many objects, or the image cannot have any.
+        """
+        self._open(image, card, name, self.color_of(image, card, name))
+
     def accept(
         self, image: Image, card: ModelCard, index: tuple[int, ...], mask: ObjectMask, name: tuple[str, int],
         color: str,

@@ -13,10 +13,11 @@ from napari_latentseg.core.pointed_object import PointedObject
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import scan_from_layer
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
-from napari_latentseg.widgets._shared.plain_text import show_info, show_warning
+from napari_latentseg.widgets._shared.plain_text import show_warning
 from napari_latentseg.widgets._shared.region import image_shape
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.view import camera_of
+from napari_latentseg.widgets.point.accepting import Accepting
 from napari_latentseg.widgets.point.drawing import Drawing
 from napari_latentseg.widgets.point.engine import Answered, AnswerEngine, Question
 from napari_latentseg.widgets.point.objects import AcceptedObjects
@@ -87,15 +88,13 @@ class Pointing(QObject):
         self._all_pending = PendingObjects()
         self.through = ThroughVolume(viewer, self, self._session.runner.load_model, self)
         self.through.changed.connect(self.changed)
+        self.accepting = Accepting(self)
         self._data_version = 0
         self._prepared: SlicePart | None = None
-        self._timer, self._opening = QTimer(self), QTimer(self)
-        for timer, delay, then in (
-            (self._timer, _CAMERA_DELAY_MS, self._follow_view), (self._opening, 0, self._open)
-        ):  # fmt: skip
-            timer.setSingleShot(True)
-            timer.setInterval(delay)
-            timer.timeout.connect(then)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_CAMERA_DELAY_MS)
+        self._timer.timeout.connect(self._follow_view)
         self.engine.answered.connect(self._on_answered)
         self.engine.failed.connect(self._on_failed)
         self._session.cases.data_replaced.connect(self._on_data_replaced)
@@ -147,7 +146,8 @@ class Pointing(QObject):
         self.image, self.card, self.draft = image, card, None
         self._prepared, self.is_ready = None, False
         self._all_pending.forget_answers(image)
-        self._opening.start()  # napari may be adding the image just now, which is selected after that
+        # later: napari may be adding the image just now, which is selected after that
+        self.drawing.turns.call("open", self._open)
         self.objects.find_unfinished(image, card, self._show_draft)
         self.changed.emit()
 
@@ -162,19 +162,33 @@ class Pointing(QObject):
     def _add_layers(self) -> None:
         if self.image is None or self.drawing.is_shown:
             return
-        new = self.drawing.open(self.image)
+        new = self.drawing.open(self.image, self._on_layers)
         if new is not None:
             new.pointed.connect(self._on_pointed)
             new.boxed.connect(self._on_boxed)
             new.key_pressed.connect(self._on_key)
+
+    def _on_layers(self) -> None:
         self.through.draw()
         self._draw()
+        self._prepare_answer()
+        self.changed.emit()
+
+    def _prepare_answer(self) -> None:
+        """Add the layer of answers, once there are both the encoded part and the layers of clicks."""
+        if self.is_ready and self._prepared is not None and self.index is not None:
+            self.drawing.prepare_answer(self._prepared, self.next_color())
+
+    def next_color(self) -> str:
+        """The colour of the object that is pointed at."""
+        if self.image is None or self.card is None:
+            return ""
+        return self.objects.color_of(self.image, self.card, self.name)
 
     def stop(self) -> None:
         """Point no more: the layers of clicks and answer are hidden; what was accepted stays."""
         self.engine.forget()
         self._timer.stop()
-        self._opening.stop()
         self.through.hide()
         self.drawing.close()
         self.image = self.card = None
@@ -184,6 +198,7 @@ class Pointing(QObject):
     def stop_soon(self) -> None:
         """`stop`, once what is being closed is closed."""
         if isalive(self):
+            self.drawing.turns.forget()
             QTimer.singleShot(0, self.stop)
 
     def set_mode(self, mode: str, checked: bool = True) -> None:
@@ -275,32 +290,7 @@ class Pointing(QObject):
 
     def accept(self) -> None:
         """Make the answer on this slice an object; what was accepted before stays."""
-        reason = self.accept_problem
-        if reason:
-            show_info(f"{reason}.")
-            return
-        try:
-            note = self.through.accept() if self.through.proposal is not None else self._accept_slice()
-        except BadInput as error:
-            show_warning(str(error))
-            return
-        if note:
-            show_info(note)
-        self.draft, self.problem = None, ""
-        self._draw()
-        self._rename()
-
-    def _accept_slice(self) -> str:
-        """Make the answer on this slice an object; returns what is to be said of it."""
-        pending, index, image, card = self.pending, self.index, self.image, self.card
-        mask = None if pending is None or pending.answered is None else pending.answered.answer.mask
-        if mask is None or index is None or image is None or card is None:
-            return ""  # `accept_problem` has said so
-        color = self.objects.color_of(image, card)
-        info, note = self.objects.accept(image, card, index, mask, self.name, color)
-        del self.all_pending[index]
-        self.through.forget_last()
-        return f"{info.name}: {note}." if note else ""
+        self.accepting.accept()
 
     def _rename(self, *_: Any) -> None:
         """The next object of the class has the next number, also after those of an earlier session."""
@@ -312,12 +302,13 @@ class Pointing(QObject):
     @property
     def accept_problem(self) -> str:
         """Why there is nothing to accept; empty where there is."""
-        if self.image is not None and not self.objects.is_looked_up(self.image):
-            return "Earlier objects are being looked up"
-        if self.through.proposal is not None:
-            return self.through.accept_problem
-        pending = self.pending
-        return "Click inside a structure first" if pending is None else pending.accept_problem
+        return self.accepting.problem
+
+    def after_accepting(self) -> None:
+        """Show what was accepted, and go on to the next object."""
+        self.draft, self.problem = None, ""
+        self._draw()
+        self._rename()
 
     def resume(self) -> None:
         """Resume the objects of an earlier session."""
@@ -360,6 +351,7 @@ class Pointing(QObject):
         if question.key != (str(image.unique_id), card.name, self._data_version):
             return
         self.is_ready = True
+        self._prepare_answer()
         for index, pending in self.all_pending.items():
             if answered is not None and pending.part == question.part and pending.take(question, answered):
                 self.through.draw_plane(index)
@@ -379,9 +371,8 @@ class Pointing(QObject):
         self._draw_answer()
 
     def _draw_answer(self) -> None:
-        if self.image is not None and self.card is not None:
-            color = self.objects.color_of(self.image, self.card, self.name)
-            self.drawing.draw_answer(self.pending, self.index, color)
+        if self.image is not None:
+            self.drawing.draw_answer(self.pending, self.index, self.next_color())
 
     def _on_camera(self, event: Any = None) -> None:
         if self.image is not None:

@@ -76,33 +76,55 @@ class PromptLayers(QObject):
         self._layers = ImageLayers(viewer, image)
         self.mode = "inside"
         self._shown: tuple[PointedObject, tuple[int, ...]] | None = None
+        self._drawn: dict[str, Any] = {}  # what is in a layer, which costs time to be set again
+        self.boxes, self.points = self._new_boxes(), self._new_points()
+
+    def _new_boxes(self) -> Vectors:
         # Not Shapes: a layer of lines and markers is the likeliest to end the program, see `ImageLayers`
-        self.boxes = Vectors(
-            np.zeros((0, 2, image.ndim)),
+        return Vectors(
+            np.zeros((0, 2, self.image.ndim)),
             vector_style="line",
             edge_color=INSIDE_COLOR,
             **self._layers.arguments("boxes", "boxes"),
-            **spatial_arguments(image),
+            **spatial_arguments(self.image),
         )
-        self.points = Points(
-            ndim=image.ndim,
+
+    def _new_points(self) -> Points:
+        points = Points(
+            ndim=self.image.ndim,
             size=1,
             canvas_size_limits=(_POINT_PIXELS, _POINT_PIXELS),
             border_width=0,  # of a size in voxels, a border would hide the colour
             **self._layers.arguments("clicks", "clicks"),
-            **spatial_arguments(image),
+            **spatial_arguments(self.image),
         )
-        self.points.mouse_drag_callbacks.append(self._on_mouse)
-        bind_layer_keys(self.points, {name: partial(self.key_pressed.emit, name) for name in LAYER_ACTIONS})
-        for role, layer in (("boxes", self.boxes), ("clicks", self.points)):
-            self._layers.add(role, layer)
-            layer.editable = False  # napari's own tools would change what was answered
-        self.set_mode("inside")
+        points.mouse_drag_callbacks.append(self._on_mouse)
+        bind_layer_keys(points, {name: partial(self.key_pressed.emit, name) for name in LAYER_ACTIONS})
+        return points
+
+    def missing(self) -> list[str]:
+        """The roles of the layers that are not in the viewer: not added yet, or removed by somebody."""
+        return [role for role in ("boxes", "clicks") if self._layers.get(role) is None]
+
+    def add(self, role: str) -> None:
+        """Add one of the layers that are missing; one that was removed is made anew."""
+        if role not in self.missing():
+            return
+        if self._layers.was_added(role):
+            if role == "boxes":
+                self.boxes = self._new_boxes()
+            else:
+                self.points = self._new_points()
+        layer: Vectors | Points = self.boxes if role == "boxes" else self.points
+        self._drawn = {}
+        self._layers.add(role, layer)
+        layer.editable = False  # napari's own tools would change what was answered
+        self.set_mode(self.mode)
 
     @property
     def is_in_viewer(self) -> bool:
-        """Whether neither of the layers was removed."""
-        return self._layers.get("clicks") is not None and self._layers.get("boxes") is not None
+        """Whether both layers are in the viewer."""
+        return not self.missing()
 
     @property
     def is_selected(self) -> bool:
@@ -141,7 +163,19 @@ class PromptLayers(QObject):
         index
             Of the slice, along the axes before rows and columns.
         """
+        self._shown = pointed, index
         inside, outside = pointed.places("inside"), pointed.places("outside")
+        if self._is_new("clicks", (index, inside, outside)):
+            self._draw_points(inside, outside, index)
+        self._draw_boxes([])
+
+    def _is_new(self, role: str, content: Any) -> bool:
+        """Whether a layer holds something else so far."""
+        is_new: bool = self._drawn.get(role) != content
+        self._drawn[role] = content
+        return is_new
+
+    def _draw_points(self, inside: list[Place], outside: list[Place], index: tuple[int, ...]) -> None:
         places = [(*index, *place) for place in (*inside, *outside)]
         self.points.data = np.array(places, dtype=float).reshape(-1, self.image.ndim)
         if places:
@@ -151,14 +185,16 @@ class PromptLayers(QObject):
             self.points.face_color = self.points.border_color = colors
             self.points.symbol = ["cross"] * len(inside) + ["hbar"] * len(outside)
             self.points.selected_data = set()
-        self._shown = pointed, index
-        self._draw_boxes([])
 
     def _draw_boxes(self, further: list[tuple[float, float, float, float]]) -> None:
         if self._shown is None:
             return
         pointed, index = self._shown
         boxes = [*pointed.boxes(), *further]
+        viewer = self._layers.viewer
+        zoom = camera_of(viewer).zoom if viewer is not None else 1.0
+        if not self._is_new("boxes", (index, boxes, zoom) if boxes else None):
+            return
         sides = np.zeros((4 * len(boxes), 2, self.image.ndim))
         sides[:, 0, : len(index)] = index
         for number, (y0, x0, y1, x1) in enumerate(boxes):
@@ -166,8 +202,6 @@ class PromptLayers(QObject):
             corners = [(y0, x0), (y0, x1), (y1, x1), (y1, x0)]
             directions = [(0, width), (height, 0), (0, -width), (-height, 0)]
             sides[4 * number : 4 * number + 4, :, -2:] = np.stack([corners, directions], axis=1)
-        viewer = self._layers.viewer
-        zoom = camera_of(viewer).zoom if viewer is not None else 1.0
         self.boxes.data = sides
         self.boxes.edge_width = max(2 / (zoom * float(np.mean(np.abs(self.boxes.scale[-2:])))), 1e-3)
 
