@@ -95,7 +95,7 @@ def test_the_x_of_the_window_asks_one_question_in_plain_words(tmp_path):
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60_000)
     assert ended.returncode == 0, ended.stderr
     questions, seconds = ended.stdout.splitlines()
-    asked = "“stack” is being segmented. Its result is lost; what was exported or approved is kept."
+    asked = "“stack” is being segmented. Its result is lost; exports and approvals are kept."
     assert questions == str([f"{asked}\n\nClose and stop it?"] * 4)
     assert int(seconds.split()[0]) <= 10
     assert "Traceback" not in ended.stderr

@@ -27,7 +27,7 @@ CHANGE_CONVENTIONS = {
     " to be independent: centre to centre, half widths added as squares (MOVER, Zou & Donner 2008)",
     "doubt": "a change is larger than the measurement uncertainty where its interval leaves out 0: where"
     " nothing has changed, at most about 1 in 10 classes is called changed if the intervals are calibrated",
-    "diameter": "longest diameter of everything of the class; it has no interval",
+    "diameter": "longest diameter of the whole class; it has no interval",
 }
 """The definition of each figure."""
 
@@ -188,7 +188,7 @@ def _notes(
     for number, (rows, other) in enumerate(zip(measured, reversed(measured), strict=True)):
         date = ("first", "second")[number]
         if missing := [name for name in rows if name not in other]:
-            notes.append(f"Only at the {date} date, and not compared: {', '.join(missing)}.")
+            notes.append(f"Only found at the {date} date, so not compared: {', '.join(missing)}.")
         if changed := [name for name in shared if rows[name].is_corrected]:
             notes.append(f"At the {date} date the mask was changed by a person: {', '.join(changed)}.")
         if parts := {row.segmented for row in rows.values() if row.segmented}:

@@ -165,7 +165,7 @@ def _line_for(error: Exception, arguments: Sequence[str]) -> str | None:
     if isinstance(error, BadInput):
         return str(with_option_name(error, arguments))
     if isinstance(error, _UsageError):
-        return f"{_plain_usage_error(error)} (--help tells more)"
+        return f"{_plain_usage_error(error)} (see --help)"
     if isinstance(error, OSError):
         failure = system_failure(error)
         return None if failure is None else str(failure)

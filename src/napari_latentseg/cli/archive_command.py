@@ -15,7 +15,7 @@ from napari_latentseg.utils.counts import count_text
 __all__ = ["register"]
 
 archive = typer.Typer(
-    help="Series and results in an archive (PACS), by DICOMweb; docs/archive.md tells more.",
+    help="Series and results in an archive (PACS), by DICOMweb; see docs/archive.md.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )

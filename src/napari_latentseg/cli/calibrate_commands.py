@@ -122,7 +122,7 @@ def _figure_lines(card: ModelCard) -> list[str]:
             lines.append(f"{line} in {percent(fit.coverage)} of {fit.cases} images, each left out in turn")
     if (expected := card.expected_dice) is not None:
         for name, dice_fit in expected.classes.items():
-            lines.append(f"{name}: expected Dice is off by {dice_fit.mean_error:.2f} in the mean")
+            lines.append(f"{name}: expected Dice is off by {dice_fit.mean_error:.2f} on average")
             line = f"{name}: the Dice was at least the {percent(expected.level)} bound"
             lines.append(f"{line} in {percent(dice_fit.coverage)} of {dice_fit.cases} images")
         if expected.worst_fifth is not None:

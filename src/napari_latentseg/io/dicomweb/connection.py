@@ -143,7 +143,7 @@ def _status_reason(status: int, has_credentials: bool) -> tuple[str, str]:
             return "does not accept the user or token", "check them; they may have expired"
         return (
             "asks who you are (HTTP 401)",
-            f"set {SERVER} and {TOKEN}, or {USER} and its password; docs/archive.md tells more",
+            f"set {SERVER} and {TOKEN}, or {USER} and its password; see docs/archive.md",
         )
     if status == 403:
         return "does not permit this (HTTP 403)", "ask its administrator for the right"

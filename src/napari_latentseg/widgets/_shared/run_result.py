@@ -136,7 +136,7 @@ class RunResult:
     def work_in_progress(self) -> WorkInProgress:
         """What is said of its run where napari is closed meanwhile."""
         what = f"“{self.image.name}” is being segmented."
-        return WorkInProgress(what, "Its result is lost; what was exported or approved is kept.")
+        return WorkInProgress(what, "Its result is lost; exports and approvals are kept.")
 
     @property
     def is_in_viewer(self) -> bool:

@@ -108,7 +108,7 @@ class BatchDialog(QDialog):
         self.model = elastic_combo()
         self.settings_label = WrappedLabel()
         self.settings_label.setToolTip(
-            "Change them in the Segment widget, for the model that is chosen there"
+            "Change them in the Segment widget, for the model that is selected there"
         )
         self.layout_box = QComboBox()
         self.layout_box.setToolTip("Review needs the first layout; the other two hold only the mask")

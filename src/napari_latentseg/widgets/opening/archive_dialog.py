@@ -130,7 +130,7 @@ class ArchiveDialog(QDialog):
         enable(self.search, busy or self.server.problem)
         no_row = "" if self._selected is not None else "Choose a series of the list first"
         enable(self.open_button, busy or no_row)
-        nothing = busy or ("" if self._found else "Search first: what was found is listed")
+        nothing = busy or ("" if self._found else "Search first: the list is empty")
         enable(self.list_button, nothing)
         enable(self.batch_button, nothing)
         if not nothing:

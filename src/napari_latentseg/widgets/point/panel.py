@@ -90,7 +90,7 @@ class PointPanel(QWidget):
             modes.addWidget(button, position // 2, position % 2)
         self.mode_buttons["inside"].setChecked(True)
         self.class_name.setMaxLength(60)
-        self.class_name.setToolTip("What is pointed at, such as lesion or left kidney")
+        self.class_name.setToolTip("Name of the structure, such as lesion or left kidney")
         self.class_name.setAccessibleName("Class")
         self.number.setRange(1, MAX_OBJECTS)
         self.number.setToolTip(

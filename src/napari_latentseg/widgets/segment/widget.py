@@ -322,7 +322,7 @@ class SegmentWidget(DockWidget):
             return
         record = segmentation.record
         if not result.is_in_viewer:
-            text = "The layers of this run were removed; segment again to get them back."
+            text = "The layers of this run were removed; segment again to restore them."
         elif result.was_cancelled:
             kept = segmentation.segmented_region.describe_kept(record.samples, record.samples_asked)
             text = f"Cancelled. {kept}"

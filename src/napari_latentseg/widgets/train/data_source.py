@@ -92,8 +92,8 @@ class DataSourceFields(QWidget):
         self.folder_labels = QLineEdit()
         self.folder_labels.setPlaceholderText("what the labels mean (optional): 1=lesion")
         self.folder_labels.setToolTip(
-            "Where the masks have other labels than the model: 17=NAME,53=NAME; any=NAME where all are one"
-            " class; #800000=NAME for a colour; or a file of labels"
+            "If the labels of the masks differ from those of the model: 17=NAME,53=NAME; any=NAME where all"
+            " are one class; #800000=NAME for a colour; or a file of labels"
         )
         folder_rows = QVBoxLayout()
         folder_rows.setContentsMargins(0, 0, 0, 0)
