@@ -51,6 +51,7 @@ def card(*, fit: object = None, name: str = "lesion", **conditions: Any) -> Any:
         contour_band=ContourBand(classes={name: band}, **fields),
         expected_dice=ExpectedDice(classes={name: dice}, **fields),
         fit=fit,
+        temperature=None,
     )
 
 

@@ -30,7 +30,7 @@ def result(spatial: tuple[int, ...] = (6, 8, 9), axes: str = "zyx", **record: An
 def card(*, fit: object = None, **changes: Any) -> Any:
     fields = {"factors": {"lesion": 2.0}, "cases": 20, "samples": 5, "source": "augment", "data": "made",
               "threshold": THRESHOLD, "dimensions": 3, "precisions": ("float32",)}  # fmt: skip
-    return SimpleNamespace(volume_interval=VolumeInterval(**(fields | changes)), fit=fit)
+    return SimpleNamespace(volume_interval=VolumeInterval(**(fields | changes)), fit=fit, temperature=None)
 
 
 def test_a_result_made_as_in_the_calibration_is_calibrated():
@@ -69,7 +69,7 @@ CANCELLED = {"complete": False, "planes_done": 4, "segmented_slices": ((1, 4),)}
             {"source": "noise"},
             {},
             "the samples come from the random noise at the start of diffusion (calibration: flips,"
-            " rotations and shifts of the image, undone in the prediction",
+            " rotations and shifts of the image, undone in the prediction)",
         ),
         ({"precision": "bfloat16"}, {}, "computed in bfloat16 (calibration: float32)"),
         ({"threshold": 0.46}, {}, "the threshold is 0.46 (calibration: 0.40)"),

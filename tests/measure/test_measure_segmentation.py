@@ -121,7 +121,7 @@ def interval(**changes: Any) -> VolumeInterval:
 def test_a_calibrated_interval_is_for_classes_alone():
     found = made(two_balls(), GEOMETRY)
     given = interval()
-    whole, near, _ = measure(found, card=SimpleNamespace(volume_interval=given, fit=None))
+    whole, near, _ = measure(found, card=SimpleNamespace(volume_interval=given, fit=None, temperature=None))
     assert (whole.low, whole.high) == given.interval("lesion", found.volumes[:, 0])
     assert (whole.interval_source, near.interval_source) == ("calibrated", "samples")
     assert "calibrated" in whole.describe()
@@ -131,7 +131,7 @@ def test_a_calibrated_interval_is_for_classes_alone():
     "changes", [{"source": "noise"}, {"threshold": 0.4}, {"samples": 8}, {"factors": {"other": 2.0}}]
 )
 def test_an_interval_of_other_samples_is_not_used(changes):
-    card = SimpleNamespace(volume_interval=interval(**changes), fit=None)
+    card = SimpleNamespace(volume_interval=interval(**changes), fit=None, temperature=None)
     whole, *_ = measure(made(two_balls(), GEOMETRY), card=card)
     assert whole.interval_source == "samples"
 
@@ -304,7 +304,8 @@ def test_an_interval_that_was_calibrated_without_parts_is_not_called_calibrated(
     fields = {"factors": dict.fromkeys(("organ", "tumour", "core", "other"), 1.0), "cases": 30, "samples": 3,
               "source": "augment", "threshold": 0.5, "data": "made", "dimensions": 3}  # fmt: skip
     for with_parts in (False, True):
-        card = SimpleNamespace(volume_interval=VolumeInterval(**fields, with_parts=with_parts))
+        calibrated = VolumeInterval(**fields, with_parts=with_parts)
+        card = SimpleNamespace(volume_interval=calibrated, fit=None, temperature=None)
         rows = {row.name: row for row in measure(found, objects=False, card=card)}
         assert rows["other"].interval_source == "calibrated", rows["other"].interval_reason
         assert (rows["organ"].interval_source == "calibrated") == with_parts

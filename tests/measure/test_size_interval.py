@@ -31,7 +31,7 @@ def interval_of_card(factor: float = 2.0, shift: float = 0.0, **changes: Any) ->
 
 
 def card_with(interval: VolumeInterval | None) -> Any:
-    return SimpleNamespace(volume_interval=interval, fit=None)
+    return SimpleNamespace(volume_interval=interval, fit=None, temperature=None)
 
 
 INTERVALS = st.builds(interval_of_card, st.floats(0, 10), st.floats(-5, 5))

@@ -17,13 +17,13 @@ from napari_latentseg.core.signed_distance import signed_distance
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.case_figures import region_size, soft_dice
 from napari_latentseg.evaluation.contour_band import ContourBand
-from napari_latentseg.measure.interval_basis import calibration_differences
+from napari_latentseg.measure.interval_basis import RunCard, calibration_differences
 
 __all__ = ["ContourCard", "contours", "contours_unavailable_reason"]
 
 
-class ContourCard(Protocol):
-    """What is needed of `napari_latentseg.models.card.ModelCard`, which this package does not import."""
+class ContourCard(RunCard, Protocol):
+    """A card with the calibration of the contours."""
 
     @property
     def contour_band(self) -> ContourBand | None:

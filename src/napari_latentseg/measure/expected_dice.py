@@ -15,7 +15,7 @@ from napari_latentseg.core.labels import class_region, labels_from_probabilities
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.evaluation.case_figures import soft_dice
 from napari_latentseg.evaluation.expected_dice import ExpectedDice
-from napari_latentseg.measure.interval_basis import calibration_differences
+from napari_latentseg.measure.interval_basis import RunCard, calibration_differences
 
 __all__ = [
     "DiceCard",
@@ -26,8 +26,8 @@ __all__ = [
 ]
 
 
-class DiceCard(Protocol):
-    """What is needed of `napari_latentseg.models.card.ModelCard`, which this package does not import."""
+class DiceCard(RunCard, Protocol):
+    """A card with the calibration of the Dice to expect."""
 
     @property
     def expected_dice(self) -> ExpectedDice | None:

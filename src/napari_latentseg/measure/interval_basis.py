@@ -11,6 +11,7 @@ from napari_latentseg.core.hints import MIN_EFFECTIVE_SAMPLES
 from napari_latentseg.core.percent import percent
 from napari_latentseg.core.record import SAMPLING_SOURCES, RunRecord
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
+from napari_latentseg.core.temperature import Temperature
 from napari_latentseg.evaluation.calibration import VolumeInterval
 from napari_latentseg.measure.measurement import INTERVAL_LEVEL
 from napari_latentseg.utils.counts import count_text
@@ -21,6 +22,7 @@ __all__ = [
     "CalibratedCard",
     "IntervalBasis",
     "IntervalKind",
+    "RunCard",
     "calibration_differences",
     "image_dimensions",
     "interval_basis",
@@ -68,8 +70,20 @@ class Calibrated(Protocol):
         """Precisions that it holds for; empty for any."""
 
 
-class CalibratedCard(Protocol):
+class RunCard(Protocol):
     """What is needed of `napari_latentseg.models.card.ModelCard`, which this package does not import."""
+
+    @property
+    def fit(self) -> object | None:
+        """What the training images are like; None where that is not known."""
+
+    @property
+    def temperature(self) -> Temperature | None:
+        """The temperature of the mean probability; None where it has none."""
+
+
+class CalibratedCard(RunCard, Protocol):
+    """A card with the calibration of sizes."""
 
     @property
     def volume_interval(self) -> VolumeInterval | None:
@@ -157,7 +171,7 @@ def interval_basis(segmentation: Segmentation, card: CalibratedCard | None) -> I
 
 
 def calibration_differences(
-    segmentation: Segmentation, card: object, calibrated: Calibrated
+    segmentation: Segmentation, card: RunCard, calibrated: Calibrated
 ) -> tuple[str, ...]:
     """How a result differs from those that a figure of the card was calibrated with, in words.
 
@@ -225,11 +239,11 @@ def _why_no_interval(segmentation: Segmentation) -> str:
     return ""
 
 
-def _differences_of_image(segmentation: Segmentation, card: object, interval: Calibrated) -> Iterator[str]:
+def _differences_of_image(segmentation: Segmentation, card: RunCard, interval: Calibrated) -> Iterator[str]:
     """How the image, or the part of it that was segmented, differs from those of the calibration."""
     record, region = segmentation.record, segmentation.segmented_region
     # a model without a reference for the fit cannot be checked, and its intervals were always used
-    if record.fit is None and getattr(card, "fit", None) is not None:
+    if record.fit is None and card.fit is not None:
         yield "whether the image fits the model was not checked"
     elif record.fit is not None and record.fit.state != "fits":
         yield _fit_phrase(record.fit)
@@ -249,7 +263,7 @@ def _fit_phrase(fit: Fit) -> str:
     return fit.describe()[0].lower() + fit.describe()[1:]
 
 
-def _differences_of_run(record: RunRecord, card: object, interval: Calibrated) -> Iterator[str]:
+def _differences_of_run(record: RunRecord, card: RunCard, interval: Calibrated) -> Iterator[str]:
     """How the samples differ from those of the calibration."""
     if not record.complete:
         yield f"the run was cancelled after {record.samples} of {record.samples_asked} samples"
@@ -262,7 +276,7 @@ def _differences_of_run(record: RunRecord, card: object, interval: Calibrated) -
         yield f"only {count_text(record.samples, 'sample')} (calibration: {interval.samples})"
     if interval.precisions and record.precision not in interval.precisions:
         yield f"computed in {record.precision} (calibration: {' and '.join(interval.precisions)})"
-    if record.temperature != getattr(card, "temperature", None):
+    if record.temperature != card.temperature:
         yield "the mean probability was computed with another temperature than the calibration used"
     # of the samples, as the tolerance was measured; 1e-5: thresholds come from sliders and JSON
     thresholds = record.sample_threshold, record.raw_threshold(interval.threshold)
