@@ -24,11 +24,13 @@ import tempfile
 import threading
 import time
 import traceback
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from fuzz_mutate import mutate_folder
-from fuzz_seeds import Seed, make_seeds, write_home
+from fuzz_seed import Seed
+from fuzz_seeds import make_seeds, write_home
 from fuzz_targets import TARGETS
 
 MAX_SECONDS = 10
@@ -93,7 +95,7 @@ def prepare(seed: Seed, root: Path, seed_number: int, number: int, work: Path) -
 
 def choose(seeds: list[Seed], seed_number: int, number: int) -> Seed:
     """The seed that an input is made from."""
-    weights = [1 if seed.target in ("image", "config") else RECORD_WEIGHT for seed in seeds]
+    weights = [1 if seed.target in ("image", "mask", "config") else RECORD_WEIGHT for seed in seeds]
     return random.Random(f"{seed_number}:{number}").choices(seeds, weights)[0]
 
 
@@ -110,8 +112,8 @@ def child(root: Path, seed_number: int, targets: list[str]) -> None:
     for seed in seeds:  # also for the imports
         whole = root / seed.name
         outcome, reason = attempt(seed.target, whole / seed.main if seed.main else whole)
-        if outcome != "read":
-            raise AssertionError(f"{seed.name} is not read before it is damaged: {outcome}: {reason}")
+        if outcome != ("refused" if seed.is_refused else "read"):
+            raise AssertionError(f"{seed.name}, before it is damaged: {outcome}: {reason}")
     limit_address_space()
     peak_memory()
     memory_of_imports = peak_memory()
@@ -213,7 +215,7 @@ def fuzz(
         root = Path(folder)
         seeds = make_seeds(root)
         write_home(root / "home")
-        (root / "seeds.json").write_text(json.dumps([(s.name, s.target, s.main) for s in seeds]))
+        (root / "seeds.json").write_text(json.dumps([astuple(seed) for seed in seeds]))
         chosen = [s for s in seeds if s.target in targets]
         reader = Reader(root, seed_number, targets)
         for number in range(first, first + count):

@@ -11,7 +11,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,7 @@ def mutate_journal(rng: random.Random, data: bytes) -> bytes:
 
 
 def mutate_dicom(rng: random.Random, data: bytes) -> bytes:
-    """Another value of one element."""
+    """Another value of one element, also in the sequences."""
     import warnings
 
     import pydicom
@@ -172,10 +172,10 @@ def mutate_dicom(rng: random.Random, data: bytes) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ds = pydicom.dcmread(io.BytesIO(data))
-        element = rng.choice(list(ds))
+        owner, element = rng.choice(list(_elements(ds)) if rng.random() < 0.5 else [(ds, e) for e in ds])
         try:
             if rng.random() < 0.15:
-                del ds[element.tag]
+                del owner[element.tag]
             elif element.VR in ("US", "UL", "SS", "SL"):
                 element.value = rng.choice((0, 1, 7, 8, 16, 255, 65535))
             elif element.VR in ("IS", "DS"):
@@ -191,6 +191,15 @@ def mutate_dicom(rng: random.Random, data: bytes) -> bytes:
         except Exception:  # pydicom does not write every value
             return mutate_bytes(rng, data)
     return written.getvalue()
+
+
+def _elements(ds: Any) -> Iterator[tuple[Any, Any]]:
+    """Each element with the data set that holds it, those in sequences too."""
+    for element in ds:
+        yield ds, element
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _elements(item)
 
 
 def mutate_gzip(rng: random.Random, data: bytes) -> bytes:

@@ -11,36 +11,19 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fuzz_seed import Seed, folder_of, volume
+from fuzz_seeds_dicom import other_objects, scans
+
 LEGACY = Path(__file__).resolve().parent.parent / "tests" / "legacy" / "made.tar.xz"
-
-
-@dataclass(frozen=True)
-class Seed:
-    """A folder of whole files.
-
-    Attributes
-    ----------
-    name
-        Of its folder.
-    target
-        Key in `fuzz_targets.TARGETS`: how it is read.
-    main
-        What is given to the reader, in the folder; empty for the folder itself.
-    """
-
-    name: str
-    target: str
-    main: str = ""
 
 
 def make_seeds(root: Path) -> list[Seed]:
     """Write all seeds, a folder each."""
     seeds = []
-    for make in (_nifti, _other_volumes, _tiff, _photos, _zarr, _dicom, _records):
+    for make in (_nifti, _other_volumes, _tiff, _photos, _zarr, scans, other_objects, _masks, _records):
         seeds += make(root)
     return seeds
 
@@ -52,18 +35,6 @@ def write_home(home: Path) -> None:
         shutil.copytree(Path(folder) / "home" / "codecs", home / "codecs")
 
 
-def _folder(root: Path, name: str) -> Path:
-    folder = root / name
-    folder.mkdir(parents=True)
-    return folder
-
-
-def _volume(dtype: Any = "int16", shape: tuple[int, ...] = (6, 16, 12)) -> Any:
-    import numpy as np
-
-    return (np.arange(np.prod(shape)) % 250).reshape(shape).astype(dtype)
-
-
 def _nifti(root: Path) -> list[Seed]:
     import nibabel as nib
     import numpy as np
@@ -71,20 +42,20 @@ def _nifti(root: Path) -> list[Seed]:
     affine = np.array([[0.5, 0.1, 0, -9], [-0.1, 0.5, 0, 4], [0, 0, 3, 7], [0, 0, 0, 1]])
     rgb = np.zeros((8, 6, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     images: dict[str, Any] = {
-        "plain.nii": nib.Nifti1Image(_volume().T, affine),
-        "packed.nii.gz": nib.Nifti1Image(_volume("float32").T, affine),
-        "second.nii": nib.Nifti2Image(_volume("uint8").T, affine),
+        "plain.nii": nib.Nifti1Image(volume().T, affine),
+        "packed.nii.gz": nib.Nifti1Image(volume("float32").T, affine),
+        "second.nii": nib.Nifti2Image(volume("uint8").T, affine),
         "colour.nii": nib.Nifti1Image(rgb, affine),
-        "series.nii.gz": nib.Nifti1Image(_volume("uint8", (3, 4, 8, 6)).T, affine),
-        "pair.img": nib.Nifti1Pair(_volume().T, affine),
-        "analyze.img": nib.AnalyzeImage(_volume().T, np.diag([2, 2, 3, 1])),
-        "plain.mgh": nib.MGHImage(_volume("float32").T, affine),
-        "packed.mgz": nib.MGHImage(_volume("uint8").T, affine),
+        "series.nii.gz": nib.Nifti1Image(volume("uint8", (3, 4, 8, 6)).T, affine),
+        "pair.img": nib.Nifti1Pair(volume().T, affine),
+        "analyze.img": nib.AnalyzeImage(volume().T, np.diag([2, 2, 3, 1])),
+        "plain.mgh": nib.MGHImage(volume("float32").T, affine),
+        "packed.mgz": nib.MGHImage(volume("uint8").T, affine),
     }
     images["plain.nii"].header.set_slope_inter(2.5, -10)
     images["second.nii"].header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"a comment"))
     for name, image in images.items():
-        nib.save(image, _folder(root, name) / name)
+        nib.save(image, folder_of(root, name) / name)
     return [Seed(name, "image", name) for name in images]
 
 
@@ -99,30 +70,30 @@ def _other_volumes(root: Path) -> list[Seed]:
     seeds = []
     geometry = Geometry.from_spacing("zyx", (3.0, 0.5, 0.5), "mm")
     for name in ("packed.mha", "split.mhd"):
-        metaimage.write(_folder(root, name) / name, _volume(), "zyx", geometry, {})
+        metaimage.write(folder_of(root, name) / name, volume(), "zyx", geometry, {})
         seeds.append(Seed(name, "image", name))
     header = "NDims = 3\nDimSize = 12 16 6\nElementType = MET_SHORT\nElementSpacing = 0.5 0.5 3\n"
-    (_folder(root, "raw.mha") / "raw.mha").write_bytes(
-        f"{header}ElementDataFile = LOCAL\n".encode() + _volume().tobytes()
+    (folder_of(root, "raw.mha") / "raw.mha").write_bytes(
+        f"{header}ElementDataFile = LOCAL\n".encode() + volume().tobytes()
     )
-    files = _folder(root, "list.mhd")
+    files = folder_of(root, "list.mhd")
     (files / "list.mhd").write_text(
         header + "ElementDataFile = LIST\n" + "".join(f"s{i}.raw\n" for i in range(6))
     )
-    for i, plane in enumerate(_volume()):
+    for i, plane in enumerate(volume()):
         (files / f"s{i}.raw").write_bytes(plane.tobytes())
     for encoding in ("raw", "gzip", "bzip2", "ascii"):
         name = f"{encoding}.nrrd"
         nrrd.write(
-            str(_folder(root, name) / name), _volume().T, {"encoding": encoding, "spacings": [0.5, 0.5, 3]}
+            str(folder_of(root, name) / name), volume().T, {"encoding": encoding, "spacings": [0.5, 0.5, 3]}
         )
         seeds.append(Seed(name, "image", name))
     text = "NRRD0005\ntype: int16\ndimension: 3\nspace: left-posterior-superior\nsizes: 12 16 6\n"
     text += "endian: little\nspace directions: (0.5,0,0) (0,0.5,0) (0,0,3)\n"
     text += "kinds: domain domain domain\nencoding: bzip2\n"
-    files = _folder(root, "split.nhdr")
+    files = folder_of(root, "split.nhdr")
     (files / "split.nhdr").write_text(f"{text}data file: split.raw.bz2\n")
-    (files / "split.raw.bz2").write_bytes(bz2.compress(_volume().tobytes()))
+    (files / "split.raw.bz2").write_bytes(bz2.compress(volume().tobytes()))
     return [*seeds, *(Seed(name, "image", name) for name in ("raw.mha", "list.mhd", "split.nhdr"))]
 
 
@@ -133,10 +104,10 @@ def _tiff(root: Path) -> list[Seed]:
     from napari_latentseg.core.geometry import Geometry
     from napari_latentseg.io import tiff
 
-    grey, colours = _volume("uint8", (64, 64)), _volume("uint8", (32, 32, 3))
+    grey, colours = volume("uint8", (64, 64)), volume("uint8", (32, 32, 3))
     palette = np.arange(768, dtype=np.uint16).reshape(3, 256) * 80
     writers: dict[str, tuple[Any, dict[str, Any]]] = {
-        "stack.tif": (_volume("uint16"), {"photometric": "minisblack"}),
+        "stack.tif": (volume("uint16"), {"photometric": "minisblack"}),
         "zlib-tiles.tif": (grey, {"tile": (16, 16), "compression": "zlib"}),
         "lzw.tif": (grey, {"compression": "lzw", "predictor": True}),
         "packbits.tif": (grey, {"compression": "packbits"}),
@@ -144,16 +115,16 @@ def _tiff(root: Path) -> list[Seed]:
         "zstd.tif": (grey, {"compression": "zstd"}),
         "j2k.tif": (grey, {"compression": "jpeg2000"}),
         "palette.tif": (grey, {"photometric": "palette", "colormap": palette}),
-        "imagej.tif": (_volume("uint16", (2, 3, 16, 12)), {"imagej": True, "metadata": {"axes": "TZYX"}}),
+        "imagej.tif": (volume("uint16", (2, 3, 16, 12)), {"imagej": True, "metadata": {"axes": "TZYX"}}),
         "big.tif": (colours, {"bigtiff": True, "photometric": "rgb"}),
     }  # fmt: skip
     for name, (array, options) in writers.items():
-        tifffile.imwrite(_folder(root, name) / name, array, **options)
+        tifffile.imwrite(folder_of(root, name) / name, array, **options)
     geometry = Geometry.from_spacing("tzyx", (1.0, 3.0, 0.5, 0.5))
     tiff.write(
-        _folder(root, "ome.ome.tif") / "ome.ome.tif", _volume("uint8", (2, 3, 16, 12)), "tzyx", geometry, {}
+        folder_of(root, "ome.ome.tif") / "ome.ome.tif", volume("uint8", (2, 3, 16, 12)), "tzyx", geometry, {}
     )
-    with tifffile.TiffWriter(_folder(root, "pyramid.ome.tif") / "pyramid.ome.tif", ome=True) as writer:
+    with tifffile.TiffWriter(folder_of(root, "pyramid.ome.tif") / "pyramid.ome.tif", ome=True) as writer:
         options = {"tile": (16, 16), "compression": "zlib"}
         writer.write(
             grey, subifds=2, metadata={"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}, **options
@@ -167,10 +138,10 @@ def _photos(root: Path) -> list[Seed]:
     import numpy as np
     from PIL import Image
 
-    grey = Image.fromarray(_volume("uint8", (24, 20)))
-    colours = Image.fromarray(_volume("uint8", (24, 20, 3)))
+    grey = Image.fromarray(volume("uint8", (24, 20)))
+    colours = Image.fromarray(volume("uint8", (24, 20, 3)))
     images = {
-        "grey.png": grey, "grey16.png": Image.fromarray(_volume("uint16", (24, 20))),
+        "grey.png": grey, "grey16.png": Image.fromarray(volume("uint16", (24, 20))),
         "palette.png": colours.quantize(16), "alpha.png": colours.convert("RGBA"),
         "bits.png": Image.fromarray(np.asarray(grey) > 100), "colour.jpg": colours,
         "progressive.jpg": colours, "cmyk.jpg": colours.convert("CMYK"), "grey.bmp": grey,
@@ -180,7 +151,7 @@ def _photos(root: Path) -> list[Seed]:
     exif[0x0112] = 6
     for name, image in images.items():
         extra: dict[str, Any] = {"progressive": True} if name.startswith("progressive") else {}
-        image.save(_folder(root, name) / name, **({"exif": exif} if name == "colour.jpg" else extra))
+        image.save(folder_of(root, name) / name, **({"exif": exif} if name == "colour.jpg" else extra))
     return [Seed(name, "image", name) for name in images]
 
 
@@ -194,7 +165,7 @@ def _zarr(root: Path) -> list[Seed]:
     from napari_latentseg.io import ome_zarr
 
     geometry = Geometry.from_spacing("zyx", (3.0, 0.5, 0.5), "mm")
-    ome_zarr.write(_folder(root, "v05.ome.zarr") / "v05.ome.zarr", _volume(), "zyx", geometry, {})
+    ome_zarr.write(folder_of(root, "v05.ome.zarr") / "v05.ome.zarr", volume(), "zyx", geometry, {})
     axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
     scale = [{"type": "scale", "scale": [3.0, 0.5, 0.5]}]
     datasets = [{"path": "0", "coordinateTransformations": scale}]
@@ -202,20 +173,20 @@ def _zarr(root: Path) -> list[Seed]:
     compressors: dict[str, Any] = {"blosc": "auto", "plain": None, "gzip": _gzip_codec()}
     seeds = [Seed("v05.ome.zarr", "image", "v05.ome.zarr")]
     for name, compressor in compressors.items():
-        path = _folder(root, f"{name}.zarr") / f"{name}.zarr"
+        path = folder_of(root, f"{name}.zarr") / f"{name}.zarr"
         group = zarr.open_group(path, mode="w", zarr_format=2)
         stored = group.create_array(
             "0", shape=(6, 16, 12), chunks=(2, 16, 12), dtype="i2", compressors=compressor
         )
-        stored[:] = _volume()
+        stored[:] = volume()
         group.attrs.update(json.loads(json.dumps(multiscales)))
         seeds.append(Seed(f"{name}.zarr", "image", f"{name}.zarr"))
     source = root / "v05.ome.zarr" / "v05.ome.zarr"
-    with zipfile.ZipFile(_folder(root, "zipped.zarr.zip") / "zipped.zarr.zip", "w") as archive:
+    with zipfile.ZipFile(folder_of(root, "zipped.zarr.zip") / "zipped.zarr.zip", "w") as archive:
         for file in sorted(source.rglob("*")):
             if file.is_file():
                 archive.writestr(zipfile.ZipInfo(f"a.ome.zarr/{file.relative_to(source)}"), file.read_bytes())
-    assert np.asarray(_volume()).any()
+    assert np.asarray(volume()).any()
     return [*seeds, Seed("zipped.zarr.zip", "image", "zipped.zarr.zip")]
 
 
@@ -225,110 +196,30 @@ def _gzip_codec() -> Any:
     return GZip()
 
 
-def dicom_slice(array: Any, **changes: Any) -> Any:
-    """A data set with a position in the patient."""
-    import pydicom
-    from pydicom.uid import ExplicitVRLittleEndian
+def _masks(root: Path) -> list[Seed]:
+    """Labels in the formats that masks come in."""
+    import nibabel as nib
+    import nrrd
+    import numpy as np
+    import tifffile
+    from PIL import Image
 
-    colours = array.ndim > 2 and array.shape[-1] == 3
-    fields: dict[str, Any] = {
-        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.4", "SOPInstanceUID": "1.2.3.4", "StudyInstanceUID": "1.2.5",
-        "SeriesInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4", "Modality": "MR", "SeriesNumber": 3,
-        "InstanceNumber": 1, "Rows": array.shape[-3 if colours else -2],
-        "Columns": array.shape[-2 if colours else -1], "SamplesPerPixel": 3 if colours else 1,
-        "PhotometricInterpretation": "RGB" if colours else "MONOCHROME2",
-        "BitsAllocated": array.dtype.itemsize * 8,
-        "BitsStored": array.dtype.itemsize * 8, "HighBit": array.dtype.itemsize * 8 - 1,
-        "PixelRepresentation": int(array.dtype.kind == "i"), "ImagePositionPatient": [0, 0, 0],
-        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1], "SliceThickness": 1,
-    }  # fmt: skip
-    if colours:
-        fields["PlanarConfiguration"] = 0
-    ds = pydicom.Dataset()
-    for keyword, value in (fields | changes).items():
-        setattr(ds, keyword, value)
-    ds.PixelData = array.tobytes() + b"\0" * (array.nbytes % 2)
-    ds.file_meta = pydicom.dataset.FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    return ds
-
-
-def _enhanced() -> Any:
-    import pydicom
-
-    groups = []
-    for z in range(4):
-        position, group = pydicom.Dataset(), pydicom.Dataset()
-        position.ImagePositionPatient = [0, 0, 2 * z]
-        group.PlanePositionSequence = [position]
-        groups.append(group)
-    return dicom_slice(
-        _volume("uint16", (4, 16, 12)), NumberOfFrames=4, PerFrameFunctionalGroupsSequence=groups
-    )
-
-
-def _dicom(root: Path) -> list[Seed]:
-    import imagecodecs
-    import pydicom
-    from pydicom import uid
-    from pydicom.encaps import encapsulate
-
-    plane, bytes_plane = _volume("int16", (32, 24)), _volume("uint8", (32, 24))
-    writers: dict[str, Callable[[], Any]] = {
-        "plain.dcm": lambda: dicom_slice(plane, RescaleSlope=2, RescaleIntercept=-1000),
-        "colour.dcm": lambda: dicom_slice(_volume("uint8", (16, 12, 3))),
-        "inverted.dcm": lambda: dicom_slice(bytes_plane, PhotometricInterpretation="MONOCHROME1"),
-        "enhanced.dcm": _enhanced,
-        "cine.dcm": lambda: dicom_slice(_volume("uint8", (5, 16, 12)), NumberOfFrames=5, FrameTime=40),
-        "rle.dcm": lambda: _compressed(dicom_slice(plane), uid.RLELossless),
-        "rle-frames.dcm": lambda: _compressed(
-            dicom_slice(_volume("uint16", (4, 16, 12)), NumberOfFrames=4), uid.RLELossless
-        ),
-        "j2k.dcm": lambda: dicom_slice(plane.astype("uint16")),
-        "implicit.dcm": lambda: dicom_slice(plane),
-        "big.dcm": lambda: dicom_slice(plane),
-        "deflated.dcm": lambda: dicom_slice(plane),
-        "jpeg.dcm": lambda: dicom_slice(bytes_plane),
+    labels = (volume("uint8", (4, 16, 12)) % 3).astype(np.uint8)
+    writers: dict[str, Callable[[Path], Any]] = {
+        "mask.nii.gz": lambda path: nib.save(nib.Nifti1Image(labels.T, np.diag([1, 1, 3, 1])), path),
+        "mask.nrrd": lambda path: nrrd.write(str(path), labels.T, {"spacings": [1, 1, 3]}),
+        "mask.tif": lambda path: tifffile.imwrite(path, labels, photometric="minisblack"),
+        "mask.png": lambda path: Image.fromarray(labels[0]).save(path),
+        "mask.jpg": lambda path: Image.fromarray(255 * (labels[0] > 0).astype(np.uint8)).save(path),
+        "mask-colour.png": lambda path: Image.fromarray(np.stack([labels[0] * 127] * 3, -1)).save(path),
     }
-    syntaxes = {"implicit.dcm": uid.ImplicitVRLittleEndian,
-                "deflated.dcm": uid.DeflatedExplicitVRLittleEndian,
-                "big.dcm": uid.ExplicitVRBigEndian}  # fmt: skip
-    encoders = {
-        "jpeg.dcm": (uid.JPEGBaseline8Bit, imagecodecs.jpeg8_encode),
-        "j2k.dcm": (
-            uid.JPEG2000Lossless,
-            lambda values: imagecodecs.jpeg2k_encode(values, codecformat="j2k", level=0),
-        ),
-    }
-    for name, make in writers.items():
-        ds = make()
-        if name in encoders:
-            syntax, encode = encoders[name]
-            ds.PixelData = encapsulate([encode(ds.pixel_array)])
-            ds.file_meta.TransferSyntaxUID = syntax
-            ds["PixelData"].is_undefined_length = True
-        if name in syntaxes:
-            ds.file_meta.TransferSyntaxUID = syntaxes[name]
-        pydicom.dcmwrite(_folder(root, name) / name, ds, enforce_file_format=True)
-    series = _folder(root, "series")
-    for z in range(3):
-        ds = dicom_slice(
-            plane, ImagePositionPatient=[0, 0, 2 * z], InstanceNumber=z + 1, SOPInstanceUID=f"1.2.9.{z}"
-        )
-        pydicom.dcmwrite(series / f"{z}.dcm", ds, enforce_file_format=True)
-    with zipfile.ZipFile(_folder(root, "series.zip") / "series.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(series.iterdir()):
-            archive.writestr(zipfile.ZipInfo(f"a/{file.name}"), file.read_bytes())
-    return [*(Seed(name, "image", name) for name in (*writers, "series.zip")), Seed("series", "image")]
-
-
-def _compressed(ds: Any, syntax: Any) -> Any:
-    ds.compress(syntax)
-    return ds
+    for name, write in writers.items():
+        write(folder_of(root, name) / name)
+    return [Seed(name, "mask", name) for name in writers]
 
 
 def _records(root: Path) -> list[Seed]:
-    made = _folder(root, "made")
+    made = folder_of(root, "made")
     with tarfile.open(LEGACY) as archive:
         archive.extractall(made, filter="data")
     home = made / "home"
@@ -340,7 +231,7 @@ def _records(root: Path) -> list[Seed]:
     }.items():  # fmt: skip
         shutil.copytree(source, root / name)
     model = root / "model"
-    with zipfile.ZipFile(_folder(root, "model.zip") / "model.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
+    with zipfile.ZipFile(folder_of(root, "model.zip") / "model.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
         for file in sorted(model.iterdir()):
             zipped.writestr(zipfile.ZipInfo(f"ellipses/{file.name}"), file.read_bytes())
     return [
@@ -355,6 +246,6 @@ def _configs(root: Path) -> list[Seed]:
 
     seeds = []
     for name in ("gms-small", "sdseg-small", "guided-small"):
-        shutil.copy(named_configs()[name], _folder(root, f"config-{name}") / "config.json")
+        shutil.copy(named_configs()[name], folder_of(root, f"config-{name}") / "config.json")
         seeds.append(Seed(f"config-{name}", "config", "config.json"))
     return seeds

@@ -38,6 +38,23 @@ def read_image(path: Path) -> None:
         raise refusals[0]
 
 
+def read_mask(path: Path) -> None:
+    """The labels of a mask of one class, and of one of several."""
+    from napari_latentseg.data.mask_file import read_mask_file
+    from napari_latentseg.errors import BadInput
+
+    refusals = []
+    for known_labels in (None, (1, 2)):
+        try:
+            mask = read_mask_file(path, known_labels)
+            _compute(mask.labels)
+            _ = mask.geometry.spacing
+        except BadInput as error:
+            refusals.append(error)
+    if refusals:
+        raise refusals[0]
+
+
 def read_model(folder: Path) -> None:
     """Card, split, comparison, replay and weights."""
     from napari_latentseg.models.card import read_card
@@ -132,6 +149,7 @@ def read_archive(path: Path) -> None:
 
 TARGETS: dict[str, Callable[[Path], None]] = {
     "image": read_image,
+    "mask": read_mask,
     "model": read_model,
     "codec": read_codec,
     "store": read_store,

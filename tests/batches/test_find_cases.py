@@ -118,6 +118,22 @@ def test_a_series_in_two_folders_is_one_case(tmp_path: Path) -> None:
     assert CaseInput(case).read().array.shape == (4, 5, 6)
 
 
+def test_maps_that_were_written_as_dicom_are_no_cases(tmp_path: Path) -> None:
+    """The variance of a result is a parametric map, as may be the scan of somebody else."""
+    kind = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.30"}
+    series(tmp_path / "in" / "scan")
+    beside = series(tmp_path / "out", "1.2.8", Manufacturer="napari-latentseg", **kind)
+    for path in sorted(beside.iterdir()):
+        path.rename(tmp_path / "in" / "scan" / f"variance-{path.name}")
+    series(tmp_path / "in" / "results", "1.2.9", Manufacturer="napari-latentseg", **kind)
+    series(tmp_path / "in" / "map", "1.2.10", Manufacturer="another", **kind)
+    found = find_cases(tmp_path / "in")
+    assert [case.name for case in found.cases] == ["map", "scan"]
+    assert found.passed_over == {"result of an earlier run": 2}
+    with pytest.raises(BadInput, match="holds results of earlier runs, and no image"):
+        find_cases(tmp_path / "in" / "results")
+
+
 def test_a_folder_of_reports_is_passed_over_and_a_broken_series_is_named(tmp_path: Path) -> None:
     report = dicom.dataset(np.zeros((2, 2), np.int16), Modality="SR", Rows=None, Columns=None)
     report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"

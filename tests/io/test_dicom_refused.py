@@ -7,6 +7,7 @@ import os
 import warnings
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -141,6 +142,16 @@ def a_segmentation(made, folder):
     made.save(made.dataset(made.ramp(5, 6), Modality="SEG"), folder / "a.dcm")
 
 
+def a_segmentation_by_its_class(made, folder, kind="66.4"):
+    ds = made.dataset(made.ramp(5, 6), Modality="OT")
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = f"1.2.840.10008.5.1.4.1.1.{kind}"
+    made.save(ds, folder / "a.dcm")
+
+
+def segments_of_no_class(made, folder):
+    made.save(made.dataset(made.ramp(5, 6), SegmentSequence=[pydicom.Dataset()]), folder / "a.dcm")
+
+
 def tiles(made, folder):
     ds = made.dataset(made.ramp(5, 6), TotalPixelMatrixColumns=60, TotalPixelMatrixRows=50)
     made.save(ds, folder / "a.dcm")
@@ -176,6 +187,9 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "a name where a number should be": (bad_number, r"^a\.dcm: has text in place of its number of frames"),
     "a slope of 0": (no_slope, "invalid rescale slope"),
     "a segmentation": (a_segmentation, "is a segmentation"),
+    "a segmentation that says another modality": (a_segmentation_by_its_class, "is a segmentation"),
+    "a label map": (partial(a_segmentation_by_its_class, kind="66.7"), "is a segmentation"),
+    "segments without the class": (segments_of_no_class, "is a segmentation"),
     "a whole slide": (tiles, "whole-slide"),
     "printing colours": (four_channels, "colour model that is not supported"),
 }

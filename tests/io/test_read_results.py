@@ -122,6 +122,26 @@ def test_an_axis_of_length_one_is_not_lost(tmp_path: Path, format: str) -> None:
     assert measure(again)[0].value == pytest.approx(measure(found)[0].value)
 
 
+@pytest.mark.parametrize("format", ["tiff", "ome-tiff", "nifti", "nrrd", "ome-zarr"])
+@pytest.mark.parametrize("frames", [1, 5])
+def test_a_film_comes_back_from_formats_that_store_slices(tmp_path: Path, format: str, frames: int) -> None:
+    """NIfTI has no time without a third axis, and is what the film of an ultrasound gets where not asked."""
+    rng = np.random.default_rng(0)
+    each = rng.random((4, 2, frames, 24, 20)).astype(np.float32)
+    geometry = Geometry.from_spacing("tyx", (0.04, 0.5, 1.0), "mm")
+    found = made(each, geometry, "tyx", classes_of("left part", "right part"))
+    write_segmentation(found, tmp_path, "heart", format=format)
+    again = read_segmentation(tmp_path)
+    assert again.axes == "tyx"
+    assert np.array_equal(again.mask, found.mask)
+    assert np.array_equal(np.asarray(again.mean), found.mean)
+    assert np.array_equal(np.asarray(again.variance), found.variance)
+    assert again.geometry.units == geometry.units
+    assert again.geometry.axis_labels == ("t", "y", "x")
+    assert np.allclose(again.geometry.matrix, geometry.matrix, atol=1e-6)
+    assert [one.value for one in measure(again)] == [one.value for one in measure(found)]
+
+
 def test_a_png_in_its_own_steps(tmp_path: Path) -> None:
     found = made(np.random.default_rng(0).random((3, 1, 12, 9)), Geometry.from_spacing("yx"), "yx")
     write_segmentation(found, tmp_path, format="png")

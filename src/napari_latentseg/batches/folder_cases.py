@@ -140,6 +140,9 @@ def _series_cases(path: Path, root: Path, passed_over: Counter[str]) -> dict[Bat
         return {}
     except BadInput as problem:
         return {BatchCase(name, path, problem=problem): ""}
+    if results := sum(info.is_result for info in series):
+        passed_over["result of an earlier run"] += results
+        series = [info for info in series if not info.is_result]
     counts = Counter(info.uid for info in series)
     cases: dict[BatchCase, str] = {}
     for info in series:

@@ -289,8 +289,10 @@ def _record_beside(path: Path) -> Path | None:
 
 
 def _restore_shape(scan: Scan, axes: str, record: RunRecord) -> tuple[int, ...]:
-    """The spatial shape with the axes of length one that some formats drop."""
+    """The spatial shape with the axes of length one that some formats drop, without those that NIfTI adds."""
     file_shape = scan.spatial_shape
+    if (shape := _shape_by_names(scan, axes, record)) is not None:
+        return shape
     if len(file_shape) == len(axes):
         return file_shape
     recorded = record.input.shape[: len(axes)]
@@ -307,18 +309,39 @@ def _restore_shape(scan: Scan, axes: str, record: RunRecord) -> tuple[int, ...]:
     return shape
 
 
+def _shape_by_names(scan: Scan, axes: str, record: RunRecord) -> tuple[int, ...] | None:
+    """The shape along the axes of the record; None where it is not the file's but for axes of length one.
+
+    NIfTI has no time without a third axis: the film of an ultrasound is stored as slices one thick.
+    """
+    lengths = dict(zip(scan.spatial_axes, scan.spatial_shape, strict=True))
+    recorded = dict(zip(axes, record.input.shape, strict=False))
+    added = [n for axis, n in lengths.items() if axis not in axes]
+    dropped = [recorded.get(axis) for axis in axes if axis not in lengths]
+    if any(n != 1 for n in (*added, *dropped)):
+        return None
+    return tuple(lengths.get(axis, 1) for axis in axes)
+
+
 def _restore_geometry(scan: Scan, axes: str, shape: tuple[int, ...], record: RunRecord) -> Geometry:
-    if len(scan.spatial_shape) == len(axes):
+    file_axes = scan.spatial_axes
+    has_own_names = _shape_by_names(scan, axes, record) is not None
+    if file_axes == axes or (len(file_axes) == len(axes) and not has_own_names):
         return scan.geometry
-    kept = [i for i, (axis, n) in enumerate(zip(axes, shape, strict=True)) if n > 1 or axis in scan.axes]
-    kept = kept[-len(scan.spatial_shape) :]
+    if has_own_names:
+        kept = [i for i, axis in enumerate(axes) if axis in file_axes]
+        stored = [file_axes.index(axes[i]) for i in kept]
+    else:
+        kept = [i for i, (axis, n) in enumerate(zip(axes, shape, strict=True)) if n > 1 or axis in scan.axes]
+        kept, stored = kept[-len(file_axes) :], list(range(len(file_axes)))
     matrix = np.diag([*record.input.spacing, 1.0])
-    matrix_index = [*kept, len(axes)]
-    matrix[np.ix_(matrix_index, matrix_index)] = scan.geometry.matrix
+    index, stored_index = [*kept, len(axes)], [*stored, len(file_axes)]
+    matrix[np.ix_(index, index)] = scan.geometry.matrix[np.ix_(stored_index, stored_index)]
     units = list(record.input.units)
-    for i, unit in zip(kept, scan.geometry.units, strict=True):
-        units[i] = unit
-    return Geometry.from_matrix(matrix, tuple(units), tuple(axes), scan.geometry.frame)
+    for i, k in zip(kept, stored, strict=True):
+        units[i] = scan.geometry.units[k]
+    frame = scan.geometry.frame if len(stored) == len(file_axes) else ""
+    return Geometry.from_matrix(matrix, tuple(units), tuple(axes), frame)
 
 
 def _stack_classes(scans: list[Scan], shape: tuple[int, ...]) -> Any:

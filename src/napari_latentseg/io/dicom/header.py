@@ -24,7 +24,10 @@ from napari_latentseg.io.dicom.unpositioned import Unpositioned, unpositioned_la
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Frame", "Header", "read_header"]
+__all__ = ["MANUFACTURER", "Frame", "Header", "read_header"]
+
+MANUFACTURER = "napari-latentseg"
+"""What the results that are written as DICOM state."""
 
 # The attributes that are read. Of patients only name and number are among them, to find out whether the
 # description of the series repeats them, and whether two files are of one patient; they are not kept.
@@ -42,8 +45,11 @@ _KEYWORDS = (
     "RescaleIntercept", "ModalityLUTSequence", "GridFrameOffsetVector", "DoseGridScaling",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SequenceOfUltrasoundRegions",
     "DirectoryRecordSequence", "DimensionOrganizationType", "TotalPixelMatrixColumns", "PixelPaddingValue",
-    "PixelIntensityRelationship",
+    "PixelIntensityRelationship", "SegmentSequence", "Manufacturer",
 )  # fmt: skip
+# Segmentation Storage, Label Map Segmentation Storage, Parametric Map Storage
+_SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_PARAMETRIC_MAP_CLASS = "1.2.840.10008.5.1.4.1.1.30"
 # Numbers without which a scan is still read rightly: left out where they hold text.
 _OPTIONAL_NUMBERS = ("SeriesNumber", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier")
 
@@ -112,6 +118,8 @@ class Header:
         What was assumed or left out, for people.
     problem
         Why the series of this file cannot be read, though the file is intact; None if it can.
+    is_result
+        Whether this program has written it, as the variance or doubt of a result.
     """
 
     item: DicomFile
@@ -130,6 +138,7 @@ class Header:
     skip_reason: str = ""
     notes: tuple[str, ...] = ()
     problem: BadInput | None = None
+    is_result: bool = False
 
 
 def short_hash(uid: object) -> str:
@@ -181,6 +190,7 @@ def read_header(item: DicomFile) -> Header:
         float(ds.get("TemporalResolution") or 0) / 1000,
         notes=(*notes, lut_note) if lut_note else notes,
         problem=problem or _problem_of_values(item, ds),
+        is_result=ds.get("SOPClassUID") == _PARAMETRIC_MAP_CLASS and ds.get("Manufacturer") == MANUFACTURER,
     )
 
 
@@ -257,7 +267,8 @@ def _skip_reason(item: DicomFile, ds: Dataset) -> str:
     """Why a file is not read as an image; empty for an image. An image without pixels raises `BadInput`."""
     if "DirectoryRecordSequence" in ds:
         return "is a list of files, not a scan"
-    if str(ds.get("Modality") or "") == "SEG":
+    is_segmentation = ds.get("SOPClassUID") in _SEGMENTATION_CLASSES or "SegmentSequence" in ds
+    if is_segmentation or str(ds.get("Modality") or "") == "SEG":
         return "is a segmentation, not a scan"
     if "TotalPixelMatrixColumns" in ds or str(ds.get("DimensionOrganizationType") or "").startswith("TILED"):
         return "is a tiled whole-slide image, which is not supported"

@@ -21,6 +21,7 @@ from napari_latentseg.core.segmentation import MAX_VARIANCE, Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import write_errors
 from napari_latentseg.io.dicom.files import silence_dicom_loggers
+from napari_latentseg.io.dicom.header import MANUFACTURER
 from napari_latentseg.io.dicom.source import deidentified, find_source, use_utf8_for
 from napari_latentseg.io.image_header import ImageHeader
 from napari_latentseg.io.result_names import AGREEMENT_NAME, BAND_NAME, DOUBT_NAME, MAX_FRACTIONAL_VALUE
@@ -330,7 +331,7 @@ class _DicomObjects:
             "series_number": base + number,
             "sop_instance_uid": UID(),
             "instance_number": 1,
-            "manufacturer": "napari-latentseg",
+            "manufacturer": MANUFACTURER,
             "manufacturer_model_name": record.model.name[:_MAX_STRING_LENGTH],
             "software_versions": record.plugin_version[:_MAX_STRING_LENGTH] or "0",
             "device_serial_number": hashes[0][:16] if hashes else "unknown",

@@ -88,6 +88,8 @@ class SeriesInfo:
         The number of frames, and their rows and columns.
     problem
         Why it cannot be read; empty if it can.
+    is_result
+        Whether this program has written it, as the variance or doubt of a result.
     """
 
     number: int
@@ -103,6 +105,7 @@ class SeriesInfo:
     problem: str = ""
     title: str = ""
     patient: str = field(default="", repr=False)
+    is_result: bool = False
 
     @classmethod
     def from_series(cls, number: int, series: Series) -> SeriesInfo:
@@ -122,6 +125,7 @@ class SeriesInfo:
             f"{series.problem.why}; {series.problem.remedy}" if series.problem else "",
             series.header.title,
             series.header.patient,
+            series.header.is_result,
         )
 
     def describe(self) -> str:
