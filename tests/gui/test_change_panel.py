@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QStyle
+from qtpy.QtWidgets import QFileDialog, QStyle
 from tests.helpers.shared_viewer import process_events
 from tests.helpers.two_cases import two_cases
 
@@ -83,10 +83,33 @@ def test_a_saved_result_shows_its_outline_over_the_image_once(dates, qtbot, tmp_
     assert "The earlier outline is over the image" in panel.text.text()
     compare(qtbot, panel)
     assert earlier_layers(viewer) == [layer]
+    saved_row = panel.earlier.currentIndex()
+    choose(panel, 0)  # the other image's result, which was not compared
+    assert not layer.visible
+    choose(panel, saved_row)
+    assert layer.visible
     dates.session.set_image(dates.first)
     process_events()
     assert not layer.visible  # it belongs to the image over which it lies
     assert not panel.table.isVisibleTo(panel)
+    dates.session.set_image(dates.second)
+    process_events()
+    assert (layer.visible, panel.table.isVisibleTo(panel)) == (False, False)  # neither without the other
+
+
+def choose(panel, row):
+    """Choose an entry, as a person does."""
+    panel.earlier.setCurrentIndex(row)
+    panel.earlier.activated.emit(row)
+
+
+def test_a_file_dialog_that_is_cancelled_leaves_the_choice(dates, tmp_path, monkeypatch):
+    panel = dates.panel
+    panel.choose_saved(tmp_path / "another_run.json")
+    chosen = panel.earlier.currentIndex()
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *arguments: ("", ""))
+    choose(panel, panel.earlier.count() - 1)
+    assert panel.earlier.currentIndex() == chosen == 1
 
 
 def test_the_figures_go_with_the_earlier_result_that_they_are_of(dates, qtbot, tmp_path):

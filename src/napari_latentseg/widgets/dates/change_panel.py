@@ -78,6 +78,7 @@ class ChangePanel(QWidget):
         self._saved: Path | None = None
         self._saved_image: Path | None = None
         self._compared: RunResult | Path | None = None  # the earlier result that the table is of
+        self._chosen_row = 0
         self.earlier = elastic_combo("The earlier result: one that is open, or one that was saved")
         self.image_button = QPushButton("Its image…")
         self.image_button.setToolTip("The image of the saved result; only needed to register the two images")
@@ -122,7 +123,8 @@ class ChangePanel(QWidget):
     def list_results(self) -> None:
         """List the open results of other images with the same classes, and a saved one."""
         current = self._session.current
-        if current is not self._result:  # what is shown is of another result
+        is_other = current is not self._result
+        if is_other:  # what is shown is of another result
             self.cancel()
             self._result, self._compared = current, None
         chosen = self.earlier.currentData()
@@ -137,6 +139,8 @@ class ChangePanel(QWidget):
         row = data.index(chosen) if chosen is not None and chosen in data else 0
         self.earlier.setCurrentIndex(row)
         self._refresh()
+        if is_other:
+            self._follow_figures()
 
     def choose_saved(self, path: Path) -> None:
         """Take a saved result as the earlier one.
@@ -150,6 +154,7 @@ class ChangePanel(QWidget):
         self.list_results()
         self.earlier.setCurrentIndex(self.earlier.count() - 2)
         self._refresh()
+        self._follow_figures()
 
     def choose_image(self, path: Path) -> None:
         """The image of the saved result."""
@@ -209,6 +214,8 @@ class ChangePanel(QWidget):
     def _end(self) -> None:
         self._task = None
         self._refresh()
+        if not self._is_compared:  # another one was chosen meanwhile
+            self._follow_figures()
 
     def _fail(self, error: BaseException) -> None:
         self._end()
@@ -246,7 +253,7 @@ class ChangePanel(QWidget):
 
     def _show_outline(self, result: RunResult, change: DateChange) -> None:
         """The earlier mask over the image; it is not part of what is measured, stored or exported."""
-        layer = next((other for other in self.viewer.layers if _is_earlier_of(other, result)), None)
+        layer = self._outline_of(result)
         labels = change.placed_mask.labels
         if labels is None:
             if layer is not None:  # of another earlier result
@@ -268,14 +275,30 @@ class ChangePanel(QWidget):
         self.viewer.add_layer(layer)
         self.viewer.layers.selection.active = active
 
+    def _outline_of(self, result: RunResult) -> Labels | None:
+        layers = (layer for layer in self.viewer.layers if _is_earlier_of(layer, result))
+        return next((layer for layer in layers if isinstance(layer, Labels)), None)
+
+    def _follow_figures(self) -> None:
+        """Show the outline with the figures of its earlier result, and hide it with them."""
+        layer = None if self._result is None else self._outline_of(self._result)
+        if layer is not None:
+            layer.visible = self._is_compared
+
+    @property
+    def _is_compared(self) -> bool:
+        """Whether the table is of the earlier result that is chosen."""
+        return self._compared is not None and self._compared == self.earlier.currentData()
+
     def _on_earlier(self, row: int) -> None:
         if self.earlier.itemData(row) is None:
             path, _ = QFileDialog.getOpenFileName(self, "Earlier result", "", _RESULT_FILES)
             if path:
                 self.choose_saved(Path(path))
-            else:
-                self.earlier.setCurrentIndex(0)
+            else:  # what was chosen before stays chosen
+                self.earlier.setCurrentIndex(min(self._chosen_row, self.earlier.count() - 1))
         self._refresh()
+        self._follow_figures()
 
     def _ask_image(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Image of the earlier result", "")
@@ -305,9 +328,9 @@ class ChangePanel(QWidget):
         )
         self.cancel_button.setVisible(self.is_busy)
         self.progress.setVisible(self.is_busy)
-        is_compared = self._compared is not None and self._compared == earlier
-        self.table.setVisible(is_compared)  # never the figures of another earlier result
-        self.text.setVisible(is_compared)
+        self.table.setVisible(self._is_compared)  # never the figures of another earlier result
+        self.text.setVisible(self._is_compared)
+        self._chosen_row = self.earlier.currentIndex()
 
 
 class _ChangeTable(QTableWidget):
