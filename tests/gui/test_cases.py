@@ -103,6 +103,7 @@ def test_a_list_is_walked_from_the_first_to_the_last(reader, viewer, segmented, 
 
     assert reader.approve() == order[1]  # with the image in focus
     assert reader.opened().name == order[2]
+    reader.look()
     reader.click(reader.widget.reject_button)
     reader.written()
     assert reader.opened().name == order[3]
@@ -122,6 +123,7 @@ def test_a_second_reader(reader, viewer, segmented, blind):
     layer.brush_size = 9
     layer.paint((30, 40), 1)
     action = reader.widget.blind_action if blind else reader.widget.open_action
+    reader.look()
     action.trigger()
     reader.written()
     reader.wait(lambda: reader.state(name) == "second reading")
@@ -177,6 +179,7 @@ def test_an_image_without_a_mask_is_approved_once_one_is_drawn(reader, viewer, i
     reader.be("Anna")
     opened = reader.enter()
     notification_manager.records.clear()
+    reader.look()
     press_key(viewer, Qt.Key.Key_Return, CONTROL)
     assert any("has no mask; segment it, or draw one" in text for text in messages())
     drawn = viewer.add_labels(np.zeros(opened.image.data.shape[:2], np.uint8), name="mine")
@@ -194,6 +197,7 @@ def test_no_file_is_read_or_written_in_the_gui_thread(reader, segmented):
         reader.wait(lambda: reader.work.cases is not None and not reader.work.is_opening)
         reader.qtbot.keyClick(reader.widget.table, Qt.Key.Key_Return)
         first = reader.opened()
+        reader.look()
         press_key(reader.viewer, Qt.Key.Key_Return, CONTROL)
         reader.wait(lambda: reader.work.opened not in (None, first))
         reader.written()
@@ -211,6 +215,7 @@ def test_the_following_case_is_read_before_it_is_asked_for(reader, segmented, mo
         raise AssertionError("it was read again")
 
     monkeypatch.setattr("napari_latentseg.widgets.cases.case_work.read_listed_case", refuse)
+    reader.look()
     press_key(reader.viewer, Qt.Key.Key_Return, CONTROL)
     reader.wait(lambda: reader.work.opened is not None)
     assert reader.work.opened.name == following
@@ -230,6 +235,7 @@ def test_a_reading_that_cannot_be_written_loses_no_stroke(reader, viewer, segmen
 
     monkeypatch.setattr("napari_latentseg.caselist.readings.write_scan", refuse)
     notification_manager.records.clear()
+    reader.look()
     press_key(viewer, Qt.Key.Key_Return, CONTROL)
     reader.wait(
         lambda: any("decisions cannot be written there (No space left" in text for text in messages())

@@ -65,6 +65,7 @@ def test_a_list_from_the_scans_to_the_consensus(viewer, qtbot, tmp_path, write_e
         if number % TWICE:
             reader.approve()
         else:
+            reader.look()
             widget.open_action.trigger()
             reader.written()
     twice = order[::TWICE]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 from tests.helpers.canvas import drag_on_canvas, press_key
 from tests.helpers.shared_viewer import process_events
 
@@ -55,9 +56,14 @@ class Reader:
         self.wait(lambda: not self.work.is_opening and self.work.opened is not None)
         return self.work.opened
 
+    def look(self):
+        """Look at the open case for as long as a second click might be one of a double-click."""
+        self.wait(lambda: 1000 * self.opened().seconds > QApplication.doubleClickInterval())
+
     def approve(self, where="image"):
         """Ctrl+Enter; returns the name of the case that was approved, once that is on disk."""
         name = self.work.opened.name
+        self.look()
         if where == "image":
             press_key(self.viewer, Qt.Key.Key_Return, CONTROL)
         else:

@@ -136,8 +136,11 @@ class Cases(QObject):
 
     def is_of_case(self, image: Image) -> bool:
         """Whether an image is the case, or another channel of it."""
-        group = self._group_of(str(image.unique_id))
-        return self.image is not None and group == self._group_of(str(self.image.unique_id))
+        return self.image is not None and self.is_same_case(image, self.image)
+
+    def is_same_case(self, first: Image, second: Image) -> bool:
+        """Whether two images are one, or channels of one."""
+        return self._group_of(str(first.unique_id)) == self._group_of(str(second.unique_id))
 
     def may_be_of_case(self, mask: Layer) -> bool:
         """Whether a mask is of the case, of no image, or of another image and shown with this one."""

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QFrame,
+    QHBoxLayout,
     QMessageBox,
     QPushButton,
     QSizePolicy,
@@ -32,6 +33,7 @@ __all__ = [
     "form_layout",
     "let_combo_shrink",
     "separator",
+    "widget_row",
 ]
 
 
@@ -198,3 +200,14 @@ class CopyDetailsButton(QPushButton):
         clipboard = QApplication.clipboard()
         if clipboard is not None:
             clipboard.setText(self.details)
+
+
+def widget_row(*widgets: QWidget) -> QWidget:
+    """Widgets in a row, of which the first takes the space that is left."""
+    row = QWidget()
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(4)
+    for number, widget in enumerate(widgets):
+        layout.addWidget(widget, 0 if number else 1)
+    return row

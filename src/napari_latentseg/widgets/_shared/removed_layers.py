@@ -58,6 +58,8 @@ def say_masks_removed(results: Iterable[RunResult], is_open: Callable[[Image], b
 
     def say() -> None:
         for result in known:
+            if result.is_put_away:
+                continue
             if result.layers.all_layers and not result.is_in_viewer and is_open(result.image):
                 show_warning(
                     f"The mask of {result.title} was removed, so that its result cannot be reviewed or"

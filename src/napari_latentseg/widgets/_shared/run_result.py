@@ -51,6 +51,8 @@ class RunResult:
         The regions of the review queue that were looked at, by `Finding.identity`.
     has_other_data
         Whether the values of the image were replaced since the run.
+    is_put_away
+        Whether its layers go by themselves, since its case was decided.
     person_mask
         Gives what a person has made of the mask; set by whoever keeps the corrections.
     latest_mask
@@ -69,6 +71,7 @@ class RunResult:
         self.seconds = 0.0
         self.seen_regions: set[Any] = set()
         self.has_other_data = False
+        self.is_put_away = False
         self.person_mask: Callable[[], PersonMask] = PersonMask
         self.latest_mask: ShownMask | None = None
 

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QDialog,
     QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QLineEdit,
     QProgressBar,
     QPushButton,
@@ -30,7 +29,12 @@ from napari_latentseg.io.result_names import RECORD_NAME
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.child_process import EXIT_BAD_INPUT
-from napari_latentseg.widgets._shared.controls import CopyDetailsButton, WrappedLabel, elastic_combo
+from napari_latentseg.widgets._shared.controls import (
+    CopyDetailsButton,
+    WrappedLabel,
+    elastic_combo,
+    widget_row,
+)
 from napari_latentseg.widgets._shared.dialogs import show_dialog
 from napari_latentseg.widgets._shared.dock_widget import open_widget
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
@@ -148,8 +152,8 @@ class BatchDialog(QDialog):
             QPushButton(text) for text in ("Folder…", "List…", "Browse…")
         )
         self.list_button.setToolTip("A CSV file with the columns case and path, and series where needed")
-        form.addRow("Images", _row(self.images, self.folder_button, self.list_button))
-        form.addRow("Results", _row(self.out, self.out_button))
+        form.addRow("Images", widget_row(self.images, self.folder_button, self.list_button))
+        form.addRow("Results", widget_row(self.out, self.out_button))
         form.addRow("Model", self.model)
         form.addRow("Settings", self.settings_label)
         form.addRow("Layout", self.layout_box)
@@ -158,12 +162,12 @@ class BatchDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.addWidget(self.fields)
         layout.addWidget(self.message)
-        layout.addWidget(_row(self.progress_bar, self.start_button, self.cancel_button))
+        layout.addWidget(widget_row(self.progress_bar, self.start_button, self.cancel_button))
         layout.addWidget(self.status)
         layout.addWidget(self.details_button)
-        layout.addWidget(_row(QWidget(), PlainLabel("Show"), self.state_filter))
+        layout.addWidget(widget_row(QWidget(), PlainLabel("Show"), self.state_filter))
         layout.addWidget(self.table, 1)
-        layout.addWidget(_row(QWidget(), self.open_button, self.close_button))
+        layout.addWidget(widget_row(QWidget(), self.open_button, self.close_button))
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(False)  # Enter in the table opens a case
         self.resize(_WIDTH, _HEIGHT)
@@ -433,16 +437,6 @@ def _look_at(images: str, out: str) -> tuple[str, list[CaseRow]]:
         parse_address(images)
         return "", rows
     return ("" if not images or Path(images).exists() else f"{images} does not exist."), rows
-
-
-def _row(*widgets: QWidget) -> QWidget:
-    """Widgets in a row, of which the first takes the space that is left."""
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for number, widget in enumerate(widgets):
-        layout.addWidget(widget, 0 if number else 1)
-    return row
 
 
 def segment_folder(viewer: napari.viewer.Viewer) -> None:

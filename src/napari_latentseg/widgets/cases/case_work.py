@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_latentseg import api
 from napari_latentseg.caselist.case_list import CaseList
 from napari_latentseg.caselist.decisions import Action, check_reader
 from napari_latentseg.caselist.listed_case import ListedCase
@@ -26,14 +25,18 @@ from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.cases.opened_case import OpenedCase, show_read_case
-from napari_latentseg.widgets.cases.read_case import ReadAhead, ReadCase, read_listed_case
-from napari_latentseg.widgets.cases.remove_layers import remove_layers
+from napari_latentseg.widgets.cases.read_case import (
+    ReadAhead,
+    ReadCase,
+    case_to_read_ahead,
+    compare_in_words,
+    read_listed_case,
+)
+from napari_latentseg.widgets.cases.remove_layers import put_away
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
-
-    from napari_latentseg.evaluation.reader_comparison import ReaderComparison
 
 __all__ = ["CaseWork", "case_work_of"]
 
@@ -53,6 +56,8 @@ class CaseWork(QObject):
         The `OpenedCase` whose layers are there.
     said
         One line for the reader.
+    none_left
+        The next case was asked for, and there is none.
 
     Attributes
     ----------
@@ -62,12 +67,15 @@ class CaseWork(QObject):
         Its cases, those where looking is worth most first.
     opened
         The case that is open; None where none is.
+    last_name
+        Of the case that was opened last; empty where none of this list was.
     """
 
     rows_changed = Signal()
     changed = Signal()
     opened_case = Signal(object)
     said = Signal(str)
+    none_left = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
@@ -75,8 +83,9 @@ class CaseWork(QObject):
         self.cases: CaseList | None = None
         self.rows: list[ListedCase] = []
         self.opened: OpenedCase | None = None
+        self.last_name = ""
         self.is_opening = self.is_listing = False
-        self._listing = 0  # the number of the list that is being read, or was read last
+        self._listing = self._opening = 0  # numbers of the list and case that are being read, or were last
         self.writes_in_progress = 0
         self._ahead: ReadAhead | None = None
         self._leftovers: dict[str, OpenedCase] = {}  # closed without a decision; their layers are there still
@@ -104,6 +113,7 @@ class CaseWork(QObject):
         """
         if self.opened is not None:
             self.close_case()
+        self._opening += 1  # a case of the list before that is being read is not opened in this one
 
         def read() -> tuple[CaseList, list[ListedCase]]:
             cases = CaseList(source, results)
@@ -134,6 +144,7 @@ class CaseWork(QObject):
             self._ahead = None
             if before is None or (before.source, before.results) != (self.cases.source, self.cases.results):
                 self._leftovers = {}  # of the same list, a case that is opened again has its layers still
+                self.last_name = ""
             self._timer.start()
             if damaged := self.cases.damaged_lines:
                 show_warning(f"{len(damaged)} decisions in the journal of this list cannot be read.")
@@ -210,6 +221,8 @@ class CaseWork(QObject):
             return None
         if self.opened is not None:
             self.close_case()
+        self._opening += 1
+        number = self._opening
         leftovers = {
             name: opened for name, opened in self._leftovers.items() if opened.image in viewer.layers
         }
@@ -227,11 +240,18 @@ class CaseWork(QObject):
                 cases.release(case.name, reader)
                 raise
 
+        def give_up(case: ListedCase) -> None:
+            run_in_thread(lambda: cases.release(case.name, reader), owner=self)
+
         def show(found: tuple[ListedCase, ReadCase] | None) -> None:
             living = self._viewer()
+            if number != self._opening:  # another list was opened meanwhile
+                if found is not None:
+                    give_up(found[0])
+                return
             if found is None or living is None:
                 self.is_opening = False
-                self.said.emit("No case is left: those shown are decided, or other readers have them open.")
+                self.none_left.emit()
                 self.changed.emit()
                 self.refresh()
                 return
@@ -242,13 +262,16 @@ class CaseWork(QObject):
             left = self._leftovers.pop(case.name, None)
             if left is not None and left.image in living.layers:
                 session_of(living).set_image(left.image)
-                left.restart(case)
+                left.restart(case, living)
                 done(left)
             else:
                 show_read_case(living, case, files, reader, done)
 
         def done(opened: OpenedCase) -> None:
-            self.is_opening, self.opened = False, opened
+            if number != self._opening:
+                give_up(opened.case)
+                return
+            self.is_opening, self.opened, self.last_name = False, opened, opened.name
             self.changed.emit()
             self.opened_case.emit(opened)
             living = self._viewer()
@@ -259,7 +282,12 @@ class CaseWork(QObject):
 
         self.is_opening = True
         self.changed.emit()
-        return run_in_thread(read, show, self._fail_opening, owner=self)
+
+        def fail(error: BaseException) -> None:
+            if number == self._opening:
+                self._fail_opening(error)
+
+        return run_in_thread(read, show, fail, owner=self)
 
     def _fail_opening(self, error: BaseException) -> None:
         self.is_opening = False
@@ -270,17 +298,7 @@ class CaseWork(QObject):
     def _read_ahead(self, names: Sequence[str], opened: str) -> None:
         """Read the case that `open_next` would open, as far as is known now."""
         cases, reader = self.cases, self.reader
-        by_name = {row.name: row for row in self.rows}
-        following = (by_name[name] for name in names if name != opened and name in by_name)
-        case = next(
-            (
-                row
-                for row in following
-                if not (row.is_decided or row.problem)
-                and not (row.state == "second reading" and row.first_reader == reader)
-            ),
-            None,
-        )
+        case = case_to_read_ahead(self.rows, [name for name in names if name != opened], reader)
         # an archive is asked for the case that a reader opens, and for no other
         is_read = cases is not None and case is not None and not is_archive_address(case.path)
         self._ahead = ReadAhead(cases, case, reader) if is_read and cases and case else None
@@ -338,14 +356,14 @@ class CaseWork(QObject):
 
         def written(_: None) -> None:
             self.writes_in_progress -= 1
-            self._remove_layers(layers, stored)
+            self._put_away(opened, layers, stored)
             self.refresh()
             if action == "approve" and opened.case.state == "second reading":
-                self.compare(name)
+                run_in_thread(lambda: compare_in_words(cases, name), self.said.emit, owner=self)
 
         def fail(error: BaseException) -> None:
             self.writes_in_progress -= 1
-            opened.is_decided = False
+            opened.is_decided, opened.has_unsaved_note = False, True
             self._leftovers[name] = opened
             show_exception(error)
             self.refresh()
@@ -380,11 +398,8 @@ class CaseWork(QObject):
             corrections.approve_planes(correction, None)
         return corrections.approvals
 
-    def _remove_layers(self, layers: Sequence[Layer], stored: Any) -> None:
+    def _put_away(self, opened: OpenedCase, layers: Sequence[Layer], stored: Any) -> None:
         """Take the layers of a case out of the viewer once its approval is on disk."""
-        # napari would number those of the same case, where it is opened again before these have gone
-        for layer in layers:
-            layer.name = f"{layer.name} (decided)"
 
         def is_waiting() -> bool:  # the next case comes first: it is what the reader waits for
             return self.is_opening or (stored is not None and stored.writes_in_progress)
@@ -393,7 +408,7 @@ class CaseWork(QObject):
             if self.opened is None and not self.is_opening:  # nobody works on the list for now
                 self._heap.release()
 
-        remove_layers(self._viewer, layers, is_waiting, done)
+        put_away(self._viewer, opened, layers, is_waiting, done)
 
     def close_case(self) -> Any:
         """Close the open case without a decision; its layers stay, and another reader may have it."""
@@ -412,26 +427,12 @@ class CaseWork(QObject):
             finally:
                 cases.release(opened.name, reader, seconds)
 
+        def fail(error: BaseException) -> None:
+            opened.has_unsaved_note = has_note
+            show_exception(error)
+
         self.changed.emit()
-        return run_in_thread(write, lambda _: self.refresh(), owner=self)
-
-    def compare(self, name: str) -> Any:
-        """Say what changed between the readings of a case."""
-        cases = self.cases
-        if cases is None:
-            return None
-
-        def compare() -> ReaderComparison:
-            return api.compare_readings(cases.source, name, cases.results)
-
-        def say(comparison: ReaderComparison) -> None:
-            lines = [
-                f"{pair.first} and {pair.second}, {pair.name}: Dice {pair.dsc:.3f}"
-                for pair in comparison.pairs
-            ]
-            self.said.emit(f"{name}: {'; '.join(lines)}.")
-
-        return run_in_thread(compare, say, owner=self)
+        return run_in_thread(write, lambda _: self.refresh(), fail, owner=self)
 
 
 def _release_all(held: list[CaseList], heap: FrozenHeap) -> None:

@@ -42,13 +42,15 @@ class OpenedCase:
     image
         The layer of its image.
     layers_before
-        The layers that were there before it was opened.
+        The layers of others, which were there before it was opened.
     labels
         The layer of its mask, where there is no result of a run.
     rating, comment
         What the reader says of it.
     is_decided
         Whether its layers are about to be taken away.
+    has_unsaved_note
+        Whether rating and comment could not be written.
     """
 
     case: ListedCase
@@ -59,6 +61,7 @@ class OpenedCase:
     rating: int | None = None
     comment: str = ""
     is_decided: bool = False
+    has_unsaved_note: bool = False
     _opened_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -71,9 +74,19 @@ class OpenedCase:
         """How long it has been open."""
         return time.monotonic() - self._opened_at
 
-    def restart(self, case: ListedCase) -> None:
-        """Open it again, with the layers that are there still."""
-        self.case, self.rating, self.comment = case, case.rating, case.comment
+    def restart(self, case: ListedCase, viewer: ViewerModel) -> None:
+        """Open it again, with the layers that are there still; those of cases opened since are of others."""
+        cases = session_of(viewer).cases
+        owners = {layer: cases.image_of(layer) for layer in viewer.layers}
+        self.layers_before = frozenset(
+            layer
+            for layer, image in owners.items()
+            if image is None or not cases.is_same_case(image, self.image)
+        )
+        self.case = case
+        if not self.has_unsaved_note:
+            self.rating, self.comment = case.rating, case.comment
+        self.has_unsaved_note = False
         self._opened_at = time.monotonic()
 
     def result(self, viewer: ViewerModel) -> RunResult | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg import api
 from napari_latentseg.batches.case_rows import CaseRow
 from napari_latentseg.caselist.case_list import CaseList
 from napari_latentseg.caselist.listed_case import ListedCase
@@ -23,7 +25,9 @@ from napari_latentseg.utils.waited_thread import waited_thread
 from napari_latentseg.widgets.batch.open_result import SavedCase, label_map_of, read_case, read_image
 from napari_latentseg.widgets.opening.layer_data import LayerData, layers_of_scan
 
-__all__ = ["ReadAhead", "ReadCase", "read_listed_case", "row_of"]
+__all__ = [
+    "ReadAhead", "ReadCase", "case_to_read_ahead", "compare_in_words", "read_listed_case", "row_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,41 @@ def _classes_of(result: Path) -> tuple[ClassInfo, ...]:
     """The classes that the record of another layout names."""
     content = load_json(result.read_text("utf-8"))
     return RunRecord.model_validate(content.get("RunRecord", content)).classes
+
+
+def case_to_read_ahead(rows: Iterable[ListedCase], names: Sequence[str], reader: str) -> ListedCase | None:
+    """The first of some cases that a reader may decide on, as far as is known; None where there is none.
+
+    Parameters
+    ----------
+    rows
+        All cases of the list.
+    names
+        Of the cases, in the order in which they will be opened.
+    reader
+        Who.
+    """
+    by_name = {row.name: row for row in rows}
+    for name in names:
+        row = by_name.get(name)
+        if row is None or row.is_decided or row.problem:
+            continue
+        if row.state != "second reading" or row.first_reader != reader:
+            return row
+    return None
+
+
+def compare_in_words(cases: CaseList, name: str) -> str:
+    """What changed between the readings of a case, in one line; best called in a worker.
+
+    Raises
+    ------
+    BadInput
+        If there are not two readings, or one of them cannot be read.
+    """
+    pairs = api.compare_readings(cases.source, name, cases.results).pairs
+    lines = [f"{pair.first} and {pair.second}, {pair.name}: Dice {pair.dsc:.3f}" for pair in pairs]
+    return f"{name}: {'; '.join(lines)}."
 
 
 class ReadAhead:

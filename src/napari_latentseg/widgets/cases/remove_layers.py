@@ -7,13 +7,60 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
+from napari_latentseg.widgets._shared.session import session_of
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-__all__ = ["remove_layers"]
+    from napari_latentseg.widgets.cases.opened_case import OpenedCase
+
+__all__ = ["put_away"]
 
 _POLL_MS = 50  # while they wait for what is written of the case
+
+
+def put_away(
+    viewer_of: Callable[[], ViewerModel | None],
+    opened: OpenedCase,
+    layers: Sequence[Layer],
+    is_waiting: Callable[[], bool],
+    on_done: Callable[[], Any],
+) -> None:
+    """Take the layers of a decided case out of the viewer, and end a run on its image.
+
+    Parameters
+    ----------
+    viewer_of, is_waiting, on_done
+        As for `remove_layers`.
+    opened
+        The case.
+    layers
+        Its layers when it was decided; those that its run adds go as well.
+    """
+    viewer = viewer_of()
+    if viewer is None:
+        on_done()
+        return
+    session, image = session_of(viewer), opened.image
+    # napari would number those of the same case, where it is opened again before these have gone
+    for layer in layers:
+        layer.name = f"{layer.name} (decided)"
+    if session.running is not None and session.running.image is image:
+        session.cancel()
+
+    def begin() -> None:
+        running = session.running
+        if session.busy and (running is None or running.image is image):
+            QTimer.singleShot(_POLL_MS, begin)
+            return
+        for result in session.results_of(image):
+            result.is_put_away = True
+        of_run = [layer for layer in session.cases.layers if session.cases.image_of(layer) is image]
+        added = [layer for layer in of_run if layer not in layers]
+        remove_layers(viewer_of, [*layers, *added], is_waiting, on_done)
+
+    begin()
 
 
 def remove_layers(

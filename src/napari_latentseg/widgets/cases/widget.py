@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
+    QApplication,
     QButtonGroup,
     QComboBox,
     QFileDialog,
@@ -24,10 +25,10 @@ from napari_latentseg.caselist.decisions import MAX_RATING, STATES, check_reader
 from napari_latentseg.caselist.listed_case import ListedCase
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.counts import count_text
-from napari_latentseg.widgets._shared.controls import WrappedLabel, separator
+from napari_latentseg.widgets._shared.controls import WrappedLabel, separator, widget_row
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import bind_keys
-from napari_latentseg.widgets._shared.plain_text import PlainLabel
+from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_info
 from napari_latentseg.widgets._shared.preferences import keep_reader
 from napari_latentseg.widgets._shared.source_path import source_path
 from napari_latentseg.widgets._shared.threads import show_exception
@@ -123,8 +124,8 @@ class CasesWidget(DockWidget):
         self.source_button.setMenu(browse_menu)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("List", _row(self.source, self.source_button))
-        form.addRow("Results", _row(self.results, self.results_button))
+        form.addRow("List", widget_row(self.source, self.source_button))
+        form.addRow("Results", widget_row(self.results, self.results_button))
         form.addRow("Reader", self.reader)
         menu = QMenu(self.second_button)
         self.open_action = menu.addAction("open: the first mask is shown")
@@ -141,17 +142,17 @@ class CasesWidget(DockWidget):
             rating_row.addWidget(button)
         rating_row.addWidget(self.comment, 1)
         self.body.addLayout(form)
-        self.body.addWidget(_row(self.search, self.state_box))
+        self.body.addWidget(widget_row(self.search, self.state_box))
         self.body.addWidget(self.table, 1)
         self.body.addWidget(self.counts)
         self.body.addWidget(self.cancel_button)
-        self.body.addWidget(_row(self.open_button, self.next_button))
-        self.body.addWidget(_row(self.compare_button, self.consensus_button))
+        self.body.addWidget(widget_row(self.open_button, self.next_button))
+        self.body.addWidget(widget_row(self.compare_button, self.consensus_button))
         self.body.addWidget(separator())
         self.body.addWidget(self.opened_label)
         self.body.addLayout(rating_row)
-        self.body.addWidget(_row(self.approve_button, self.reject_button))
-        self.body.addWidget(_row(self.second_button, self.close_button))
+        self.body.addWidget(widget_row(self.approve_button, self.reject_button))
+        self.body.addWidget(widget_row(self.second_button, self.close_button))
         self.body.addWidget(self.message)
         self.table.setMinimumHeight(8 * (self.fontMetrics().height() + 8))
         QWidget.setTabOrder(self.table, self.open_button)
@@ -161,7 +162,8 @@ class CasesWidget(DockWidget):
         work.rows_changed.connect(self._show_rows)
         work.changed.connect(self._refresh)
         work.opened_case.connect(self._show_opened)
-        work.said.connect(self.message.setText)
+        work.said.connect(self._say)
+        work.none_left.connect(self._say_none_left)
         self.source.returnPressed.connect(self.open_list)
         self.results.returnPressed.connect(self.open_list)
         self.reader.editingFinished.connect(self._keep_reader)
@@ -201,7 +203,8 @@ class CasesWidget(DockWidget):
                 and event.modifiers() & Qt.KeyboardModifier.ControlModifier
             )
         ):
-            self.approve()
+            if not event.isAutoRepeat():
+                self.approve()
             return True
         return super().eventFilter(watched, event)
 
@@ -223,14 +226,28 @@ class CasesWidget(DockWidget):
     def open_case(self, case: ListedCase) -> Any:
         """Open a case; the next that is shown is read ahead."""
         self.message.setText("")
-        return self.work.open(case.name, self.table.shown_names())
+        return self.work.open(case.name, self._following(case.name)) if self._reader_is_known() else None
 
     def open_next(self) -> Any:
-        """Open the first case that is shown and that nobody has decided on or has open."""
+        """Open the next case that is shown and that nobody has decided on or has open."""
         self.message.setText("")
         opened = self.work.opened
-        names = [name for name in self.table.shown_names() if opened is None or name != opened.name]
-        return self.work.open_next(names)
+        names = [name for name in self._following() if opened is None or name != opened.name]
+        return self.work.open_next(names) if self._reader_is_known() else None
+
+    def _following(self, name: str = "") -> list[str]:
+        """The names of the cases shown, from that after a case on; the first follows the last.
+
+        Parameters
+        ----------
+        name
+            Of the case; that which was opened last where empty. A case that is passed over comes again once
+            the others were shown.
+        """
+        names = self.table.shown_names()
+        name = name or self.work.last_name
+        start = names.index(name) + 1 if name in names else 0
+        return names[start:] + names[:start]
 
     def approve(self) -> Any:
         """Approve the mask of the open case, and open the next."""
@@ -253,7 +270,11 @@ class CasesWidget(DockWidget):
 
     def _decide(self, decide: Callable[[list[str]], Any]) -> Any:
         self.message.setText("")
-        return decide(self.table.shown_names())
+        opened = self.work.opened
+        if opened is not None and opened.seconds * 1000 < QApplication.doubleClickInterval():
+            self._say(f"{opened.name} was opened just now: look at it, then decide.")
+            return None
+        return decide(self._following()) if self._reader_is_known() else None
 
     def close_case(self) -> Any:
         """Close the open case without a decision."""
@@ -285,8 +306,8 @@ class CasesWidget(DockWidget):
             self.open_list()
 
     def _keep_reader(self) -> None:
-        name = self.reader.text()
-        if not name.strip() or name.strip() == self.work.reader:
+        name = self.reader.text().strip()
+        if not name or name == self.work.reader:
             return
         try:
             keep_reader(check_reader(name))
@@ -294,6 +315,29 @@ class CasesWidget(DockWidget):
             show_exception(error)
         self.message.setText("")
         self._refresh()
+
+    def _reader_is_known(self) -> bool:
+        """Whether the field names the reader who is kept with a decision; says it where it does not.
+
+        A key, or a button of macOS, leaves the focus in the field: the name is then not kept yet.
+        """
+        name = self.reader.text().strip()
+        if not name:
+            self._say("Reader: enter your name or initials above first.")
+            return False
+        self._keep_reader()
+        return name == self.work.reader
+
+    def _say(self, text: str) -> None:
+        """Say a line below the buttons; where that is not in sight, behind Review, as a notification, too."""
+        self.message.setText(text)
+        if text and self.message.visibleRegion().isEmpty():
+            show_info(text)
+
+    def _say_none_left(self) -> None:
+        hidden = len(self.work.rows) - self.table.filter.rowCount()
+        more = f" Not shown here: {count_text(hidden, 'case')} more." if hidden else ""
+        self._say(f"No case is left: those shown are decided, or other readers have them open.{more}")
 
     def _rate(self, rating: int) -> None:
         opened = self.work.opened
@@ -332,6 +376,10 @@ class CasesWidget(DockWidget):
 
     def _filter(self) -> None:
         self.table.filter.show_only(self.search.text(), str(self.state_box.currentData()))
+        self.message.setText("")  # it may be about the cases that were shown before
+        opened = self.work.opened
+        if opened is not None and opened.name in self.table.shown_names():
+            self.table.select(opened.name)  # which another filter had hidden
         self._refresh()
 
     def _refresh(self, *_: Any) -> None:
@@ -372,7 +420,7 @@ class CasesWidget(DockWidget):
         self.next_button.setToolTip(
             _READING
             if busy
-            else "Open the first case in the list that is undecided and that nobody has open"
+            else "Open the next case in the list that is undecided and that nobody has open"
             if shown
             else "No case is shown"
             if work.rows
@@ -397,14 +445,3 @@ def _title(opened: OpenedCase) -> str:
         return opened.name
     how = "blind" if opened.case.is_blind else f"after {opened.case.first_reader}"
     return f"{opened.name}, second reading, {how}"
-
-
-def _row(*widgets: QWidget) -> QWidget:
-    """Widgets in a row, of which the first takes the space that is left."""
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(4)
-    for number, widget in enumerate(widgets):
-        layout.addWidget(widget, 0 if number else 1)
-    return row

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QLineEdit,
     QPushButton,
     QSpinBox,
@@ -22,7 +21,7 @@ from qtpy.QtWidgets import (
 from napari_latentseg.api.click_evaluation import MAX_CLICKS
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.counts import count_text
-from napari_latentseg.widgets._shared.controls import elastic_combo
+from napari_latentseg.widgets._shared.controls import elastic_combo, widget_row
 from napari_latentseg.widgets._shared.model_entries import ModelEntry, distinct_titles
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.preferences import preferences
@@ -132,18 +131,18 @@ class EvaluationFields(QWidget):
         self._form = form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Model", self.model)
-        form.addRow("Images", _row(self.data, self.folder_button))
+        form.addRow("Images", widget_row(self.data, self.folder_button))
         form.addRow("", self.facts_label)
-        self.list_row = _row(self.lists, self.list_button)
+        self.list_row = widget_row(self.lists, self.list_button)
         form.addRow("Which", self.subset)
         form.addRow("List", self.list_row)
         self._list_label = form.labelForField(self.list_row)
-        form.addRow("Samples", _row(self.source, PlainLabel("number"), self.samples))
+        form.addRow("Samples", widget_row(self.source, PlainLabel("number"), self.samples))
         form.addRow("Compare with", self.against)
         form.addRow("Patients", self.patients)
         form.addRow("Readers", self.readers)
         form.addRow("Objects", self.objects)
-        self.clicks_row = _row(self.clicks, PlainLabel("images, at most"), self.images)
+        self.clicks_row = widget_row(self.clicks, PlainLabel("images, at most"), self.images)
         form.addRow("Clicks", self.clicks_row)
         form.addRow("", self.clicks_label)
 
@@ -366,13 +365,3 @@ def _default_samples(card: ModelCard, source: str) -> int:
     if source == "none":
         return 1
     return min(card.default_samples, card.members) if source == "members" else card.default_samples
-
-
-def _row(*widgets: QWidget) -> QWidget:
-    """Widgets in a row, of which the first takes the space that is left."""
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for number, widget in enumerate(widgets):
-        layout.addWidget(widget, 0 if number else 1)
-    return row
