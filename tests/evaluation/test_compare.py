@@ -118,6 +118,22 @@ def test_points_in_time_are_compared_apart():
     assert "time 2" in second.describe()
 
 
+def test_a_film_is_compared_with_its_slices_as_nifti_stores_them():
+    mask = np.zeros((3, 20, 24), np.uint8)
+    mask[:, 5:15, 6:12] = 1
+    film = Geometry.from_spacing("tyx", (0.04, 0.5, 0.25), "mm")
+    slices = Geometry.from_spacing("tzyx", (0.04, 1.0, 0.5, 0.25), "mm")
+    for one, other, geometry, reference in (
+        (mask, mask[:, None], film, slices),
+        (mask[:, None], mask, slices, film),
+    ):
+        rows = compare(one, other, geometry, ONE, reference_geometry=reference)
+        assert [(row.time, row.dsc, row.hd95) for row in rows] == [(0, 1, 0), (1, 1, 0), (2, 1, 0)]
+    wider = Geometry.from_spacing("tzyx", (0.04, 1.0, 0.5, 0.5), "mm")
+    with pytest.raises(BadInput, match="reference"):
+        compare(mask, mask[:, None], film, ONE, reference_geometry=wider)
+
+
 def test_units_are_brought_together():
     mixed = Geometry.from_matrix(np.diag([0.2, 0.5, 1.0, 1]), ("cm", "mm", "mm"), tuple("zyx"))
     assert compare(FOUND, TRUTH, mixed, ONE)[0].hd95 == pytest.approx(

@@ -81,6 +81,11 @@ def placed_on(
         If it has another shape, or lies elsewhere.
     """
     if geometry is not None and labels.ndim == geometry.ndim and len(target_shape) == target.ndim:
+        film, target_film = _as_film(labels.shape, geometry), _as_film(target_shape, target)
+        if geometry.ndim != target.ndim and film and target_film and film[0] == target_film[0]:
+            shape, film_geometry = film
+            _check_same_place(name, film_geometry, target_film[1], shape, target_name, remedy)
+            return labels.reshape(target_shape)
         turn = find_turn(geometry, labels.shape, target, target_shape) if target.frame else None
         if turn is not None:
             geometry = turn.apply_to_geometry(geometry, labels.shape)
@@ -90,6 +95,17 @@ def placed_on(
     if geometry is not None:
         _check_same_place(name, geometry, target, target_shape, target_name, remedy)
     return labels
+
+
+def _as_film(shape: tuple[int, ...], geometry: Geometry) -> tuple[tuple[int, ...], Geometry] | None:
+    """Slices over time without the thickness that NIfTI adds to a film; None where there is more."""
+    if geometry.axis_labels == ("t", "y", "x"):
+        return shape, geometry
+    if geometry.axis_labels != ("t", "z", "y", "x") or shape[1] != 1:
+        return None
+    matrix = np.delete(np.delete(geometry.matrix, 1, axis=0), 1, axis=1)
+    times, _, *sides = geometry.units
+    return (shape[0], *shape[2:]), Geometry.from_matrix(matrix, (times, *sides), ("t", "y", "x"))
 
 
 def at_each_time(
