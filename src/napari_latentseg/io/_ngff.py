@@ -186,7 +186,7 @@ def _apply_transform(
         translation += values
         return
     if not (np.isfinite(values).all() and values.all()):
-        raise BadInput(path, "has a spacing of zero, or that is no number", "repair its metadata")
+        raise BadInput(path, "has a spacing of zero, or one that is not a number", "repair its metadata")
     scale *= values
     translation *= values
 
