@@ -17,6 +17,7 @@ from napari_latentseg.engines.torch_engine import TorchEngine
 from napari_latentseg.inference import job_source
 from napari_latentseg.widgets._shared import runner
 from napari_latentseg.widgets._shared.model_preparation import preparation_of
+from napari_latentseg.widgets.batch.process import batch_of
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 CANCELLED = "Cancelled before the first sample was complete."
@@ -169,3 +170,36 @@ def test_a_complete_sample_is_kept_however_long_the_next_one_takes(widget, qtbot
     qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
     assert widget.status.text().startswith("Cancelled. ")
     assert widget.finished_result.segmentation.record.samples >= 1
+
+
+def test_a_run_that_fails_takes_the_mask_that_was_shown_with_it(widget, qtbot, monkeypatch, step):
+    """A sample may have been added in part: nothing of the run is left that looks like a result."""
+    encode_images, calls = TorchEngine.encode, []
+
+    def encode(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            step.block()
+            raise OSError("the file has gone")
+        return encode_images(*arguments)
+
+    monkeypatch.setattr(TorchEngine, "encode", encode)
+    widget.form.samples.value = 3
+    qtbot.mouseClick(widget.run_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(step.is_reached.is_set, timeout=60_000)
+    qtbot.waitUntil(lambda: len(widget.viewer.layers) == 2, timeout=60_000)
+    step.may_go_on.set()
+    qtbot.waitUntil(lambda: not widget.busy and len(widget.viewer.layers) == 1, timeout=60_000)
+    assert "The run failed (OSError)" in widget.status.text()
+    assert "The mask that was shown until then was removed" in widget.status.text()
+    assert widget.run_button.isEnabled()
+    monkeypatch.undo()
+    qtbot.mouseClick(widget.run_button, Qt.MouseButton.LeftButton)  # a new run at once
+    qtbot.waitUntil(lambda: widget.finished_result is not None and not widget.busy, timeout=120_000)
+    assert widget.finished_result.layers.mask.visible
+
+
+def test_cancel_before_the_cases_are_counted_counts_none(viewer, monkeypatch):
+    batch = batch_of(viewer)
+    monkeypatch.setattr(batch, "state", "stopping")
+    assert batch.progress_text() == "stopping"

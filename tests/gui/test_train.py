@@ -198,6 +198,7 @@ def test_the_training_continues_when_the_widget_is_closed(viewer, widget, qtbot,
     assert again.progress_bar.isVisibleTo(again)
     assert again.stop_button.isEnabled()
     again.stop_button.click()  # keeps the best
+    assert again.stop_button.toolTip() == "The training is being stopped"
     finish(again, qtbot)
     assert training.state == "done", training.error + training.details
     assert training.saved.stopped

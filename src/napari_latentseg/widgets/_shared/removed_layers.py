@@ -1,4 +1,4 @@
-"""What is said of results whose image or mask a person has removed from the viewer."""
+"""Layers that go: what is said of results whose image or mask was removed, and removing shown layers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from qtpy.QtCore import QTimer
 from napari_latentseg.widgets._shared.plain_text import show_warning
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
 
     from napari_latentseg.widgets._shared.run_result import RunResult
 
-__all__ = ["say_image_removed", "say_masks_removed"]
+__all__ = ["remove_hidden", "say_image_removed", "say_masks_removed"]
+
+_DRAWN_MS = 50  # until the window has drawn without them
 
 
 def say_image_removed(image: Image, results: Iterable[RunResult], is_open: Callable[[Image], bool]) -> None:
@@ -67,3 +70,28 @@ def say_masks_removed(results: Iterable[RunResult], is_open: Callable[[Image], b
                 )
 
     QTimer.singleShot(0, say)
+
+
+def remove_hidden(viewer_of: Callable[[], ViewerModel | None], layers: Iterable[Layer]) -> None:
+    """Hide layers at once, and remove them when the window has drawn without them.
+
+    Software rendering (napari 0.9 on Mesa) can end the program at a layer that goes while it is drawn.
+
+    Parameters
+    ----------
+    viewer_of
+        Gives the viewer; None once it has gone.
+    layers
+        The layers.
+    """
+    hidden = list(layers)
+    for layer in hidden:
+        layer.visible = False
+
+    def remove() -> None:
+        viewer = viewer_of()
+        for layer in hidden:
+            if viewer is not None and layer in viewer.layers:
+                viewer.layers.remove(layer)
+
+    QTimer.singleShot(_DRAWN_MS, remove)

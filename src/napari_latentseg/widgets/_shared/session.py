@@ -19,7 +19,11 @@ from napari_latentseg.widgets._shared.orientation_letters import OrientationLett
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.plain_text import show_warning
 from napari_latentseg.widgets._shared.preferences import use_data_folder
-from napari_latentseg.widgets._shared.removed_layers import say_image_removed, say_masks_removed
+from napari_latentseg.widgets._shared.removed_layers import (
+    remove_hidden,
+    say_image_removed,
+    say_masks_removed,
+)
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.run_result import RunResult
 from napari_latentseg.widgets._shared.runner import RunJob, Runner, RunOutcome, RunProgress
@@ -383,10 +387,11 @@ class ViewerSession(QObject):
 
     def _on_failed(self, text: str, details: str) -> None:
         result, self._running_result = self._running_result, None
-        viewer = self._viewer()
-        if result is not None and result not in self.results and viewer is not None:
-            for layer in result.layers.layers_of("mask"):  # its first slices, of which there is no record
-                viewer.layers.remove(layer)
+        shown = result.layers.layers_of("mask") if result is not None and result not in self.results else []
+        if shown:
+            # a sample may have been added in part: what was shown has no record, and its mask may be wrong
+            text = f"{text.rstrip('.')}. The mask that was shown until then was removed: it was not complete."
+            remove_hidden(self._viewer, shown)
         self.hide_other_runs()
         self.failed.emit(text, details)
 

@@ -137,6 +137,8 @@ class BatchProcess(EventProcess):
         """What is being done, in one line."""
         if self.state == "preparing":
             return "listing the cases and loading the model"
+        if self.state == "stopping" and self.case_count is None:
+            return "stopping"
         parts = [f"{len(self._ended_cases)} of {count_text(self.case_count or 0, 'case')}"]
         if self.failure_count:
             parts.append(f"{self.failure_count} failed")

@@ -273,11 +273,10 @@ class TrainWidget(DockWidget):
         self.progress_bar.setValue(round(1000 * fraction))
         self.stop_button.setVisible(training.busy)
         self.stop_button.setEnabled(training.state in ("preparing", "running"))
-        self.stop_button.setToolTip(
-            "Stop training; the best weights so far are kept and validated"
-            if self.stop_button.isEnabled()
-            else "Training has ended; the new model is being validated"
-        )
+        ended = "Training has ended; the new model is being validated"
+        can_stop = "Stop training; the best weights so far are kept and validated"
+        stopping = "The training is being stopped" if training.state == "stopping" else ended
+        self.stop_button.setToolTip(can_stop if self.stop_button.isEnabled() else stopping)
         self.status.setText(text)
         self.status.setVisible(bool(text))
         self.resume_button.setVisible(training.can_resume)
