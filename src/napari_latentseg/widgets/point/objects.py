@@ -16,6 +16,7 @@ from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.blind_reading import blind_reader
 from napari_latentseg.widgets._shared.label_style import unused_color
 from napari_latentseg.widgets._shared.layers import scan_from_layer
+from napari_latentseg.widgets._shared.region import image_shape
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.annotate.correction import model_family
 from napari_latentseg.widgets.annotate.corrections import corrections_of
@@ -268,6 +269,12 @@ class AcceptedObjects:
         info, _ = object_class(self._known_classes(image, card), *name, color)
         is_opened = self._corrections.objects_of(image, card) is None
         correction = self._corrections.open_objects(image, card, info)
+        if correction.layer is not None and correction.layer.data.shape != image_shape(image):
+            raise BadInput(
+                image.name,
+                "has another size than the objects that were accepted on it",
+                f"remove the layer {correction.layer.name}, which Annotate can resume, then accept again",
+            )
         if is_opened:
             self._planes[correction] = {}
         if info.label not in {known.label for known in correction.classes}:

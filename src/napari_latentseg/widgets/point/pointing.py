@@ -245,7 +245,7 @@ class Pointing(QObject):
             pending = self.pending or PendingObject(
                 shown_part(viewer, image), carried=self.through.mask_on(index)
             )
-            check_places(what, places, image_shape(image)[-2:], pending.part)
+            check_places(what, places, image_shape(image)[-2:], pending.part, is_first=self.pending is None)
             add(pending.pointed)
         except BadInput as error:
             self.problem = str(error)

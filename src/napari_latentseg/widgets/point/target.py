@@ -24,7 +24,11 @@ _LARGEST_PART = 16_384  # pixels of a part; a mask of 256 million would hold the
 
 
 _DO = {"click": "click", "box": "draw it"}
-_FIRST = "accept the object first, or clear it"
+_NOT_ON_SCREEN = "is outside the part of the image that is on screen", "stay inside it"
+_NOT_ON_SCREEN_FIRST = (
+    "is outside the part that was on screen at the first click",
+    "accept the object first, or clear it",
+)
 
 
 def shown_part(viewer: ViewerModel, image: Image) -> SlicePart:
@@ -59,7 +63,12 @@ def shown_part(viewer: ViewerModel, image: Image) -> SlicePart:
 
 
 def check_places(
-    what: str, places: Sequence[tuple[float, float]], shape: tuple[int, ...], part: SlicePart
+    what: str,
+    places: Sequence[tuple[float, float]],
+    shape: tuple[int, ...],
+    part: SlicePart,
+    *,
+    is_first: bool = False,
 ) -> None:
     """Refuse a click that is outside of the image, or of the part of it that is answered.
 
@@ -74,6 +83,8 @@ def check_places(
         Rows and columns of the slice.
     part
         The part that is answered.
+    is_first
+        Whether nothing was clicked on the slice yet.
 
     Raises
     ------
@@ -84,7 +95,7 @@ def check_places(
         return
     for (top, left, bottom, right), why, remedy in (
         ((0, 0, *shape), "is outside the image", f"{_DO[what]} inside it"),
-        (part.box, "is outside the part that was on screen at the first click", _FIRST),
+        (part.box, *(_NOT_ON_SCREEN if is_first else _NOT_ON_SCREEN_FIRST)),
     ):
         rows, columns = zip(*places, strict=True)
         if what == "box":
