@@ -147,5 +147,5 @@ def test_members_of_a_model_are_trained_on_its_conditioner(
     assert refused(*again, "--epochs", 2) == f"--epochs: {why}; give --member-epochs"
     assert refused(*again, "--classes", "a,b") == f"--classes: {why}; leave it out"
     assert "no model 'nothing'" in refused("train", "--members-of", "nothing", *again[3:])
-    assert "member_parts" in refused(*args(tmp_path / "x", "--members", 2, "--member-parts", "half"))
+    assert "member-parts" in refused(*args(tmp_path / "x", "--members", 2, "--member-parts", "half"))
     assert not (tmp_path / "again").exists()
