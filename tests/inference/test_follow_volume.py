@@ -12,7 +12,13 @@ from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.core.slice_interpolation import interpolate_between
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import dice
-from napari_latentseg.inference.appearance import Example, brightness_odds, log_odds, patch_odds
+from napari_latentseg.inference.appearance import (
+    Example,
+    brightness_odds,
+    chain_odds,
+    log_odds,
+    patch_odds,
+)
 from napari_latentseg.inference.fill_between import fill_between
 from napari_latentseg.inference.follow_volume import FollowedVolume
 from napari_latentseg.inference.prompt_session import PromptAnswer
@@ -76,6 +82,30 @@ def test_brightness_and_patches_say_what_is_inside() -> None:
     for odds in (brightness_odds(volume.images[1], [example]), patch_odds(volume.images[1], 1, [example])):
         assert odds[disc(7)].mean() > 1
         assert odds[disc(13) & ~disc(11)].mean() < -1
+
+
+def test_patches_are_followed_from_slice_to_slice() -> None:
+    places = [24, 29, 34, 39, 44]  # 20 pixels on the way: farther than a patch is looked for
+    noise = np.random.default_rng(0).normal(0, 0.02, (5, *SHAPE))
+    images = [(0.25 + 0.5 * disc(8, x) + n).astype(np.float32) for x, n in zip(places, noise, strict=True)]
+    odds = chain_odds(images, disc(8, places[0]), disc(8, places[-1]))
+    assert len(odds) == 3
+    for x, of_slice in zip(places[1:-1], odds, strict=True):
+        assert dice(of_slice > 0, disc(8, x)) > 0.9
+
+
+def test_the_model_is_given_a_box_around_what_is_known() -> None:
+    volume = Volume([8, 8, 8])
+    prompts: list[Prompts] = []
+
+    def answer(plane: int, asked: Prompts, previous: Any) -> PromptAnswer:
+        prompts.append(asked)
+        return volume.answer(plane, asked, previous)
+
+    next(fill_between(answer, volume.grey, {0: disc(8), 2: disc(8)}, (0, 2)))
+    (top, left, bottom, right) = prompts[0].boxes[0]
+    assert 21 <= top <= 23 and 31 <= left <= 33
+    assert 37 <= bottom <= 39 and 47 <= right <= 49
 
 
 def test_patches_like_nothing_say_nothing() -> None:

@@ -1,19 +1,21 @@
 """What the slices that a person has decided say of a structure's look, as log odds on another slice.
 
 Two kinds of evidence without a network: how frequent a brightness is inside and around the structure, and
-whether small patches that look alike in the decided slices are inside it (Coupe et al., NeuroImage 2011).
+whether small patches that look alike in the decided slices, or in the slice beside, are inside it (Coupe et
+al., NeuroImage 2011).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["LARGEST_ODDS", "Example", "brightness_odds", "log_odds", "patch_odds"]
+__all__ = ["LARGEST_ODDS", "Example", "brightness_odds", "chain_odds", "log_odds", "patch_odds"]
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -26,11 +28,36 @@ _BINS = 25  # of brightness in [0, 1]
 _BIN_SMOOTHNESS = 1.5  # in bins
 _BRIGHTNESS_BLUR = 0.5  # pixels
 _RIM = 3  # pixels around the structure that are its surroundings
-_REACH = 4  # pixels that a patch may be moved between two slices
-_NEARNESS = 2.5  # pixels: how much less a patch counts that was moved far
-_PATCH = 3  # pixels, the side of a patch
 _NO_VOTE = 1e-6  # the weight of patches that say nothing
-_ALIKE = 0.01  # mean squared difference of brightness at which a patch counts a third
+
+
+@dataclass(frozen=True)
+class _Matching:
+    """How patches of two slices are compared.
+
+    Attributes
+    ----------
+    reach
+        Pixels that a patch may be moved between the slices.
+    nearness
+        In pixels: how much less a patch counts that was moved far.
+    patch
+        Its side in pixels.
+    alike
+        Mean squared difference of brightness at which a patch counts a third.
+    """
+
+    reach: int
+    nearness: float
+    patch: int
+    alike: float
+
+
+_PATCHES = _Matching(reach=4, nearness=2.5, patch=3, alike=0.01)
+# Between neighbours less moves, and what is not alike can be told apart more sharply. On nine training volumes
+# (each left out in turn) the Dice with the distances and brightness was 0.8911 with this beside `_PATCHES`,
+# 0.8895 with patches of 3 and a reach of 2, 0.8890 with a third of `alike` there, and 0.8872 without it.
+_CHAIN = _Matching(reach=3, nearness=1.5, patch=5, alike=0.003)
 
 
 @dataclass(frozen=True)
@@ -94,20 +121,61 @@ def patch_odds(image: Array, plane: int, examples: Sequence[Example]) -> Array:
         At least one.
     """
     votes, weights = np.zeros((2, *image.shape))
-    moves = range(-_REACH, _REACH + 1)
     for example in examples:
-        padded = np.pad(example.image, _REACH, mode="edge")
-        padded_mask = np.pad(example.mask, _REACH, mode="edge")
-        for down in moves:
-            for right in moves:
-                rows = slice(_REACH + down, _REACH + down + image.shape[0])
-                columns = slice(_REACH + right, _REACH + right + image.shape[1])
-                difference = ndimage.uniform_filter((image - padded[rows, columns]) ** 2, _PATCH)
-                nearness = (down**2 + right**2) / (2 * _NEARNESS**2)
-                weight = np.exp(-difference / _ALIKE - nearness) / abs(example.plane - plane)
-                votes += weight * padded_mask[rows, columns]
-                weights += weight
+        example_votes, example_weights = _votes(image, example.image, example.mask, _PATCHES)
+        votes += example_votes / abs(example.plane - plane)
+        weights += example_weights / abs(example.plane - plane)
     return log_odds((votes + _NO_VOTE / 2) / (weights + _NO_VOTE))  # nothing alike says nothing
+
+
+def chain_odds(images: Sequence[Array], mask_a: Mask, mask_b: Mask) -> list[Array]:
+    """As `patch_odds`, from slice to slice: neighbours look more alike than slices that are far apart.
+
+    Parameters
+    ----------
+    images
+        Grey slices in their order, `(H, W)` in [0, 1].
+    mask_a, mask_b
+        The structure on the first and on the last.
+
+    Returns
+    -------
+    list of ndarray
+        Of each slice between, from both ends, the nearer one counting more.
+    """
+    from_a, from_b = _chain(images, mask_a), _chain(images[::-1], mask_b)[::-1]
+    last = len(images) - 1
+    return [
+        log_odds(((last - at) * from_a[at] + at * from_b[at]).astype(np.float32) / last)
+        for at in range(1, last)
+    ]
+
+
+def _chain(images: Sequence[Array], mask: Mask) -> list[NDArray[np.float64]]:
+    """The share of patches inside the structure, carried on from the first slice to each of them."""
+    shares = [mask.astype(np.float64)]
+    for before, image in pairwise(images):
+        votes, weights = _votes(image, before, shares[-1], _CHAIN)
+        shares.append((votes + _NO_VOTE / 2) / (weights + _NO_VOTE))
+    return shares
+
+
+def _votes(
+    image: Array, other: Array, values: Mask | NDArray[np.float64], how: _Matching
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The sum of the values of another image's patches, and that of their weights, which say how alike."""
+    votes, weights = np.zeros((2, *image.shape))
+    padded, padded_values = np.pad(other, how.reach, mode="edge"), np.pad(values, how.reach, mode="edge")
+    moves = range(-how.reach, how.reach + 1)
+    for down in moves:
+        for right in moves:
+            rows = slice(how.reach + down, how.reach + down + image.shape[0])
+            columns = slice(how.reach + right, how.reach + right + image.shape[1])
+            difference = ndimage.uniform_filter((image - padded[rows, columns]) ** 2, how.patch)
+            weight = np.exp(-difference / how.alike - (down**2 + right**2) / (2 * how.nearness**2))
+            votes += weight * padded_values[rows, columns]
+            weights += weight
+    return votes, weights
 
 
 def _bins(image: Array) -> NDArray[np.intp]:
