@@ -22,6 +22,7 @@ from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.data.folders import find_cases
 from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.inference.carry_on import inner_points
+from napari_latentseg.inference.crossing_slices import CrossingSlices
 from napari_latentseg.inference.follow_volume import FollowedVolume
 from napari_latentseg.inference.prompt_session import PromptAnswer, PromptSession
 from napari_latentseg.methods.simulated_prompts import deepest_point
@@ -34,6 +35,11 @@ CLICKS = 3
 
 def scores_of(truth: Mask, planes: Any, spacing: Any, model: Any, compute: Any, samples: int) -> list[float]:
     """Dice over the volume after each click."""
+
+    def across(image: Any, prompts: Prompts, previous: Any) -> PromptAnswer:
+        return PromptSession(model, image, compute).answer(prompts, 1, previous)
+
+    crossing = CrossingSlices(lambda plane: planes[plane], len(truth), spacing[0] / min(spacing[1:]), across)
 
     def answers(plane: int, prompts: Prompts, previous: Any) -> PromptAnswer:
         image = np.ascontiguousarray(planes[plane].transpose(2, 0, 1))
@@ -49,7 +55,12 @@ def scores_of(truth: Mask, planes: Any, spacing: Any, model: Any, compute: Any, 
         for plane, mask in decided.items():
             found[plane] = mask
         followed = FollowedVolume(
-            answers, lambda plane: planes[plane].mean(-1), decided, len(truth), spacing=spacing
+            answers,
+            lambda plane: planes[plane].mean(-1),
+            decided,
+            len(truth),
+            spacing=spacing,
+            crossing=crossing,
         )
         for carried in followed:
             found[carried.plane] = carried.mask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from napari_latentseg.inference.appearance import (
     log_odds,
     patch_odds,
 )
+from napari_latentseg.inference.crossing_slices import CrossingSlices
 from napari_latentseg.inference.fill_between import fill_between
 from napari_latentseg.inference.follow_volume import FollowedVolume
 from napari_latentseg.inference.prompt_session import PromptAnswer
@@ -104,8 +106,10 @@ def test_the_model_is_given_a_box_around_what_is_known() -> None:
 
     next(fill_between(answer, volume.grey, {0: disc(8), 2: disc(8)}, (0, 2)))
     (top, left, bottom, right) = prompts[0].boxes[0]
-    assert 21 <= top <= 23 and 31 <= left <= 33
-    assert 37 <= bottom <= 39 and 47 <= right <= 49
+    assert 21 <= top <= 23
+    assert 31 <= left <= 33
+    assert 37 <= bottom <= 39
+    assert 47 <= right <= 49
 
 
 def test_patches_like_nothing_say_nothing() -> None:
@@ -192,3 +196,57 @@ def test_masks_that_do_not_do_are_refused(
     scan, mask = scan_and_mask
     with pytest.raises(BadInput, match=message):
         fill_volume(scan, tiny_prompted_folder, change(mask), **options)
+
+
+def crossing_of(masks: np.ndarray, step: float = 1.0) -> CrossingSlices:
+    """The slices across a volume that shows the masks, answered with what is bright."""
+
+    def answer(image: np.ndarray, prompts: Prompts, previous: np.ndarray) -> PromptAnswer:
+        assert all(image[0][round(y), round(x)] > 0.5 for y, x in prompts.positive)
+        assert not any(image[0][round(y), round(x)] > 0.5 for y, x in prompts.negative)
+        assert previous.sum() > 0
+        return PromptAnswer((image[:1] > 0.5).astype(np.float32), whole_view(image.shape[1:]))
+
+    def colours(plane: int) -> np.ndarray:
+        return np.repeat(masks[plane].astype(np.float32)[..., None], 3, axis=-1)
+
+    return CrossingSlices(colours, len(masks), step, answer)
+
+
+def test_slices_across_say_how_far_a_structure_reaches() -> None:
+    masks = np.stack([disc(9) if 6 <= plane < 17 else disc(0) for plane in range(24)])
+    across = crossing_of(masks).from_slice(10, masks[10])
+    assert across is not None
+    for plane in range(24):
+        assert dice(across.on(plane, SHAPE) > 0, masks[plane]) > 0.95
+
+
+def test_of_a_large_structure_some_slices_across_are_asked() -> None:
+    masks = np.stack([disc(28)] * 20)
+    crossing, asked = crossing_of(masks), []
+    counted = replace(crossing, answer=lambda *given: asked.append(1) or crossing.answer(*given))
+    across = counted.from_slice(10, masks[10])
+    assert across is not None
+    assert len(asked) <= 48
+    assert dice(across.on(3, SHAPE) > 0, masks[3]) > 0.95
+
+
+@pytest.mark.parametrize(("count", "step"), [(12, 1.0), (24, 5.0)])
+def test_few_or_thick_slices_have_nothing_across(count: int, step: float) -> None:
+    masks = np.stack([disc(9)] * count)
+    assert crossing_of(masks, step).from_slice(5, masks[5]) is None
+
+
+def test_what_is_across_counts_where_a_structure_is_followed() -> None:
+    volume = Volume([9] * 24)
+    masks = np.stack([disc(9 if 9 <= plane < 15 else 4) for plane in range(24)])
+    rim = disc(9) & ~disc(6)
+    with_it, without = (
+        {
+            carried.plane: carried.answer.mean[rim].mean()
+            for carried in volume.follow({11: volume.masks[11]}, crossing=crossing)
+        }
+        for crossing in (crossing_of(masks), None)
+    )
+    assert with_it[12] > without[12]
+    assert with_it[16] < without[16]

@@ -1,7 +1,8 @@
 """Carrying an answer on through a volume: the mask of one slice points at the structure in the next.
 
 The model's log odds are added to what else is known there: how far a pixel lies inside the mask of the slice
-before, and whether it looks like the structure on the slice that a person has decided (`appearance`).
+before, whether it looks like the structure on the slice that a person has decided (`appearance`), and what
+the model answers on the slices across that one (`crossing_slices`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from napari_latentseg.inference.appearance import (
     log_odds,
     patch_odds,
 )
+from napari_latentseg.inference.crossing_slices import Across
 from napari_latentseg.inference.prompt_session import PromptAnswer
 from napari_latentseg.methods.simulated_prompts import deepest_point
 
@@ -54,6 +56,9 @@ _DISTANCE_WEIGHT = 0.7  # of the distance to the edge on the slice before, in pi
 _MODEL_WEIGHT = 0.3  # of the model's log odds
 _BRIGHTNESS_WEIGHT = 0.5
 _PATCH_WEIGHT = 0.75
+# Of the slices across. Dice after one slice is decided, two other training volumes (8 objects; from the mask
+# of the middle slice, and from the answer to a click there): 0.640 without, 0.657 with 0.2, 0.651 with 0.4.
+_ACROSS_WEIGHT = 0.2
 _REACH = 3.0  # pixels by which a structure grows from one slice to the next, at most
 _MARGIN = 14  # pixels around the mask before that are looked at
 _LEAST_LIKENESS = 0.35  # of the best slice so far; less, and it is something else that is answered
@@ -103,12 +108,15 @@ class Start:
         `doubt_inside` of the model there.
     outside
         Points of the person on that slice that are not part of it; they stay where they are still outside.
+    across
+        What the slices across say; None where they say nothing.
     """
 
     plane: int
     mask: Mask
     doubt: float
     outside: tuple[Sequence[float], ...] = ()
+    across: Across | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +170,8 @@ def carry_on(
         look = np.full(before.shape, -LARGEST_ODDS, np.float32)
         look[window] = _BRIGHTNESS_WEIGHT * brightness_odds(image, [decided])
         look[window] += _PATCH_WEIGHT * patch_odds(image, plane, [example])
+        if start.across is not None:
+            look += _ACROSS_WEIGHT * start.across.on(plane, before.shape)
         likeness = look + _MODEL_WEIGHT * log_odds(answer.mean)
         blended = replace(answer, samples=_blended(answer.samples, inside_distance(before), look))
         mask = connected_to(blended.mean > threshold, before)

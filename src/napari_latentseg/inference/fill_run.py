@@ -81,7 +81,7 @@ class FillRun(SliceRun):
         self._decided = {plane: np.asarray(mask, bool) for plane, mask in decided.items()}
         self._followed = FollowedVolume(
             self._answer, self._grey, self._decided, len(self.state.planes),
-            settings.threshold, tuple(scan.geometry.spacing[-3:]), beyond=beyond,
+            settings.threshold, tuple(scan.geometry.spacing[-3:]), beyond=beyond, crossing=self._crossing(),
         )  # fmt: skip
         first = min(self._decided)
         self.state.plane_indices = range(first, first + 1)

@@ -19,6 +19,7 @@ from napari_latentseg.inference.carry_on import (
     doubt_inside,
     next_prompts,
 )
+from napari_latentseg.inference.crossing_slices import CrossingSlices
 from napari_latentseg.inference.fill_between import fill_between
 
 __all__ = ["FollowedVolume", "StoppedAt"]
@@ -75,6 +76,8 @@ class FollowedVolume:
         Whether it is followed beyond the outermost decided slices.
     between
         Whether it is filled between them.
+    crossing
+        The slices across, which are asked as well where it is followed beyond; None to leave them out.
 
     Attributes
     ----------
@@ -96,6 +99,7 @@ class FollowedVolume:
     outside: Mapping[int, Sequence[Point]] = field(default_factory=dict)
     beyond: bool = True
     between: bool = True
+    crossing: CrossingSlices | None = None
     stops: list[StoppedAt] = field(default_factory=list)
     _starts: dict[int, Start] = field(default_factory=dict, repr=False)
 
@@ -144,7 +148,9 @@ class FollowedVolume:
             mask, outside = self.decided[plane], tuple(self.outside.get(plane, ()))
             prompts, shrunk = next_prompts(mask, outside)
             mean = self.answers(plane, prompts, shrunk.astype(np.float32)).mean
-            self._starts[plane] = Start(plane, mask, doubt_inside(mean, mean > self.threshold), outside)
+            doubt = doubt_inside(mean, mean > self.threshold)
+            across = None if self.crossing is None else self.crossing.from_slice(plane, mask)
+            self._starts[plane] = Start(plane, mask, doubt, outside, across)
         return self._starts[plane]
 
     def _carry(self, first: int, planes: range) -> Iterator[CarriedSlice]:

@@ -14,6 +14,7 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.resize import resize
 from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.crossing_slices import CrossingSlices
 from napari_latentseg.inference.follow_volume import FollowedVolume
 from napari_latentseg.inference.prompt_session import PromptAnswer, PromptSession
 from napari_latentseg.inference.slice_part import ObjectMask, SliceAnswer, SlicePart
@@ -124,6 +125,7 @@ class PromptImage:
         return FollowedVolume(
             answers, grey, decided, len(self._planes), self._model.card.threshold,
             tuple(self._planes.scan.geometry.spacing[-3:]), outside or {}, beyond, between,
+            CrossingSlices.of_planes(self._planes, self._model, self._compute, samples),
         )  # fmt: skip
 
     def _session(self, part: SlicePart) -> PromptSession:

@@ -158,6 +158,7 @@ class PromptRun(SliceRun):
             self._answer, self._grey, decided, len(state.planes), state.settings.threshold,
             tuple(state.scan.geometry.spacing[-3:]),
             {plane: [(y, x) for y, x in part.negative] for plane, part in self._prompts.items()},
+            crossing=self._crossing(),
         )  # fmt: skip
         reached = set(decided)
         for carried in followed:

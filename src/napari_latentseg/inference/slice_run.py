@@ -12,6 +12,7 @@ from napari_latentseg.core.prompts import MAX_ANSWER_SAMPLES, Prompts
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.crossing_slices import CrossingSlices
 from napari_latentseg.inference.prompt_session import PromptAnswer, PromptSession
 from napari_latentseg.inference.run_progress import RunProgress
 from napari_latentseg.inference.run_state import RunState
@@ -78,6 +79,10 @@ class SliceRun(ABC):
         result = self.result()
         assert result is not None  # the first slice has samples
         return result
+
+    def _crossing(self) -> CrossingSlices:
+        state = self.state
+        return CrossingSlices.of_planes(state.planes, self.model, self.compute, state.settings.samples)
 
     def _grey(self, plane: int) -> Array:
         grey: Array = self.state.planes[plane].mean(axis=-1)
