@@ -125,7 +125,8 @@ def patch_odds(image: Array, plane: int, examples: Sequence[Example]) -> Array:
         example_votes, example_weights = _votes(image, example.image, example.mask, _PATCHES)
         votes += example_votes / abs(example.plane - plane)
         weights += example_weights / abs(example.plane - plane)
-    return log_odds((votes + _NO_VOTE / 2) / (weights + _NO_VOTE))  # nothing alike says nothing
+    share: Array = ((votes + _NO_VOTE / 2) / (weights + _NO_VOTE)).astype(np.float32)
+    return log_odds(share)  # nothing alike says nothing
 
 
 def chain_odds(images: Sequence[Array], mask_a: Mask, mask_b: Mask) -> list[Array]:
@@ -145,10 +146,8 @@ def chain_odds(images: Sequence[Array], mask_a: Mask, mask_b: Mask) -> list[Arra
     """
     from_a, from_b = _chain(images, mask_a), _chain(images[::-1], mask_b)[::-1]
     last = len(images) - 1
-    return [
-        log_odds(((last - at) * from_a[at] + at * from_b[at]).astype(np.float32) / last)
-        for at in range(1, last)
-    ]
+    shares = [((last - at) * from_a[at] + at * from_b[at]) / last for at in range(1, last)]
+    return [log_odds(share.astype(np.float32)) for share in shares]
 
 
 def _chain(images: Sequence[Array], mask: Mask) -> list[NDArray[np.float64]]:

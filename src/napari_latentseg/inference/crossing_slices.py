@@ -141,7 +141,8 @@ class CrossingSlices:
         at, known = plane - planes.start, mask[window]
         by_rows = self._along(part, at, known)
         by_columns = self._along(part.swapaxes(1, 2), at, known.T).swapaxes(1, 2)
-        return Across(planes.start, window, (by_rows + by_columns) / 2)
+        odds = ((by_rows + by_columns) / 2).astype(np.float32)
+        return Across(planes.start, window, odds)
 
     def _part(self, plane: int, mask: Mask) -> tuple[range, Window]:
         """The slices, rows and columns that are looked at."""
