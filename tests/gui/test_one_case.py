@@ -9,6 +9,7 @@ from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 from tests.helpers.shared_viewer import process_events
 from tests.helpers.two_cases import SHAPE, add_case, add_result, click_eye, click_layer, two_cases
 
@@ -443,5 +444,6 @@ def test_review_shows_a_slice_before_it_is_approved(own_home, cases, review, qtb
     assert "Another slice was on screen" in messages()
     assert not corrections.approvals.writes_in_progress
     assert cases.viewer.dims.point[0] == cases.second.data_to_world((number, 0, 0))[0]
+    qtbot.wait(QApplication.doubleClickInterval())  # the second click of a double-click does not count
     qtbot.mouseClick(review.approve_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: list(approved) == [number], timeout=20_000)

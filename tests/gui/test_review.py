@@ -15,6 +15,7 @@ from tests.helpers.shared_viewer import process_events, running_work
 
 from napari_latentseg.review import MEASURES
 from napari_latentseg.widgets._shared.layers import index_on_screen, layer_matrix, role_of
+from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.review.objects_table import ObjectsTable
 from napari_latentseg.widgets.review.widget import ReviewWidget
 
@@ -60,6 +61,18 @@ def test_approve_without_a_selected_region_says_so(review, qtbot):
     qtbot.mouseClick(review.approve_button, Qt.MouseButton.LeftButton)
     assert any("No region is selected" in record.message for record in notification_manager.records)
     assert "approved" not in review.counter.text()
+
+
+def test_a_double_click_on_approve_approves_one_slice(own_home, shown_volume, review, qtbot):
+    """Its second click would approve the slice that the first has just shown."""
+    review.next()
+    corrections = corrections_of(shown_volume.viewer)
+    qtbot.mouseClick(review.approve_button, Qt.MouseButton.LeftButton)
+    qtbot.mouseDClick(review.approve_button, Qt.MouseButton.LeftButton)
+    assert slice_on_screen(shown_volume) == review.queue.findings[1].index[0]
+    qtbot.waitUntil(lambda: not corrections.approvals.writes_in_progress, timeout=20_000)
+    approved = corrections.correction_of(shown_volume.result).approved
+    assert list(approved) == list(review.queue.findings[0].index)
 
 
 def test_next_and_previous_walk_the_queue(shown_volume, review):

@@ -13,6 +13,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.review import MEASURES, available_measures, uncertainty_basis
 from napari_latentseg.widgets._shared.controls import collapsible, elastic_combo
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
+from napari_latentseg.widgets._shared.double_click import DoubleClickGuard
 from napari_latentseg.widgets._shared.keys import add_key_to_tooltip, bind_keys
 from napari_latentseg.widgets._shared.layers import index_on_screen
 from napari_latentseg.widgets._shared.map_style import map_meaning, unavailable_reason
@@ -90,6 +91,7 @@ class ReviewWidget(DockWidget):
         self.export_button = QPushButton("Export…")
         self.export_button.setToolTip("Write masks, a table and a one-page report to a folder")
         self._request_id = 0
+        self._approve_guard = DoubleClickGuard()
         self._listed_result: RunResult | None = None  # whose regions the queue lists
         self._no_regions = ""  # why the queue is empty, once its regions are ranked
         self._lay_out()
@@ -401,7 +403,7 @@ class ReviewWidget(DockWidget):
         Where another slice is on screen, that of the region is shown first.
         """
         result, finding = self.result, self._selected_finding()
-        if result is None:
+        if result is None or self._approve_guard.is_too_soon:
             return
         if finding is None:
             if self.queue.findings:
@@ -409,10 +411,12 @@ class ReviewWidget(DockWidget):
             return
         if self._is_other_slice_shown(result, finding):
             self.go_to_row(self.queue.row)
+            self._approve_guard.something_was_shown()
             show_info("Another slice was on screen: look at this one, then approve.")
             return
         if corrections_of(self.viewer).approve(result, finding.index):
             self.next()
+            self._approve_guard.something_was_shown()
 
     def _is_other_slice_shown(self, result: RunResult, finding: Finding) -> bool:
         shape = result.job.scan.spatial_shape[:-2]
