@@ -117,6 +117,16 @@ def test_a_layer_of_clicks_that_was_removed_comes_back_with_its_clicks(person, v
     assert len(person.layer("clicks").data) == 2
 
 
+def test_the_layers_of_clicks_and_answers_go_with_their_image(person, viewer):
+    image = person.open((96, 128))
+    person.click(40, 50)
+    person.panel.map_boxes["mean"].setChecked(True)
+    person.settle()
+    assert person.layer("answer mean") is not None
+    viewer.layers.remove(image)
+    person.wait(lambda: not len(viewer.layers))
+
+
 def test_an_object_is_accepted_on_the_slice_where_enter_was_pressed(person, viewer):
     """The layer of objects is added first; the next key may come before the object is in it."""
     person.open((4, 80, 90))

@@ -200,8 +200,7 @@ class AnswerLayers:
 
     def remove(self) -> None:
         """Remove the layers."""
-        for role in ("preview", *MAPS):
-            self._layers.remove(_role(role))
+        self._layers.remove()
 
     def _existing(self, role: str) -> Layer | None:
         return self._layers.get(_role(role))

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer
-
 from napari_latentseg.core.pointed_object import PointedObject
 from napari_latentseg.widgets._shared.turns import Turns
 from napari_latentseg.widgets.point.answer_layers import AnswerLayers
@@ -107,7 +105,7 @@ class Drawing:
         if self.prompts in known:
             self.turns.forget()
         for group in known:
-            QTimer.singleShot(0, group.remove)
+            group.remove()
 
     def draw_steps(self, pending: PendingObject | None, index: tuple[int, ...] | None) -> None:
         """Draw the clicks on a slice."""

@@ -6,6 +6,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from napari_latentseg.widgets._shared.layers import METADATA_KEY
+from napari_latentseg.widgets._shared.removed_layers import remove_hidden
 from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
 
 if TYPE_CHECKING:
@@ -85,9 +86,8 @@ class ImageLayers:
         if layer is not None and layer.visible:
             layer.visible = False
 
-    def remove(self, role: str) -> None:
-        """Remove the layer of a role."""
-        layer, viewer = self.get(role), self._viewer()
-        if layer is not None and viewer is not None:
-            viewer.layers.remove(layer)
-        self._by_role.pop(role, None)
+    def remove(self) -> None:
+        """Remove all of them, once the window has drawn without them."""
+        layers = [layer for role in self._by_role if (layer := self.get(role)) is not None]
+        self._by_role.clear()
+        remove_hidden(self._viewer, layers)

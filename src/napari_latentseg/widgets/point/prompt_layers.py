@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Points, Vectors
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_latentseg.core.pointed_object import PointedObject
 from napari_latentseg.widgets._shared.keys import LAYER_ACTIONS, bind_layer_keys
@@ -29,7 +29,6 @@ MODES = ("inside", "outside", "box", "scribble")
 INSIDE_COLOR, OUTSIDE_COLOR = "#009e73", "#d55e00"
 _POINT_PIXELS = 16  # on screen, at any zoom
 _DRAG_PIXELS = 5  # on screen: a hand that trembles still clicks
-_BETWEEN_REMOVALS_MS = 200
 _MAX_SCRIBBLE = 24  # points of a scribble; more say nothing new
 
 Place = tuple[float, float]
@@ -144,9 +143,8 @@ class PromptLayers(QObject):
         self._layers.hide()
 
     def remove(self) -> None:
-        """Remove both layers, one after the other is off the screen."""
-        self._layers.remove("clicks")
-        QTimer.singleShot(_BETWEEN_REMOVALS_MS, lambda: self._layers.remove("boxes"))
+        """Remove both layers."""
+        self._layers.remove()
 
     def set_mode(self, mode: str) -> None:
         """Choose what the mouse does, one of `MODES`."""

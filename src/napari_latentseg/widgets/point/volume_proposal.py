@@ -123,4 +123,4 @@ class ProposalLayer:
 
     def remove(self) -> None:
         """Remove it."""
-        self._layers.remove(_ROLE)
+        self._layers.remove()
