@@ -127,6 +127,19 @@ def test_the_layers_of_clicks_and_answers_go_with_their_image(person, viewer):
     person.wait(lambda: not len(viewer.layers))
 
 
+def test_hidden_layers_of_answers_go_too_and_another_image_is_answered(person, viewer):
+    image = person.open((96, 128))
+    person.click(40, 50)
+    person.pointing.clear()
+    person.settle()
+    person.qtbot.wait(300)  # drawn without the answer
+    viewer.layers.remove(image)
+    person.wait(lambda: not len(viewer.layers))
+    person.open((80, 90))
+    person.click(40, 50)
+    assert person.answer_size > 0
+
+
 def test_an_object_is_accepted_on_the_slice_where_enter_was_pressed(person, viewer):
     """The layer of objects is added first; the next key may come before the object is in it."""
     person.open((4, 80, 90))

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
     from napari_latentseg.widgets._shared.run_result import RunResult
 
-__all__ = ["remove_hidden", "say_image_removed", "say_masks_removed"]
-
-_DRAWN_MS = 50  # until the window has drawn without them
+__all__ = ["remove_soon", "say_image_removed", "say_masks_removed"]
 
 
 def say_image_removed(image: Image, results: Iterable[RunResult], is_open: Callable[[Image], bool]) -> None:
@@ -72,10 +70,11 @@ def say_masks_removed(results: Iterable[RunResult], is_open: Callable[[Image], b
     QTimer.singleShot(0, say)
 
 
-def remove_hidden(viewer_of: Callable[[], ViewerModel | None], layers: Iterable[Layer]) -> None:
-    """Hide layers at once, and remove them when the window has drawn without them.
+def remove_soon(viewer_of: Callable[[], ViewerModel | None], layers: Iterable[Layer]) -> None:
+    """Remove layers in the next iteration of the event loop, as they are.
 
-    Software rendering (napari 0.9 on Mesa) can end the program at a layer that goes while it is drawn.
+    They are not hidden before: with software rendering (napari 0.9 on Mesa) a layer of labels that was hidden
+    and removed when the window had been drawn without it ended the program at the next drawing.
 
     Parameters
     ----------
@@ -84,14 +83,12 @@ def remove_hidden(viewer_of: Callable[[], ViewerModel | None], layers: Iterable[
     layers
         The layers.
     """
-    hidden = list(layers)
-    for layer in hidden:
-        layer.visible = False
+    waiting = list(layers)
 
     def remove() -> None:
         viewer = viewer_of()
-        for layer in hidden:
+        for layer in waiting:
             if viewer is not None and layer in viewer.layers:
                 viewer.layers.remove(layer)
 
-    QTimer.singleShot(_DRAWN_MS, remove)
+    QTimer.singleShot(0, remove)

@@ -20,7 +20,7 @@ from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.plain_text import show_warning
 from napari_latentseg.widgets._shared.preferences import use_data_folder
 from napari_latentseg.widgets._shared.removed_layers import (
-    remove_hidden,
+    remove_soon,
     say_image_removed,
     say_masks_removed,
 )
@@ -391,7 +391,7 @@ class ViewerSession(QObject):
         if shown:
             # a sample may have been added in part: what was shown has no record, and its mask may be wrong
             text = f"{text.rstrip('.')}. The mask that was shown until then was removed: it was not complete."
-            remove_hidden(self._viewer, shown)
+            remove_soon(self._viewer, shown)
         self.hide_other_runs()
         self.failed.emit(text, details)
 

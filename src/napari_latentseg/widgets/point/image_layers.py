@@ -6,7 +6,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from napari_latentseg.widgets._shared.layers import METADATA_KEY
-from napari_latentseg.widgets._shared.removed_layers import remove_hidden
+from napari_latentseg.widgets._shared.removed_layers import remove_soon
 from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class ImageLayers:
             layer.visible = False
 
     def remove(self) -> None:
-        """Remove all of them, once the window has drawn without them."""
+        """Remove all of them, in the next iteration of the event loop."""
         layers = [layer for role in self._by_role if (layer := self.get(role)) is not None]
         self._by_role.clear()
-        remove_hidden(self._viewer, layers)
+        remove_soon(self._viewer, layers)
