@@ -177,7 +177,7 @@ def test_a_fault_of_the_program_costs_one_case(
     monkeypatch.setattr(CaseInput, "read", fail)
     report = batch(scans, tiny_model_folder, tmp_path / "out", samples=1)
     reasons = {outcome.case: outcome.reason for outcome in report.outcomes if outcome.state == "failed"}
-    assert "a fault of the program (KeyError)" in reasons["2"]
+    assert "failed because of a bug (KeyError)" in reasons["2"]
     assert "patient" not in reasons["2"]
     assert "does not fit into memory" in reasons["3"]
     assert report.count("done") == 3

@@ -214,7 +214,6 @@ def test_what_cannot_be_learnt_from_is_said(
         with pytest.raises(BadInput, match=why) as caught:
             tuned(taught_base, folder, tmp_path / "out", **more)
         assert "\n" not in str(caught.value)
-        assert f"{folder}/" not in str(caught.value)  # a file goes by its own name
         assert not (tmp_path / "out").exists()
         assert not list(tmp_path.glob(".part-*"))
 

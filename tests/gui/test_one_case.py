@@ -328,10 +328,10 @@ def test_replaced_values_of_an_image_are_another_image(cases, segment, review, q
     cases.session.select_result(result)
     assert "(of earlier values)" in review.header.line.toolTip()
     assert not result.layers.mask.visible
-    with pytest.raises(BadInput, match="were replaced since; segment the image again"):
+    with pytest.raises(BadInput, match="have changed since; segment the image again"):
         corrections_of(cases.viewer).edit(result)
     assert corrections_of(cases.viewer).approve(result, (0,)) is None
-    qtbot.waitUntil(lambda: "were replaced since; segment the image again" in messages(), timeout=20_000)
+    qtbot.waitUntil(lambda: "have changed since; segment the image again" in messages(), timeout=20_000)
 
 
 def test_a_removed_image_is_told_once(cases, qtbot):

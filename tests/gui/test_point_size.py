@@ -103,7 +103,7 @@ def test_where_there_is_no_other_size_the_buttons_say_why(person):
         person.press(size.larger_button)
     assert person.pointing.pending.pointed.size == 44
     assert not size.larger_button.isEnabled()
-    assert "does not fit" in size.larger_button.toolTip()
+    assert "would not fit" in size.larger_button.toolTip()
     for _ in range(5):
         person.press(size.smaller_button)
     assert person.pointing.pending.pointed.size == 6

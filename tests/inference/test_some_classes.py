@@ -43,9 +43,10 @@ def test_the_result_holds_those_alone(model: Model, asked, picked, includes) -> 
     assert [c.name for c in found.classes] == [CLASSES[i]["name"] for i in picked]
     assert [c.includes for c in found.classes] == includes
     assert found.record.classes == found.classes
-    assert np.array_equal(found.mean, whole.mean[picked])
-    assert np.array_equal(found.variance, whole.variance[picked])
-    assert np.array_equal(found.mask, labels_from_probabilities(whole.mean[picked], 0.5, found.classes))
+    # fewer rows of a matrix product may be added up in another order, as the processor has it
+    np.testing.assert_allclose(found.mean, whole.mean[picked], atol=1e-6)
+    np.testing.assert_allclose(found.variance, whole.variance[picked], atol=1e-6)
+    assert np.array_equal(found.mask, labels_from_probabilities(found.mean, 0.5, found.classes))
     assert set(np.unique(found.mask)) <= {0, *(CLASSES[i]["label"] for i in picked)}
     assert found.volumes.shape == (3, len(picked))
     assert found.sample_maps.plane_samples(0).shape == (3, len(picked), 40, 50)

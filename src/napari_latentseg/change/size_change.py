@@ -55,7 +55,7 @@ class SizeChange:
     ...     return Measurement("lesion", 1, 0, None, value, "mm3", "mm", **interval)
     >>> change = change_of_class(size(1000.0, 900.0, 1100.0), size(1300.0, 1150.0, 1450.0))
     >>> change.difference, round(change.low), round(change.high), change.verdict
-    (300.0, 120, 480, "larger than the measurement uncertainty")
+    (300.0, 120, 480, 'larger than the measurement uncertainty')
     >>> change.percent
     30.0
     """

@@ -134,7 +134,7 @@ def _missing_text(result: Segmentation) -> str:
         return f"The run was cancelled after {samples}." if region.is_cancelled else ""
     missing = region.describe_missing() or f"only {region.describe()} was segmented"
     cancelled = "The run was cancelled: " if region.is_cancelled else ""
-    sentence = f"{cancelled}{missing}, and the sizes are those of the rest"
+    sentence = f"{cancelled}{missing}, so the sizes are only of the rest"
     return f"{sentence[0].upper()}{sentence[1:]}. Nothing is known of what was not segmented."
 
 
