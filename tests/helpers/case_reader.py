@@ -12,6 +12,7 @@ from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.cases.widget import CasesWidget
 
 PATIENCE = 60_000  # ms, on a machine under load
+MODEL = "tiny-taught"  # of the batch whose results are read
 CONTROL = Qt.KeyboardModifier.ControlModifier
 
 

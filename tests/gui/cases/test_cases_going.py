@@ -7,41 +7,19 @@ import threading
 
 import numpy as np
 import pytest
-from napari.settings import get_plugin_settings
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from tests.helpers.canvas import press_key
-from tests.helpers.case_reader import CONTROL, Reader
+from tests.helpers.case_reader import CONTROL, MODEL, Reader
 
-from napari_latentseg import CaseList, batch
+from napari_latentseg import CaseList
 from napari_latentseg.io import read_scan
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.cases import case_work
-
-MODEL = "tiny-taught"
-
-
-@pytest.fixture
-def viewer(own_home, viewer):
-    """The viewer, with a home of the test's own; the name of the reader is forgotten afterwards."""
-    yield viewer
-    get_plugin_settings("napari-latentseg").reset()
-
-
-@pytest.fixture
-def images(tmp_path, write_ellipses):
-    return write_ellipses(tmp_path / "set", 4)
-
-
-@pytest.fixture
-def segmented(own_home, images, tmp_path):
-    """The results of a batch of four images."""
-    batch(images / "images", MODEL, tmp_path / "out", samples=3)
-    return tmp_path / "out"
 
 
 @pytest.fixture

@@ -6,11 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
-from napari.settings import get_plugin_settings
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from tests.helpers.canvas import press_key
-from tests.helpers.case_reader import CONTROL, Reader
+from tests.helpers.case_reader import CONTROL, MODEL, Reader
 from tests.helpers.explained import unexplained
 from tests.helpers.gui_thread import GuiThreadGuard
 from tests.helpers.shared_viewer import process_events
@@ -20,27 +19,6 @@ from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.io import read_scan
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.cases.case_work import case_work_of
-
-MODEL = "tiny-taught"
-
-
-@pytest.fixture
-def viewer(own_home, viewer):
-    """The viewer, with a home of the test's own; the name of the reader is forgotten afterwards."""
-    yield viewer
-    get_plugin_settings("napari-latentseg").reset()
-
-
-@pytest.fixture
-def images(tmp_path, write_ellipses):
-    return write_ellipses(tmp_path / "set", 4)
-
-
-@pytest.fixture
-def segmented(own_home, images, tmp_path):
-    """The results of a batch of four images."""
-    batch(images / "images", MODEL, tmp_path / "out", samples=3)
-    return tmp_path / "out"
 
 
 @pytest.fixture
