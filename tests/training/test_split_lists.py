@@ -41,12 +41,12 @@ def test_gms_pickles_are_read_in_every_protocol(tmp_path: Path, protocol: int) -
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("s.json", '{"train": ["a.png", "b.jpg"], "test": ["masks/c.png"]}'),
+        ("s.json", '{"train": ["a.png", "b.jpg"], "test": ["c.png"]}'),
         ("s.json", '{"Training": {"name_list": ["a", "b"]}, "testing": ["c"], "comment": "mine"}'),
         ("s.json", '[{"train": ["a", "b"], "test": ["c"]}]'),
         (
             "s.json",
-            '{"training": [{"image": "i/a.nii.gz", "label": 1}, {"image": "b.nii"}], "test": ["c"]}',
+            '{"training": [{"image": "a.nii.gz", "label": 1}, {"image": "b.nii"}], "test": ["c"]}',
         ),
         ("s.csv", "name,split\na.png,train\nb.png,Train\nc.png,test\n"),
         ("s.tsv", "split\timage\ntrain\ta\ntrain\tb\ntest\tc\n"),
@@ -58,7 +58,7 @@ def test_json_and_tables_are_read(tmp_path: Path, name: str, content: str) -> No
 
 
 def test_text_says_its_part_by_the_name_of_the_file(tmp_path: Path) -> None:
-    train = text(tmp_path / "train.txt", "a.png\n\n# two images\nfolder\\b.png\n")
+    train = text(tmp_path / "train.txt", "a.png\n\n# two images\nb.png\n")
     lists = read_split_lists([train, text(tmp_path / "valtest.txt", "c\n")])
     assert lists.names == NAMES
     assert read_split_lists([text(tmp_path / "mine.txt", "a\na\nb\n")]).names == {"": ("a", "b")}
@@ -144,8 +144,24 @@ def test_names_are_matched_in_their_spellings(tmp_path: Path) -> None:
 
 def test_a_spelling_that_fits_two_images_fits_none(tmp_path: Path) -> None:
     lists = read_split_lists([text(tmp_path / "train.txt", "A 1\n")])
-    with pytest.raises(BadInput, match="names an image that is not in the data: A 1"):
+    with pytest.raises(BadInput, match="names 'A 1', and 2 images are called so; give each image its own"):
         lists.part_of_each(cases("a_1", "a-1"))
+
+
+def test_folders_tell_apart_images_of_one_name(tmp_path: Path) -> None:
+    path = text(
+        tmp_path / "s.csv", "name,split\ndata/one/images/x.png,train\ntwo\\x.nii.gz,test\nz/y.png,train\n"
+    )
+    parts = read_split_lists([path]).part_of_each(cases("x", "x", "y"), ["one", "two", "two"])
+    assert parts == ["train", "test", "train"]  # of a name that only one image has, folders do not count
+
+
+@pytest.mark.parametrize("name", ["x.png", "three/x.png"])
+def test_a_name_of_images_in_two_data_sets_is_refused(tmp_path: Path, name: str) -> None:
+    lists = read_split_lists([text(tmp_path / "train.txt", name)])
+    message = "names 'x', which is in one and in two; write the folder before each name, as in one/x"
+    with pytest.raises(BadInput, match=message):
+        lists.part_of_each(cases("x", "x"), ["one", "two"])
 
 
 def test_names_that_are_not_there_are_said_with_the_first(tmp_path: Path) -> None:
@@ -189,6 +205,16 @@ def test_a_training_follows_its_lists(tmp_path: Path, data: Path) -> None:
         "2 images of data are in no list and are not used",
         "2 images of data are in the test list and are not used",
     )
+
+
+def test_a_data_set_of_which_no_image_is_listed_is_refused(
+    tmp_path: Path, data: Path, write_ellipses: Callable[..., Path]
+) -> None:
+    config = split_config(tmp_path, {"train": [8], "val": [9]})
+    other = write_ellipses(tmp_path / "other", 10)
+    why = r"split\.json: names no image of data for training or validation; leave out this folder"
+    with pytest.raises(BadInput, match=why):
+        read_dataset([data, other], config)
 
 
 def test_without_a_validation_list_some_training_images_are_held_out(tmp_path: Path, data: Path) -> None:

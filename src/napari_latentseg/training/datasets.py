@@ -163,7 +163,10 @@ def _listed(datasets: list[AnnotatedDataset], split: SplitConfig) -> list[Annota
     for part in needed:
         if not lists.has(part):
             raise BadInput(lists.subject, f"has no list of {part} images", "give one that has")
-    parts = lists.part_of_each([case for dataset in datasets for case in dataset.cases])
+    parts = lists.part_of_each(
+        [case for dataset in datasets for case in dataset.cases],
+        [dataset.name for dataset in datasets for _ in dataset.cases],
+    )
     # where the weights are selected on the test images, these are the validation images of the training
     role_of: dict[ListPart | None, str] = {"train": "train", split.select_on: "validation"}
     has_validation = lists.has(split.select_on)
@@ -171,6 +174,9 @@ def _listed(datasets: list[AnnotatedDataset], split: SplitConfig) -> list[Annota
     for dataset in datasets:
         own_parts, parts = parts[: len(dataset.cases)], parts[len(dataset.cases) :]
         kept = [i for i, part in enumerate(own_parts) if part in role_of]
+        if not kept:
+            why = f"names no image of {dataset.name} for training or validation"
+            raise BadInput(lists.subject, why, "leave out this folder, or list its images")
         roles = [role_of[own_parts[i]] for i in kept]
         notes = list(dataset.notes)
         if unused := own_parts.count(None):

@@ -6,6 +6,7 @@ import io
 import pickle
 import pickletools
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -72,7 +73,7 @@ class SplitLists:
     subject
         What messages call the lists: the name of the file, or of the files.
     names
-        The names of each part, as written, without folders and endings.
+        The names of each part, as written, without the endings of image formats.
     """
 
     subject: str
@@ -82,41 +83,42 @@ class SplitLists:
         """Whether there is a list of this part."""
         return bool(self.names.get(part))
 
-    def part_of_each(self, cases: Sequence[Named]) -> list[ListPart | None]:
+    def part_of_each(
+        self, cases: Sequence[Named], data_sets: Sequence[str] | None = None
+    ) -> list[ListPart | None]:
         """The part of each case; None for one that is in no list.
 
         A name is that of a case where they are equal, or else where they are equal but for case, spaces and
-        punctuation, or for an ending such as ``_mask``: ``benign (1)`` is ``benign_1``.
+        punctuation, or for an ending such as ``_mask``: ``benign (1)`` is ``benign_1``. Folders before the
+        name count only where several cases have it: then the name of the data set must be one of them.
 
         Parameters
         ----------
         cases
             All images that there are.
+        data_sets
+            The name of the data set of each case, where there may be several.
 
         Raises
         ------
         BadInput
-            If a list names an image that is not among them.
+            If a list names an image that is not among them, or several images have the name.
         """
-        by_name = {case.name: i for i, case in enumerate(cases)}
-        by_loose_name: dict[str, int | None] = {}
-        for i, case in enumerate(cases):
-            key = _loose(case.name)
-            by_loose_name[key] = None if key in by_loose_name else i  # None: two cases have it
+        cases_of = _CasesByName(cases, data_sets or [""] * len(cases))
         parts: list[ListPart | None] = [None] * len(cases)
         missing: list[str] = []
         for part, names in self.names.items():
             for name in names:
-                index = by_name.get(name)
-                if index is None:
-                    index = by_loose_name.get(_loose(name))
-                if index is None:
+                found = cases_of.find(name)
+                if len(found) > 1:
+                    raise BadInput(self.subject, *cases_of.ambiguity(name, found))
+                if not found:
                     missing.append(name)
-                elif parts[index] not in (None, part):
-                    why = f"names {name!r} in the lists {parts[index]} and {part}"
+                elif parts[found[0]] not in (None, part):
+                    why = f"names {name!r} in the lists {parts[found[0]]} and {part}"
                     raise BadInput(self.subject, why, "leave it in one of them")
                 else:
-                    parts[index] = part
+                    parts[found[0]] = part
         if missing:
             named = ", ".join(missing[:_SHOWN_NAMES]) + (", ..." if len(missing) > _SHOWN_NAMES else "")
             images = "an image that is" if len(missing) == 1 else f"{len(missing)} images that are"
@@ -124,6 +126,37 @@ class SplitLists:
                 self.subject, f"names {images} not in the data: {named}", "give the folder of this list"
             )
         return parts
+
+
+class _CasesByName:
+    """Finds the cases that a list means by a name."""
+
+    def __init__(self, cases: Sequence[Named], data_sets: Sequence[str]) -> None:
+        self._data_sets = data_sets
+        self._by_name: dict[str, list[int]] = defaultdict(list)
+        self._by_loose_name: dict[str, list[int]] = defaultdict(list)
+        for i, case in enumerate(cases):
+            self._by_name[case.name].append(i)
+            self._by_loose_name[_loose(case.name)].append(i)
+
+    def find(self, name: str) -> list[int]:
+        """The indices of the cases that have this name."""
+        path = PurePosixPath(name)
+        found = self._by_name.get(path.name) or self._by_loose_name.get(_loose(path.name), [])
+        if len(found) < 2:
+            return found
+        return [i for i in found if self._data_sets[i] in path.parts[:-1]] or found
+
+    def ambiguity(self, name: str, found: Sequence[int]) -> tuple[str, str]:
+        """What is wrong with a name that several cases have, and what to do."""
+        name = PurePosixPath(name).name
+        data_sets = [self._data_sets[i] for i in found]
+        if len(set(data_sets)) < len(found):
+            return f"names {name!r}, and {len(found)} images are called so", "give each image its own name"
+        return (
+            f"names {name!r}, which is in {' and in '.join(data_sets)}",
+            f"write the folder before each name, as in {data_sets[0]}/{name}",
+        )
 
 
 def read_split_lists(paths: Sequence[Path]) -> SplitLists:
@@ -275,8 +308,9 @@ def _part_of_file(path: Path) -> ListPart:
 
 
 def _stem(name: str) -> str:
-    """A name without folders and the ending of an image format."""
-    return stem_of(Path(PurePosixPath(name.replace("\\", "/")).name))
+    """A name, with the folders before it, without the ending of an image format."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return str(path.parent / stem_of(Path(path.name)))
 
 
 def _loose(name: str) -> str:
