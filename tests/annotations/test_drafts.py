@@ -86,6 +86,19 @@ def test_there_is_one_for_each_image_and_model(store: AnnotationStore, scan: Sca
     assert len(list((store.folder / "waiting").glob("*.nii.gz"))) == 2
 
 
+def test_tags_keep_drafts_of_one_image_apart(store: AnnotationStore, scan: Scan) -> None:
+    masks = {tag: make_mask(scan, number) for number, tag in enumerate(("", "0123abcd", "ff00ff00"))}
+    saved = {tag: store.save_draft(scan, mask, classes=CLASSES, tag=tag) for tag, mask in masks.items()}
+    assert len(store.drafts()) == 3
+    again = left(store)
+    for draft in again.drafts():
+        values = again.resume_draft(draft)[1]
+        assert again.save_draft(scan, values, classes=CLASSES, tag=draft.tag).tag == draft.tag
+        (tag,) = [tag for tag, one in saved.items() if one.tag == draft.tag]
+        assert np.array_equal(values, masks[tag])
+    assert len(again.drafts()) == 3
+
+
 def test_a_draft_that_is_approved_shares_its_image(store: AnnotationStore, scan: Scan) -> None:
     draft = store.save_draft(scan, make_mask(scan), classes=CLASSES)
     entry = store.approve(scan, make_mask(scan), classes=CLASSES)

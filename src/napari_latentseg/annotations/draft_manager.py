@@ -1,4 +1,4 @@
-"""Drafts: unapproved masks that are being edited, one for each image and model, saved every few seconds."""
+"""Drafts: unapproved masks that are being edited, each in a file of its own, saved every few seconds."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ class DraftManager:
         classes: Sequence[ClassInfo],
         model: ModelVersion | None,
         segmented_region: SegmentedRegion | None = None,
+        tag: str = "",
     ) -> Draft:
         """See `AnnotationStore.save_draft`."""
         directory = self._directory
@@ -70,14 +71,14 @@ class DraftManager:
             directory.temporary_files() as temporary,
         ):
             record, files = directory.stage_case(scan, temporary)
-            draft_path = directory.session.folder / draft_file_name(record.name, model)
+            draft_path = directory.session.folder / draft_file_name(record.name, model, tag)
             if draft_path.exists():
                 header = self._save(draft_path, record, mask, fields, temporary)
             else:  # image and draft under one lock, so that no other process removes the image as unused
                 self._chunked_masks.pop(draft_path.name, None)
                 with directory.write_lock():
                     record, _ = directory.commit_case(scan, record, files, temporary)
-                    draft_path = directory.session.folder / draft_file_name(record.name, model)
+                    draft_path = directory.session.folder / draft_file_name(record.name, model, tag)
                     header = self._save(draft_path, record, mask, fields, temporary)
         return _draft_of(f"{directory.session.token}/{draft_path.name}", header, in_use=True)
 

@@ -32,6 +32,7 @@ __all__ = [
 DRAFT_SUFFIX = ".draft"
 # Of a mask, compressed together: a slice of 512 by 512, so that a brush stroke changes one or two chunks.
 _CHUNK_BYTES = 1 << 18
+_TAG_DIGITS = 8
 
 
 class DraftHeader(FrozenModel):
@@ -87,11 +88,26 @@ class Draft:
     segmented_region: SegmentedRegion | None
     in_use: bool = field(compare=False)
 
+    @property
+    def tag(self) -> str:
+        """What keeps it apart from other drafts of the same image and model, see `draft_file_name`."""
+        return self.id.removesuffix(DRAFT_SUFFIX)[-_TAG_DIGITS:]
 
-def draft_file_name(case: str, model: ModelVersion | None) -> str:
-    """The file of the draft of an image and a model."""
-    model_hash = hashlib.sha256((model.name if model else "").encode()).hexdigest()[:8]
-    return f"{case}-{model_hash}{DRAFT_SUFFIX}"
+
+def draft_file_name(case: str, model: ModelVersion | None, tag: str = "") -> str:
+    """The file of a draft of an image and a model.
+
+    Parameters
+    ----------
+    case
+        The name of the image in the store.
+    model
+        What the mask began from.
+    tag
+        Eight hexadecimal digits that keep drafts apart; by default the same for each image and model.
+    """
+    model_hash = hashlib.sha256((model.name if model else "").encode()).hexdigest()
+    return f"{case}-{tag or model_hash[:_TAG_DIGITS]}{DRAFT_SUFFIX}"
 
 
 class ChunkedMask:

@@ -339,8 +339,11 @@ class AnnotationStore:
         model: ModelVersion | tuple[str, str, str] | None = None,
         segmented_region: SegmentedRegion | None = None,
         geometry: Geometry | None = None,
+        tag: str = "",
     ) -> Draft:
-        """Save a mask that is being worked on, so that it survives the program; one for each image and model.
+        """Save a mask that is being worked on, so that it survives the program.
+
+        It replaces the draft of the same image, model and tag that this process has.
 
         Only changed parts of the mask are compressed again; a mask that has not changed is not written.
 
@@ -348,6 +351,9 @@ class AnnotationStore:
         ----------
         scan, mask, classes, model, segmented_region, geometry
             As for `approve`; labels that are no class are saved too. `segmented_region` is that of `Draft`.
+        tag
+            Eight hexadecimal digits that keep it apart from other drafts of the same image and model, or
+            `Draft.tag` of the one that is gone on with; by default there is one for each image and model.
 
         Raises
         ------
@@ -355,7 +361,7 @@ class AnnotationStore:
             If the mask is not this image's, or a file cannot be written; then the last draft remains.
         """
         values, version = self._checked_mask(scan, mask, geometry), model and ModelVersion(*model)
-        return self._draft_manager.save(scan, values, classes, version, segmented_region)
+        return self._draft_manager.save(scan, values, classes, version, segmented_region, tag)
 
     def drafts(self) -> list[Draft]:
         """The drafts of all processes, newest first; those not in use were left when a program ended."""

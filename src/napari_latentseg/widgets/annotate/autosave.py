@@ -154,6 +154,7 @@ class Autosaver(QObject):
             classes=correction.classes,
             model=correction.model,
             segmented_region=correction.segmented_region,
+            tag=correction.draft_tag,
         )
 
     def _set_draft(self, correction: Correction, draft: Draft | None) -> None:
@@ -193,12 +194,15 @@ class Autosaver(QObject):
         ]
 
         known_classes: set[str] = set()
+        open_scans = [c.scan for c in self._corrections if c.layer is not None and c.family == family]
 
         def read() -> tuple[tuple[Image, Scan] | None, Scan, NDArray[np.uint8]]:
             cards = api.list_models().values()
             known_classes.update(
                 c.name for card in cards if model_family(card) == family for c in card.classes
             )
+            if any(scan.content_sha256 == draft.key for scan in open_scans):
+                raise BadInput("draft", "this image is being edited here already", "finish that first")
             scan, mask = self._open_stores.store(family).resume_draft(draft)
             open_image = next(
                 ((image, open_scan) for image, open_scan in images if _is_same_scan(open_scan, scan)), None
@@ -222,6 +226,7 @@ class Autosaver(QObject):
                 segmented_region=draft.segmented_region,
             )  # fmt: skip
             correction.create_layer(mask)
+            correction.draft_tag = draft.tag
             correction.is_dirty = True
             self._own_draft_ids.add(draft.id)
             self.resumed.emit(correction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,8 @@ class Correction:
         Whether the copy may have changed since it was last saved.
     draft
         The saved draft of the copy; None where there is none.
+    draft_tag
+        Keeps it apart from drafts of other copies of the same image, which were removed from the viewer.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Correction:
         self.approved: dict[int, NDArray[np.uint8]] = {}
         self.is_dirty = False
         self.draft: Any = None
+        self.draft_tag = secrets.token_hex(4)
         self._original_mask: NDArray[np.uint8] | None = None
         self._geometry = layer_geometry(image)
         self._segmented_region = segmented_region
