@@ -113,8 +113,13 @@ class EndedElsewhere(Exception):
     """Another process of the same training has ended early and says why; this one ends without a word."""
 
 
+_MAX_NAMES_BESIDE = 12  # names beside one that is alike; more would hide it
+
+
 def choose_from(value: object, choices: Iterable[str]) -> str:
-    """What to do about a name that is not known: the known ones, the most alike first in the sentence.
+    """What to do about a name that is not known: the most alike first in the sentence, and the known ones.
+
+    A long list of known names is left out where one of them is alike.
 
     Parameters
     ----------
@@ -136,7 +141,9 @@ def choose_from(value: object, choices: Iterable[str]) -> str:
     # the default cutoff of difflib, which is meant for typing errors
     similar = difflib.get_close_matches(str(value).lower(), names, n=1)
     known = ", ".join(names)
-    return f"did you mean {similar[0]!r}? ({known})" if similar else f"use one of {known}"
+    if not similar:
+        return f"use one of {known}"
+    return f"did you mean {similar[0]!r}?" + (f" ({known})" if len(names) <= _MAX_NAMES_BESIDE else "")
 
 
 # pydantic's kinds of error, in plain words; the words in braces are pydantic's own names for the limits
@@ -149,11 +156,13 @@ _MESSAGES = {
     "literal_error": "must be {expected}",
     "string_pattern_mismatch": "must look like {pattern}",
     "too_short": "must hold {min_length} or more",
+    "too_long": "must hold {max_length} or fewer",
     "string_too_short": "must have {min_length} letters or more",
     "missing": "is missing",
     "extra_forbidden": "is not known",
     "json_invalid": "is not valid JSON",
 }
+_PATTERNS = {"^#[0-9a-fA-F]{6}$": "a colour such as #ffb000"}
 _TYPE_NAMES = {"int": "a whole number", "float": "a number", "finite": "a number", "bool": "true or false",
            "string": "text", "list": "a list", "tuple": "a list", "dict": "a set of names and values",
            "model": "a set of names and values"}  # fmt: skip
@@ -230,8 +239,10 @@ def first_validation_error(error: ValidationError) -> tuple[str, str]:
         The field, with dots between its parts; empty where the reason is not about a single field.
     """
     detail = error.errors()[0]
-    field = ".".join(str(part) for part in detail["loc"])
+    field = ".".join(str(part) for part in detail["loc"] if part != "[key]")
     error_type = detail["type"]
+    if error_type == "string_pattern_mismatch" and detail["ctx"]["pattern"] in _PATTERNS:
+        return field, f"must be {_PATTERNS[detail['ctx']['pattern']]}"
     if error_type in _MESSAGES:
         limits = {k: f"{v:g}" if isinstance(v, float) else v for k, v in detail.get("ctx", {}).items()}
         return field, _MESSAGES[error_type].format(**limits)

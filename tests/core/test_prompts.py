@@ -106,6 +106,12 @@ def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert read_prompts(path) == prompts
 
 
+def test_a_file_with_the_mark_that_editors_of_windows_write_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.json"
+    path.write_text('{"positive": [[40, 52]]}', "utf-8-sig")
+    assert read_prompts(path) == Prompts(positive=[(40, 52)])
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [

@@ -105,3 +105,8 @@ def test_a_method_that_offers_no_way_says_so() -> None:
     codec = build_codec("compact", channels=8, widths=(8, 8), blocks=(1, 1))
     with pytest.raises(BadInput, match="cannot be fine-tuned"):
         Other(codec, Other.config_class.model_validate({"width": 16})).fine_tune_spec()
+
+
+def test_the_names_of_its_stages_are_known_before_it_is_built(method: Method) -> None:
+    names = [stage.name for stage in method.stages()]
+    assert names == (list(method.stage_names) or [""])

@@ -302,7 +302,7 @@ def test_it_is_known_by_its_name() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"condition": "frozen"}, "wave-gms settings, condition: is not known; use one of width, levels"),
+        ({"condition": "frozen"}, "wave-gms settings, condition: is not known; did you mean"),
         ({"conditioner": "frozen"}, "wave-gms settings, conditioner: "),
         ({"width": 24}, "wave-gms settings, width: must be a multiple of 16"),
         ({"levels": ["level1"]}, "wave-gms settings, levels: .*'out'"),

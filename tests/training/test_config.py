@@ -130,7 +130,8 @@ BROKEN = {
     "preprocess ": ({"neighbours": 1}, "configuration: augment: hue and saturation must be 0 where"),
     "preprocess  ": ({"neighbours": -1}, "preprocess.neighbours: must be more than 0"),
     "augment": ({"rotate": 200}, "augment.rotate: must be 180 or less"),
-    "card": ({"color": "red"}, "card.color: must look like"),
+    "card": ({"color": "red"}, "card.color: must be a colour such as #ffb000"),
+    "clip_gradient": (float("inf"), "clip_gradient: must be a number"),
     "split": (
         {"group_pattern": "Image_"},
         "split.group_pattern: needs parentheses around the part of the name that is the patient",
@@ -172,6 +173,22 @@ def test_changes_are_validated_and_leave_the_rest() -> None:
         ('{"epochs": 0}', "mine.json, epochs: must be 1 or more"),
         ('{"augment": {"flip": 1}}', "mine.json, augment.flip: is not known"),
         ('{"preprocess": {"size": 225}}', "mine.json, preprocess.size: must be a multiple of 8"),
+        ("", "mine.json, the whole file: is not valid JSON: it is empty"),
+        ('{"epochs": 3,\n "seed": 1,\n}', "mine.json, the whole file: is not valid JSON: "),
+        (
+            '{"epochs": 1, "epochs": 2}',
+            "mine.json, the whole file: is not valid JSON: 'epochs' is there twice",
+        ),
+        ('{"epochs": "3"}', "mine.json, epochs: must be a whole number"),
+        ('{"seed": true}', "mine.json, seed: must be a whole number"),
+        ('{"learning_rate": 1e999}', "mine.json, learning_rate: must be a number"),
+        ('{"weight_decay": Infinity}', "mine.json, weight_decay: must be a number"),
+        ('{"preprocess": {"window": [1, 2, 3]}}', "mine.json, preprocess.window: must hold 2 or fewer"),
+        ('{"extends": 3}', "mine.json, extends: must be the name of a configuration"),
+        (
+            '{"extends": "gms-smal"}',
+            "mine.json, extends: no configuration 'gms-smal'; did you mean 'gms-small'?",
+        ),
     ],
 )
 def test_a_broken_file_is_named_with_its_field(tmp_path: Path, content: str, message: str) -> None:
@@ -180,6 +197,37 @@ def test_a_broken_file_is_named_with_its_field(tmp_path: Path, content: str, mes
     with pytest.raises(BadInput) as caught:
         load_config(path)
     assert str(caught.value).startswith(message)
+
+
+MISSPELT = {
+    '{"epocs": 3}': "epocs: is not known; did you mean 'epochs'?",
+    '{"augment": {"flip": 1}}': "augment.flip: is not known; use one of horizontal_flip, vertical",
+    '{"preprocess": {"sise": 64}}': "preprocess.sise: is not known; did you mean 'size'?",
+    '{"split": {"fractoin": 0.2}}': "split.fractoin: is not known; did you mean 'fraction'?",
+    '{"card": {"titel": "Lesions"}}': "card.titel: is not known; did you mean 'title'?",
+    '{"draw": {"plane": 4}}': "draw.plane: is not known; did you mean 'planes'?",
+    '{"member_training": {"epoch": 4}}': "member_training.epoch: is not known; did you mean 'epochs'?",
+    '{"stages": {"a": {"batchsize": 4}}}': "stages.a.batchsize: is not known; did you mean 'batch_size'?",
+    '{"classes": [{"name": "a", "colour": "x"}]}': "classes.0.colour: is not known; did you mean 'color'?",
+    '{"datasets": {"a": {"label": {}}}}': "datasets.a.label: is not known; did you mean 'labels'?",
+    '{"datasets": {"a": {"labels": {"1": {"spilt": ["right", "left"]}}}}}':
+        "datasets.a.labels.1.spilt: is not known; did you mean 'split'?",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", MISSPELT)
+def test_of_a_misspelt_field_at_any_depth_the_known_names_are_said(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(content, "utf-8")
+    with pytest.raises(BadInput) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"mine.json, {MISSPELT[content]}")
+
+
+def test_the_mark_that_editors_of_windows_write_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"epochs": 7}), "utf-8-sig")
+    assert load_config(path).epochs == 7
 
 
 def test_a_file_of_ones_own_is_read_and_called_by_its_name(tmp_path: Path) -> None:

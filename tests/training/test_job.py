@@ -233,6 +233,7 @@ def test_a_folder_that_is_there_is_left_alone(make: Callable[..., TrainingJob], 
         ("m", {"changes": {"settings": {"width": 17}}}, "gms settings, width: must be a multiple of 16"),
         ("m", {"changes": {"method": "magic"}}, "method: no method 'magic'"),
         ("m", {"folder": Path("nowhere")}, "nowhere: no such folder"),
+        ("m", {"changes": {"stages": {"one": {}}}}, "stages.one: gms is trained in one stage; leave it out"),
     ],
 )
 def test_what_can_be_known_before_is_said_before(

@@ -175,9 +175,12 @@ def train(
 
         from napari_latentseg.models.store import open_codec
         from napari_latentseg.training.job import TrainingJob
+        from napari_latentseg.training.method_checks import check_method
 
+        codec_source = settings.codec if given is None else given
+        check_method(settings, has_codec=bool(codec_source))
         loaded_codec, spec = None, None
-        if codec_source := settings.codec if given is None else given:
+        if codec_source:
             loaded_codec, spec = open_codec(codec_source, revision=settings.codec_revision, download=download)
         job = TrainingJob(
             folders, model_folder, settings, loaded_codec, spec, name=name, device=device,

@@ -280,7 +280,7 @@ def read_prompts(path: str | Path) -> Prompts:
     path = as_path("prompts", path)
     try:
         size = path.stat().st_size
-        text = path.read_text("utf-8", errors="replace") if size <= _MAX_BYTES else ""
+        text = path.read_text("utf-8-sig", errors="replace") if size <= _MAX_BYTES else ""
     except OSError as error:
         raise BadInput(path, "cannot be read", "check the name and the permissions of the file") from error
     if size > _MAX_BYTES:

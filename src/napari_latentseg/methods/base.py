@@ -161,6 +161,8 @@ class Method(nn.Module, ABC):
         may share everything else. Empty where the predictor cannot be trained apart.
     takes_prompts
         Whether it segments what is pointed at, and nothing without prompts.
+    stage_names
+        The names of its `stages`; empty for a method with a single stage, which has no name.
     config_class
         The pydantic model of its settings.
     """
@@ -171,6 +173,7 @@ class Method(nn.Module, ABC):
     sampling_sources: ClassVar[tuple[str, ...]] = ()
     is_deterministic: ClassVar[bool] = True
     takes_prompts: ClassVar[bool] = False
+    stage_names: ClassVar[tuple[str, ...]] = ()
     needs_codec: ClassVar[bool] = True
     network_functions: ClassVar[tuple[str, ...]] = ()
     predictor_parts: ClassVar[tuple[str, ...]] = ()

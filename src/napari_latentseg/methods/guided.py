@@ -62,6 +62,7 @@ class GuidedLatentDiffusion(Method):
     sampling_sources: ClassVar[tuple[str, ...]] = ("noise",)
     is_deterministic: ClassVar[bool] = False
     needs_codec: ClassVar[bool] = False
+    stage_names: ClassVar[tuple[str, ...]] = ("autoencoders", "diffusion")
     network_functions: ClassVar[tuple[str, ...]] = ("encode", "denoise", "decode")
     config_class: ClassVar[type[BaseModel]] = GuidedConfig
     config: GuidedConfig

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.errors import BadInput, first_validation_error
+from napari_latentseg.errors import BadInput, choose_from
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.gms import GMS
 from napari_latentseg.methods.guided import GuidedLatentDiffusion
@@ -16,8 +16,9 @@ from napari_latentseg.methods.medseglatdiff import MedSegLatDiff
 from napari_latentseg.methods.prompted import PromptedMapping
 from napari_latentseg.methods.sdseg import SDSeg
 from napari_latentseg.methods.wave_gms import WaveGMS
+from napari_latentseg.utils.field_errors import wrong_field
 
-__all__ = ["METHODS", "build_method", "method_class"]
+__all__ = ["METHODS", "build_method", "check_codec", "method_class", "method_settings"]
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -34,7 +35,7 @@ def method_class(name: str) -> type[Method]:
         If no method has that name.
     """
     if name not in METHODS:
-        raise BadInput("method", f"no method {name!r}", f"use one of {', '.join(METHODS)}")
+        raise BadInput("method", f"no method {name!r}", choose_from(name, METHODS))
     return METHODS[name]
 
 
@@ -56,17 +57,43 @@ def build_method(name: str, codec: Codec | None, config: Mapping[str, Any]) -> M
         If the name or a setting is not known, or a codec is missing or given without need.
     """
     cls = method_class(name)
-    if cls.needs_codec and codec is None:
-        raise BadInput("codec", f"is missing; {name} is built on a pretrained one", "give one")
-    if codec is not None and not cls.needs_codec:
+    check_codec(cls, has_codec=codec is not None)
+    return cls(codec, method_settings(name, config))
+
+
+def check_codec(method: type[Method], *, has_codec: bool) -> None:
+    """Refuse a method without the codec that it is built on, or with one that it has no use for.
+
+    Raises
+    ------
+    BadInput
+        As described.
+    """
+    if method.needs_codec and not has_codec:
+        raise BadInput("codec", f"is missing; {method.name} is built on a pretrained one", "give one")
+    if has_codec and not method.needs_codec:
         remedy = "leave it out (null in a configuration)"
-        raise BadInput("codec", f"is given, but {name} trains its own autoencoders", remedy)
+        raise BadInput("codec", f"is given, but {method.name} trains its own autoencoders", remedy)
+
+
+def method_settings(name: str, settings: Mapping[str, Any]) -> BaseModel:
+    """The settings of a method, checked.
+
+    Parameters
+    ----------
+    name
+        A key of `METHODS`.
+    settings
+        By the fields of the method's `config_class`; the defaults are used for the rest.
+
+    Raises
+    ------
+    BadInput
+        If the name or a setting is not known, or a value is not possible.
+    """
+    config_class = method_class(name).config_class
     try:
-        settings = cls.config_class.model_validate(dict(config))
+        return config_class.model_validate(dict(settings))
     except ValidationError as error:
-        field, why = first_validation_error(error)
-        valid_fields = cls.config_class.model_fields
-        is_known = not field or field.partition(".")[0] in valid_fields
-        remedy = "correct it" if is_known else f"use one of {', '.join(valid_fields)}"
+        field, why, remedy = wrong_field(error, config_class)
         raise BadInput(f"{name} settings, {field or 'as a whole'}", why, remedy) from error
-    return cls(codec, settings)

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.data.augmentation_config import AugmentationConfig
 from napari_latentseg.data.preprocess import Preprocess
-from napari_latentseg.errors import BadInput, choose_from, first_validation_error
+from napari_latentseg.errors import BadInput, choose_from
 from napari_latentseg.models.card import MemberParts
 from napari_latentseg.training.card_config import CardConfig
 from napari_latentseg.training.dataset_config import (
@@ -21,6 +21,7 @@ from napari_latentseg.training.dataset_config import (
     SliceSamplingConfig,
     check_patient_pattern,
 )
+from napari_latentseg.utils.field_errors import wrong_field
 from napari_latentseg.utils.json_text import load_json
 
 __all__ = [
@@ -95,12 +96,12 @@ class StageConfig(FrozenModel):
     steps: int | None = Field(None, ge=1)
     batch_size: int | None = Field(None, ge=1)
     accumulate: int | None = Field(None, ge=1)
-    learning_rate: float | None = Field(None, gt=0)
-    weight_decay: float | None = Field(None, ge=0)
-    warmup_epochs: float | None = Field(None, ge=0)
+    learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
+    weight_decay: float | None = Field(None, ge=0, allow_inf_nan=False)
+    warmup_epochs: float | None = Field(None, ge=0, allow_inf_nan=False)
     warmup_steps: int | None = Field(None, ge=0)
     ema_decay: float | None = Field(None, ge=0, lt=1)
-    clip_gradient: float | None = Field(None, ge=0)
+    clip_gradient: float | None = Field(None, ge=0, allow_inf_nan=False)
     validate_every: int | None = Field(None, ge=1)
 
 
@@ -233,15 +234,15 @@ class TrainingConfig(FrozenModel):
     batch_size: int = Field(8, ge=1)
     accumulate: int = Field(1, ge=1)
     crops_per_image: int = Field(1, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup_epochs: float = Field(5.0, ge=0)
+    learning_rate: float = Field(2e-3, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
+    warmup_epochs: float = Field(5.0, ge=0, allow_inf_nan=False)
     warmup_steps: int | None = Field(None, ge=0)
     schedule_by: Literal["epoch", "step"] = "epoch"
     schedule: Literal["cosine", "constant"] = "cosine"
     ema_decay: float = Field(0.0, ge=0, lt=1)
     ema_warmup: bool = False
-    clip_gradient: float = Field(0.0, ge=0)
+    clip_gradient: float = Field(0.0, ge=0, allow_inf_nan=False)
     select: Literal["best", "last"] = "best"
     validate_every: int = Field(1, ge=1)
     validate_planes: int | None = Field(None, ge=1)
@@ -374,11 +375,11 @@ def load_config(name: str | Path) -> TrainingConfig:
         if not path.is_file():
             raise BadInput(name, "no such configuration", choose_from(str(name), list(configs)))
         content = _read_fields(path, ())
-        # as JSON, so that values are checked as those of a file: strictly where Python would be lenient
-        config = TrainingConfig.model_validate_json(json.dumps(content))
+        # as JSON, and strictly: otherwise "3" and true would be numbers
+        config = TrainingConfig.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
-        field, why = first_validation_error(error)
-        raise BadInput(f"{path.name}, {field or 'the whole file'}", why, "correct it") from error
+        field, why, remedy = wrong_field(error, TrainingConfig)
+        raise BadInput(f"{path.name}, {field or 'the whole file'}", why, remedy) from error
     except OSError as error:
         raise BadInput(path, "cannot be read", "check the file") from error
     return config if config.name else config.replace(name=path.stem)
@@ -389,19 +390,22 @@ def _read_fields(path: Path, extending: tuple[Path, ...]) -> Any:
     if path in extending:
         raise BadInput(path, "extends itself", "name another configuration in extends")
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # editors of Windows begin a file with the mark
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(path, "cannot be read", "check the file") from error
     try:
-        fields = load_json(text)
+        fields = load_json(text, once=True)
     except ValueError as error:
-        raise BadInput(f"{path.name}, the whole file", "is not valid JSON", "correct it") from error
+        raise BadInput(f"{path.name}, the whole file", f"is not valid JSON: {error}", "correct it") from error
     if not isinstance(fields, dict) or not fields.get("extends"):
         return fields
-    base_name = str(fields["extends"])
+    base_name = fields["extends"]
+    if not isinstance(base_name, str):
+        raise BadInput(f"{path.name}, extends", "must be the name of a configuration", "correct it")
     base_path = named_configs().get(base_name, path.parent / base_name)
     if not base_path.is_file():
-        raise BadInput(f"{path.name}, extends", f"no configuration {base_name!r}", "correct it")
+        remedy = choose_from(base_name, named_configs())
+        raise BadInput(f"{path.name}, extends", f"no configuration {base_name!r}", remedy)
     base = _read_fields(base_path, (*extending, path))
     if not isinstance(base, dict):
         raise BadInput(f"{base_path.name}, the whole file", "must be a set of names and values", "correct it")
@@ -430,5 +434,5 @@ def with_changes(config: TrainingConfig, changes: dict[str, Any]) -> TrainingCon
     try:
         return TrainingConfig.model_validate(config.model_dump() | changes)
     except ValidationError as error:
-        field, why = first_validation_error(error)
-        raise BadInput(field or "configuration", why, "correct it") from error
+        field, why, remedy = wrong_field(error, TrainingConfig)
+        raise BadInput(field or "configuration", why, remedy) from error

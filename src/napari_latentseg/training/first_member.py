@@ -7,12 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from napari_latentseg.errors import BadInput, first_validation_error
+from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.registry import method_class
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.folder import check_member_parts
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.output_dir import TRAINING_FILE
+from napari_latentseg.utils.field_errors import wrong_field
 from napari_latentseg.utils.json_text import load_json
 
 __all__ = ["card_with_members", "check_can_have_members", "kept_epoch", "model_config"]
@@ -45,12 +46,13 @@ def model_config(folder: Path, card: ModelCard, changes: dict[str, Any]) -> Trai
         "pretrained_unet": "",
         "perceptual": [],
         "begin_from": "",
+        "begin_share": 0.0,
     }
     try:
         return TrainingConfig.model_validate(fields | {"settings": card.settings} | taken | changes)
     except ValidationError as error:
-        field, why = first_validation_error(error)
-        raise BadInput(field or folder / TRAINING_FILE, why, "correct it") from error
+        field, why, remedy = wrong_field(error, TrainingConfig)
+        raise BadInput(field or folder / TRAINING_FILE, why, remedy) from error
 
 
 def check_can_have_members(card: ModelCard) -> None:

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.record import SamplingSource
-from napari_latentseg.errors import BadInput, Cancelled, first_validation_error
+from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.evaluation.sample_agreement import SampleAgreement
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.methods.base import Method
@@ -55,6 +54,7 @@ from napari_latentseg.training.job_records import (
 )
 from napari_latentseg.training.judging import GRACE_S, Judging
 from napari_latentseg.training.members import MemberTraining, check_same_training
+from napari_latentseg.training.method_checks import check_method
 from napari_latentseg.training.output_dir import (
     TRAINING_FILE,
     check_output_dir,
@@ -149,14 +149,10 @@ class TrainingJob:
         self.should_stop, self.resume = should_stop, resume
         check_output_dir(self.out, resume=resume)
         self.checkpoint = Checkpoint(checkpoint_folder(self.out), interval_s=checkpoint_every)
-        try:
-            method_class(config.method).config_class.model_validate(config.settings)
-        except ValidationError as error:
-            field, why = first_validation_error(error)
-            raise BadInput(f"{config.method} settings, {field}", why, "correct that field") from error
         self.first, self.initial_model = first, read_initial_model(config, spec)
         if config.members > 1:
             check_member_parts("member_parts", method_class(config.method), config.member_parts, "use 'all'")
+        check_method(config, has_codec=codec is not None)
         self._identity = {
             "config": config.model_dump(mode="json"),
             "name": self.name,

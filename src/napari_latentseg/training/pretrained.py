@@ -56,6 +56,9 @@ def load_pretrained_weights(method: Method, source: str = "") -> None:
         raise BadInput("published weights of class-texts", "are not given", "set published_weights to a file")
     if source == "none":
         return
+    if is_given and not method.pretrained_modules:
+        why = "is given, but the settings have no part with published weights"
+        raise BadInput("published_weights", why, "leave it out")
     for name, module in method.pretrained_modules.items():
         if isinstance(module, ClassTextEmbeddings):
             module.load(Path(source))
