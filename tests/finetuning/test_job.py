@@ -222,6 +222,9 @@ def test_what_cannot_be_learnt_from_is_said(
     for path in (empty / "masks").iterdir():
         Image.new("L", (64, 48)).save(path)
     refused(empty, "every mask is empty")
+    for path in (empty / "masks").iterdir():
+        Image.new("L", (64, 48), 255).save(path)
+    refused(empty, "every mask marks the whole image")
     wrong = write_ellipses(tmp_path / "wrong", 3)
     Image.new("L", (10, 10), 255).save(wrong / "masks" / "case_1.png")
     refused(wrong, r"case_1.png: has shape \(1, 10, 10\), its image \(1, 48, 64\)")

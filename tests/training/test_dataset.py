@@ -84,6 +84,41 @@ def test_masks_that_are_all_empty_are_refused(folder: Path) -> None:
         read_dataset(folder, config())
 
 
+def full(path: Path, *, value: int = 255) -> None:
+    Image.new("L", (64, 48), value).save(path)
+
+
+def test_masks_that_all_mark_the_whole_image_are_refused(folder: Path) -> None:
+    for path in (folder / "masks").iterdir():
+        full(path)
+    with pytest.raises(BadInput, match=r"masks: every mask marks the whole image; mark the target alone"):
+        read_dataset(folder, config())
+    labels = {"classes": [{"name": n, "color": "#ffb000"} for n in "ab"], "settings": {"classes": 2}}
+    for path in (folder / "masks").iterdir():
+        full(path, value=2)
+    with pytest.raises(BadInput, match="every mask marks the whole image"):
+        read_dataset(folder, config(**labels))
+    full(folder / "masks" / "case_0.png", value=1)  # images of one class each can be told apart
+    assert len(read_dataset(folder, config(**labels)).train) == 4
+
+
+def test_some_masks_that_mark_the_whole_image_are_named(folder: Path) -> None:
+    full(folder / "masks" / "case_1.png")
+    assert read_dataset(folder, config()).notes == ("1 mask marks the whole image: case_1",)
+    for number in range(5):
+        full(folder / "masks" / f"case_{number}.png")
+    expected = "5 masks mark the whole image: case_0, case_1, case_2, ..."
+    assert read_dataset(folder, config()).notes == (expected,)
+
+
+def test_the_same_mask_for_every_image_is_said(folder: Path) -> None:
+    for path in (folder / "masks").iterdir():
+        if path.name != "case_0.png":
+            shutil.copy(folder / "masks" / "case_0.png", path)
+    expected = "all 6 images have the same mask: check that each has its own"
+    assert read_dataset(folder, config()).notes == (expected,)
+
+
 def test_reading_can_be_stopped(folder: Path) -> None:
     seen = []
 

@@ -14,8 +14,9 @@ from napari_latentseg.data.cases import UNKNOWN_CLASS
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.data.resize import resize, resize_labels
+from napari_latentseg.errors import BadInput
 
-__all__ = ["Slice", "make_slice"]
+__all__ = ["Slice", "check_not_uniform", "make_slice", "uniform_classes"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,11 @@ class Slice:
         """Whether any annotated class is marked in it."""
         return bool(self.mask[torch.tensor(self.annotated)].any())
 
+    @property
+    def uniform(self) -> tuple[bool, ...] | None:
+        """Which classes mark all of it, where each marks all or nothing and one marks all; None otherwise."""
+        return uniform_classes(self.mask.numpy())
+
     def columns(self, start: int, stop: int) -> Slice:
         """A part of the slice: its columns from `start` to before `stop`."""
         window = (slice(None), slice(None), slice(start, stop))
@@ -101,6 +107,35 @@ class Slice:
             None if self.unknown is None else self.unknown[window[1:]],
             None if self.reader_masks is None else self.reader_masks[..., start:stop],
         )
+
+
+def uniform_classes(masks: NDArray[np.uint8]) -> tuple[bool, ...] | None:
+    """Which masks `(K, ...)` are 1 everywhere; None where none is, or one is neither that nor empty."""
+    everywhere = [bool(mask.all()) for mask in masks]
+    if not any(everywhere) or any(
+        mask.any() for mask, is_all in zip(masks, everywhere, strict=True) if not is_all
+    ):
+        return None
+    return tuple(everywhere)
+
+
+def check_not_uniform(slices: Sequence[tuple[bool, ...] | None], subject: object) -> None:
+    """Refuse slices that are marked from edge to edge, all with the same class: they show no outline.
+
+    Parameters
+    ----------
+    slices
+        `Slice.uniform` of each.
+    subject
+        What the error calls them.
+
+    Raises
+    ------
+    BadInput
+        As described.
+    """
+    if slices and slices[0] is not None and len(set(slices)) == 1:
+        raise BadInput(subject, "every mask marks the whole image", "mark the target alone, with 0 around it")
 
 
 def make_slice(

@@ -12,7 +12,7 @@ import torch
 
 from napari_latentseg.core.temperature import NO_TEMPERATURE
 from napari_latentseg.data.label_names import LabelNames
-from napari_latentseg.data.slices import Slice
+from napari_latentseg.data.slices import Slice, check_not_uniform
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.finetuning.budget import CaseSplit, Encoding, split_cases
 from napari_latentseg.finetuning.cases import collect_cases, read_slices
@@ -426,6 +426,7 @@ class FineTuneJob:
             raise BadInput("data", "no slice is approved", "approve at least one")
         if not any(s.has_foreground for s in slices):
             raise BadInput("data", "every mask is empty", "mark the target in at least one image")
+        check_not_uniform([s.uniform for s in slices], "data")
         return slices
 
     def _encoding(self, spec: FineTuneSpec, split: CaseSplit, start_time: float) -> Encoding:

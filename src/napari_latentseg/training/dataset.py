@@ -14,8 +14,8 @@ from torch import Tensor
 
 from napari_latentseg.data.augment import augment, draw_in_vain
 from napari_latentseg.data.augmentation_config import AugmentationConfig
+from napari_latentseg.data.cases import Case
 from napari_latentseg.data.mask_file import UnreadableFile
-from napari_latentseg.data.mask_values import label_text
 from napari_latentseg.data.split import groups_by_hash, groups_by_likeness, hold_out
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods.base import Batch
@@ -23,7 +23,8 @@ from napari_latentseg.models.split import Split
 from napari_latentseg.training.case_slices import MAX_BYTES_IN_MEMORY, CaseSlices, SliceReader
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset_config import SliceSamplingConfig
-from napari_latentseg.training.datasets import AnnotatedDataset, find_datasets
+from napari_latentseg.training.datasets import find_datasets
+from napari_latentseg.training.mask_checks import check_marked, mask_notes
 from napari_latentseg.training.plane_store import PlaneStore
 from napari_latentseg.training.stored_slices import ClassTable, StoredSlice, TrainingSlice
 from napari_latentseg.utils.batch_share import WHOLE, Share
@@ -115,7 +116,8 @@ def read_dataset(
     Raises
     ------
     BadInput
-        If a folder is incomplete, an image and its mask differ in size, or every mask is empty.
+        If a folder is incomplete, an image and its mask differ in size, or every mask is empty or marks the
+        whole image.
     Cancelled
         If `progress` said so.
     """
@@ -141,6 +143,8 @@ class _ReadSlices:
         Why a case could not be read, by its name.
     masks_of_image
         The digest of each mask of an image, by the digest of the image.
+    marked_whole
+        The names of the cases whose masks mark the whole image.
     digest
         Of all values, in their order.
     """
@@ -151,9 +155,10 @@ class _ReadSlices:
     likeness_hashes: list[NDArray[np.bool_]] = field(default_factory=list)
     left_out: dict[str, BadInput] = field(default_factory=dict)
     masks_of_image: dict[str, list[str]] = field(default_factory=dict)
+    marked_whole: list[str] = field(default_factory=list)
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
-    def add(self, case: CaseSlices, image_sha256: str, group: str, part: str | None) -> None:
+    def add(self, case: CaseSlices, source: Case, group: str, part: str | None) -> None:
         """Add the slices of a case."""
         count = len(case.slices)
         self.slices += case.slices
@@ -161,7 +166,9 @@ class _ReadSlices:
         self.parts += [part] * count
         self.likeness_hashes += case.likeness_hashes
         if count:
-            self.masks_of_image.setdefault(image_sha256, []).append(case.masks_sha256)
+            self.masks_of_image.setdefault(source.content_sha256, []).append(case.masks_sha256)
+            if all(s.uniform for s in case.slices):
+                self.marked_whole.append(source.name)
 
 
 def _read(
@@ -183,13 +190,13 @@ def _read(
             except UnreadableFile as error:
                 found.left_out[case.name] = error
             else:
-                found.add(case_slices, case.content_sha256, group, part)
+                found.add(case_slices, case, group, part)
                 values = f"{dataset.name}/{case_slices.values_sha256}/{table.annotated}\n"
                 found.digest.update(values.encode())
             done += 1
             if not progress(done, total):
                 raise Cancelled
-        _check_has_foreground(dataset, found.slices[first_index:], found.left_out)
+        check_marked(dataset, found.slices[first_index:], found.left_out)
     is_validation, notes = _is_validation(found, config)
     slices = found.slices
     return Dataset(
@@ -198,33 +205,14 @@ def _read(
         sum(len(masks) - 1 for masks in found.masks_of_image.values()),
         sum(len(set(masks)) - 1 for masks in found.masks_of_image.values()),
         {name: str(error) for name, error in found.left_out.items()},
-        (*(note for dataset in datasets for note in dataset.notes), *notes),
+        (
+            *(note for dataset in datasets for note in dataset.notes),
+            *mask_notes(found.marked_whole, found.masks_of_image),
+            *notes,
+        ),
         found.digest.hexdigest(),
         reader.store,
     )
-
-
-def _check_has_foreground(
-    dataset: AnnotatedDataset, slices: Sequence[TrainingSlice], left_out: Mapping[str, BadInput]
-) -> None:
-    """Refuse a data set of which nothing could be read, or whose masks are all empty."""
-    if left_out and not slices:
-        raise next(iter(left_out.values()))
-    if not any(s.has_annotated_foreground for s in slices):
-        masks = dataset.cases[0].mask_file
-        subject = dataset.name if masks is None else masks.parent
-        found, known = dataset.cases[0].folder_labels, dataset.label_map.known_labels
-        if known is not None and found and not found & known:
-            others = sorted(found)
-            why = f"no mask holds a class of the model, only {_labels_text(others)}"
-            remedy = f"say what they mean with --labels {label_text(others[0])}=NAME"
-            raise BadInput(subject, why, remedy)
-        raise BadInput(subject, "every mask is empty", "mark the target in at least one image")
-
-
-def _labels_text(labels: Sequence[int]) -> str:
-    shown = ", ".join(map(label_text, labels[:3]))
-    return f"label {shown}" if len(labels) == 1 else f"the labels {shown}" + ", ..." * (len(labels) > 3)
 
 
 def _is_validation(found: _ReadSlices, config: TrainingConfig) -> tuple[list[bool], list[str]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_latentseg.data.label_map import LabelMap
-from napari_latentseg.data.slices import Slice
+from napari_latentseg.data.slices import Slice, uniform_classes
 
 __all__ = ["ClassTable", "StoredSlice", "TrainingSlice"]
 
@@ -111,6 +111,11 @@ class StoredSlice:
         """Whether any annotated class is marked in it."""
         rows = self.table.rows[np.array(self.annotated)]
         return bool(rows[:, sorted(self.class_numbers)].any())
+
+    @property
+    def uniform(self) -> tuple[bool, ...] | None:
+        """As `Slice.uniform`."""
+        return uniform_classes(self.table.rows[:, sorted(self.class_numbers)])
 
     def to_float(self, reader: int | None = None) -> tuple[Tensor, Tensor]:
         """Image in [0, 1] and mask in {0, 1}, float32; of a reader, from 0, or the one mask."""
