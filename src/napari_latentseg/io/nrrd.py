@@ -47,6 +47,7 @@ _ENCODINGS = {"raw": "raw", "gzip": "deflate", "gz": "deflate", "bzip2": "bzip2"
               "ascii": "text", "text": "text", "txt": "text"}  # fmt: skip
 _SPATIAL_KINDS = ("domain", "space", "???", "none")  # of axes that may be spatial
 _UNSPECIFIC_KINDS = (*_SPATIAL_KINDS, "list")  # of a slowest axis that is taken as time
+_FRAMES_OF_SLICER = "MultiVolume.NumberOfFrames"  # 3D Slicer writes its time series with a list as first axis
 _NO_LENGTH_UNIT_NOTE = "the file gives no unit of length; millimetres were assumed"
 
 
@@ -55,7 +56,8 @@ def read(path: Path) -> Scan:
 
     An axis without a direction is time if its kind says so or it is the slowest axis, else channels. The
     slowest of three axes is that of a single slice if it has one element, and neither a direction or spacing
-    nor a kind that says otherwise; the slice is 1 thick, with a note. LPS, RAS and LAS are converted to LPS;
+    nor a kind that says otherwise; the slice is 1 thick, with a note. Of four axes with directions, as ITK
+    writes a time series, the slowest is time in seconds, with a note. LPS, RAS and LAS are converted to LPS;
     any other space has no frame. Without a unit, lengths are taken as millimetres, as in all common tools,
     and a note says so.
 
@@ -117,6 +119,7 @@ def _read_layout(path: Path) -> tuple[RawLayout, dict[str, Any]]:
 
 
 def _make_scan(path: Path, array: Any, header: Mapping[str, Any]) -> Scan:
+    header = _with_time_apart(path, header)
     is_one_slice = _is_slice_without_thickness(header)
     if is_one_slice and header.get("space directions") is None:
         header = _with_unit_thickness(header)
@@ -138,6 +141,29 @@ def _make_scan(path: Path, array: Any, header: Mapping[str, Any]) -> Scan:
     if is_one_slice and "z" in axes:
         notes += (no_thickness_note(geometry.units[-1]),)
     return Scan(array, axes, geometry, format=NAME, source=path, notes=notes)
+
+
+def _with_time_apart(path: Path, header: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A header whose fourth axis is time and has no direction, where the file gives it one, as ITK does."""
+    directions = header.get("space directions")
+    if len(header["sizes"]) != 4 or directions is None or any(d is None or len(d) != 4 for d in directions):
+        return header
+    matrix = np.asarray(directions, dtype=np.float64)
+    step = float(matrix[3, 3])
+    if matrix[3, :3].any() or matrix[:3, 3].any() or not step > 0:
+        raise BadInput(path, "has a time axis that is mixed with space", "save it as a series of volumes")
+    units = [str(name).strip() for name in header.get("space units", ("",) * 4)]
+    changed: dict[str, Any] = {
+        "space": str(header.get("space", "")).lower().removesuffix("-time"),
+        "space directions": np.vstack([matrix[:3, :3], np.full((1, 3), np.nan)]),
+        "space origin": list(header.get("space origin", [0.0] * 4))[:3],
+        "kinds": [*_kinds(header)[:3], "time"],
+        "spacings": [*[float("nan")] * 3, step],
+        "units": ["", "", "", units[3]],
+    }
+    if "space units" in header:
+        changed["space units"] = units[:3]
+    return {**header, **changed}
 
 
 def _is_slice_without_thickness(header: Mapping[str, Any]) -> bool:
@@ -167,7 +193,10 @@ def _without_slowest_axis(header: Mapping[str, Any]) -> dict[str, Any]:
 
 def _kinds(header: Mapping[str, Any]) -> list[str]:
     """The kind of each axis, in lower case; `???` where the file gives none."""
-    return [str(kind).lower() for kind in header.get("kinds", ["???"] * int(header["dimension"]))]
+    kinds = [str(kind).lower() for kind in header.get("kinds", ["???"] * int(header["dimension"]))]
+    if _FRAMES_OF_SLICER not in header:
+        return kinds
+    return ["time" if kind == "list" else kind for kind in kinds]
 
 
 def _slice_normal(vectors: NDArray[np.float64], header: Mapping[str, Any]) -> NDArray[np.float64]:
@@ -286,11 +315,13 @@ def _spatial_units(header: Mapping[str, Any]) -> list[str]:
 
 
 def _time_step(header: Mapping[str, Any]) -> tuple[float, str, list[str]]:
-    """Step and unit of the time axis, which is the last one in the file, and notes for the user."""
-    step = float(header["spacings"][-1]) if "spacings" in header else float("nan")
+    """Step and unit of the time axis, which is the last one where no kind says so, and notes for the user."""
+    kinds = _kinds(header)
+    axis = kinds.index("time") if "time" in kinds else -1
+    step = float(header["spacings"][axis]) if "spacings" in header else float("nan")
     if not np.isfinite(step) or step <= 0:
         return 1.0, "pixel", []
-    unit = canonical_unit(header["units"][-1]) if "units" in header else ""
+    unit = canonical_unit(header["units"][axis]) if "units" in header else ""
     return (step, unit, []) if unit in SECONDS else (step, "s", [NO_TIME_UNIT_NOTE])
 
 
