@@ -82,7 +82,7 @@ def batch(
     ] = None,
     case_list: Annotated[
         Path | None,
-        typer.Option("--list", help="A CSV file with the columns case,path and perhaps series."),
+        typer.Option("--list", help="A CSV file with the columns case,path and optionally series."),
     ] = None,
     layout: Annotated[
         str,
@@ -91,9 +91,9 @@ def batch(
         ),
     ] = "flat",
     parts: Annotated[
-        int, typer.Option(help="Split the cases into this many parts, and do one of them (--part).")
+        int, typer.Option(help="Split the cases into this many parts, and segment only one of them (--part).")
     ] = 1,
-    part: Annotated[int, typer.Option(help="Which of the --parts to do, counted from 1.")] = 1,
+    part: Annotated[int, typer.Option(help="Which of the --parts to segment, counted from 1.")] = 1,
     workers: Annotated[
         int, typer.Option(min=1, help="Number of processes on this machine; they share its threads.")
     ] = 1,
@@ -133,15 +133,16 @@ def batch(
     table: Table = False,
     deidentify: Deidentify = False,
     events: Annotated[
-        bool, typer.Option("--events", help="Print one JSON object a line, and stop at a line `stop`.")
+        bool,
+        typer.Option("--events", help="Print one JSON object per line; a line `stop` on the input stops."),
     ] = False,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
 ) -> None:
-    """Segment many scans, with a table of what became of each; --resume continues where it ended.
+    """Segment many scans, with a table of the outcome of each; --resume continues where it ended.
 
-    Exit code 3: some cases failed, each with its reason on the standard error and in cases.tsv. Ctrl+C gives
-    up the case at hand.
+    Exit code 3: some cases failed, each with its reason on the standard error and in cases.tsv. Ctrl+C
+    drops the case in progress.
     """
     from napari_latentseg import api
     from napari_latentseg.errors import BadInput, Cancelled

@@ -51,7 +51,10 @@ def list_cases(
     out: Annotated[Path | None, typer.Option("--csv", help="Write the list to this CSV file.")] = None,
     case: Annotated[
         str | None,
-        typer.Option(help="Of this case: what changed between its readers; with --consensus, of it alone."),
+        typer.Option(
+            help="Show what changed between the readers of this case; with --consensus, write that of this"
+            " case alone.",
+        ),
     ] = None,
     consensus: Annotated[
         str | None,
@@ -77,8 +80,8 @@ def list_cases(
 ) -> None:
     """List cases for readers: state, reader, fit of the model, doubt, size, time spent, rating.
 
-    Those where looking is worth most come first: not decided on, not made for the model, highest doubt. Doubt
-    is 1 minus the Dice to expect where the model was calibrated; else how wide the interval of the size is.
+    Those to look at first are at the top: without a decision, not made for the model, highest doubt. Doubt
+    is 1 minus the expected Dice where the model is calibrated, else the width of the interval of the size.
     """
     from napari_latentseg import api
     from napari_latentseg.caselist.decisions import STATES

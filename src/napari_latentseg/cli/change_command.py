@@ -38,8 +38,8 @@ def change_between_dates(
         bool,
         typer.Option(
             "--register",
-            help="Bring the later image onto the earlier one (rotation and shift) where they do not lie in"
-            " one place, to show both outlines together; needs SimpleITK and both images.",
+            help="Align the later image with the earlier one (rotation and shift) where they are not in the"
+            " same place, to show both outlines together; needs SimpleITK and both images.",
         ),
     ] = False,
     out: Annotated[
@@ -56,7 +56,7 @@ def change_between_dates(
     """Say how much each class has changed between two dates, with intervals.
 
     The interval of a change comes from the 90 % intervals of both sizes: calibrated ones where both are.
-    Sizes are measured on the grid of their own image, also where the images were registered.
+    Sizes are measured on the grid of their own image, even where the images were registered.
     """
     from napari_latentseg import api
 

@@ -42,7 +42,10 @@ def compare_masks(
     ] = None,
     assd: Annotated[
         bool,
-        typer.Option("--assd", help="Also the average symmetric surface distance, always of readers."),
+        typer.Option(
+            "--assd",
+            help="Also the average symmetric surface distance; with several readers it is always given.",
+        ),
     ] = False,
     consensus: Annotated[
         str | None,
@@ -60,7 +63,7 @@ def compare_masks(
     ] = None,
     result: Annotated[
         Path | None,
-        typer.Option(help="A model's result for the same image, to set beside the readers."),
+        typer.Option(help="A model's result for the same image, to compare with the readers."),
     ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write a page with the scores and pictures to this HTML file.")
@@ -74,7 +77,9 @@ def compare_masks(
     ] = None,
     tolerance: Annotated[
         float | None,
-        typer.Option(help="Of surface Dice, in mm, or in pixels without a spacing; one pixel by default."),
+        typer.Option(
+            help="Tolerance of the surface Dice in mm, or in pixels without a spacing. Default: one pixel."
+        ),
     ] = None,
     edited: Annotated[
         bool, typer.Option("--edited", help="A mask was edited in another program: take it as it is now.")
@@ -84,12 +89,12 @@ def compare_masks(
 ) -> None:
     """Compare masks: Dice, IoU and HD95 of each class; distances in mm where the masks have a spacing.
 
-    A mask that lies where the first does but is stored in another orientation is turned exactly.
+    A mask that covers the same region as the first, but is stored in another orientation, is turned exactly.
 
-    Of several readers, or with one of the options for them, every pair is compared, and each reader with
-    their consensus. A model's result can be set beside them; its variance is not their disagreement.
+    With several readers, or with one of the options for readers, every pair is compared, and each reader
+    with the consensus. A model's result can be compared with them; its variance is not their disagreement.
 
-    What a run left out (slices after a cancelled one, outside a box) is not compared.
+    What a run left out (slices after it was cancelled, pixels outside a box) is not compared.
     """
     for_readers = (consensus, out, disagreement, result, report, image, names, tolerance)
     if len(masks) == 2 and all(option is None for option in for_readers):

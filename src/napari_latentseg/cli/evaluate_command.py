@@ -103,7 +103,7 @@ def evaluate(
         typer.Option(
             "--report",
             metavar="FILE.html",
-            help="Also write a page to read: intervals, distribution, best and worst image, calibration.",
+            help="Also write an HTML page: intervals, distribution, best and worst image, calibration.",
         ),
     ] = None,
     worst_images: Annotated[
@@ -117,8 +117,8 @@ def evaluate(
     clicks: Annotated[
         int | None,
         typer.Option(
-            help="Of a model that is pointed at: most clicks on an object, 5 where not given. It is always"
-            " scored by the clicks of a simulated person."
+            help="For a model that is pointed at: the largest number of clicks on an object. Default: 5. Such"
+            " a model is always scored by the clicks of a simulated person.",
         ),
     ] = None,
     images: Annotated[
@@ -152,15 +152,15 @@ def evaluate(
     codec: CodecOption = None,
     overwrite: Overwrite = False,
     events: Annotated[
-        bool, typer.Option("--events", help="Print one JSON object a line, and stop at a line `stop`.")
+        bool,
+        typer.Option("--events", help="Print one JSON object per line; a line `stop` on the input stops."),
     ] = False,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
 ) -> None:
     """Score a model on annotated images: Dice, IoU and HD95.
 
-    HD95 counts pixels, or voxels of a volume, whatever their size in mm, as in the models' cards; `compare`
-    gives it in mm.
+    HD95 is in pixels, or voxels of a volume, as in the models' cards; `compare` gives it in mm.
 
     An image that cannot be used is left out with the reason, and the exit code is 3.
     """

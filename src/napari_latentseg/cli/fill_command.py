@@ -41,7 +41,7 @@ def fill(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the result.")],
     label: Annotated[int | None, typer.Option(help="The label of the structure. Default: all but 0.")] = None,
     beyond: Annotated[
-        bool, typer.Option("--beyond", help="Follow it beyond the outermost labelled slices as well.")
+        bool, typer.Option("--beyond", help="Also follow it beyond the outermost labelled slices.")
     ] = False,
     samples: Samples = None,
     threshold: Threshold = None,

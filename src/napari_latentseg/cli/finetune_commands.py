@@ -57,24 +57,24 @@ def finetune(
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="Of an image that several readers annotated, use the file whose name contains this; the"
-            " first by name where not given.",
+            help="For an image that several readers annotated: use the mask whose file name contains this."
+            " Default: the first by name.",
         ),
     ] = None,
     structure: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Of a model that is pointed at (any-structure): what the masks show. The new model finds it"
-            " without being pointed at.",
+            help="For a model that is pointed at (any-structure): name of the structure in the masks. The new"
+            " model finds it without being pointed at.",
         ),
     ] = None,
     long_side: Annotated[
         int | None,
         typer.Option(
             metavar="PIXELS",
-            help="With --structure: the image's longer side at which the new model works, in tiles where it"
-            " is large; 128 for whole images. Chosen from the masks where not given.",
+            help="With --structure: longer side of the image, in pixels, at which the new model works, in"
+            " tiles where it is large; 128 for whole images. Default: chosen from the masks.",
         ),
     ] = None,
     codec: CodecOption = None,
@@ -85,7 +85,8 @@ def finetune(
         int, typer.Option(help="Seed for the choice of validation cases and for the augmentation.")
     ] = 0,
     events: Annotated[
-        bool, typer.Option("--events", help="Print one JSON object a line; a line `stop` on the input stops.")
+        bool,
+        typer.Option("--events", help="Print one JSON object per line; a line `stop` on the input stops."),
     ] = False,
     quiet: Quiet = False,
 ) -> None:

@@ -84,7 +84,7 @@ def compile_(
     codec: CodecOption = None,
     quiet: Quiet = False,
 ) -> None:
-    """Compile a model for this machine's processor now, so that no run need do it."""
+    """Compile a model for this machine's processor now, so that no run has to do it."""
     from napari_latentseg import api
 
     use_threads(threads)

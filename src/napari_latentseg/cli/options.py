@@ -68,7 +68,8 @@ CodecOption = Annotated[
     typer.Option(
         "--codec",
         metavar="FOLDER",
-        help="The model's codec, where it is not kept here: a folder or file, or the name of a kept codec.",
+        help="The model's codec, if it is not kept on this machine: a folder or file, or the name of a kept"
+        " codec.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 (the second GPU), or mps.")]
@@ -112,7 +113,10 @@ ReaderFolders = Annotated[
     ),
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue one that was stopped; all other options must be the same.")
+    bool,
+    typer.Option(
+        "--resume", help="Continue a training that was stopped; all other options must be the same."
+    ),
 ]
 Samples = Annotated[
     int | None,

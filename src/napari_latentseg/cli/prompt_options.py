@@ -37,7 +37,7 @@ Points = Annotated[
     ),
 ]
 NotPoints = Annotated[
-    list[str] | None, typer.Option("--not", help="A point outside the structure, as --point.")
+    list[str] | None, typer.Option("--not", help="A point outside the structure, in the form of --point.")
 ]
 Boxes = Annotated[
     list[str] | None,
@@ -48,9 +48,9 @@ StructureSize = Annotated[
     typer.Option(
         "--structure-size",
         metavar="SIZE",
-        help="About how large the structure is, its longer side: in pixels (40), or a length where the image"
-        " has a spacing (12mm). Says which of several structures around a point is meant. The model finds"
-        " it out where not given.",
+        help="Approximate length of the structure's longer side: in pixels (40), or with a unit where the"
+        " image has a spacing (12mm). It says which of several structures around a point is meant."
+        " Default: found by the model.",
     ),
 ]
 PromptsFile = Annotated[
@@ -72,12 +72,13 @@ HintPoints = Annotated[
     list[str] | None,
     typer.Option(
         "--hint",
-        help="A place that is part of what is segmented, Y,X or Z,Y,X in pixels from 0: samples that agree"
-        " count more. For any model with samples; may be repeated.",
+        help="A point that belongs to what is segmented, Y,X or Z,Y,X in pixels from 0: samples that agree"
+        " with it count more. For any model with samples; may be repeated.",
     ),
 ]
 NotHintPoints = Annotated[
-    list[str] | None, typer.Option("--hint-not", help="A place that is not part of it, as --hint.")
+    list[str] | None,
+    typer.Option("--hint-not", help="A point that does not belong to it, in the form of --hint."),
 ]
 
 

@@ -150,7 +150,7 @@ def segment(
         bool,
         typer.Option(
             "--skip-existing",
-            help="Pass over images with a complete result of this model there, also with --overwrite.",
+            help="Skip images that already have a complete result of this model, also with --overwrite.",
         ),
     ] = False,
     as_json: JsonOutput = False,
@@ -158,8 +158,8 @@ def segment(
 ) -> None:
     """Segment images or volumes; writes STEM_mask, STEM_mean, STEM_variance and STEM_run.json of each.
 
-    Of several images, those that cannot be segmented are named, and the others get their results; the exit
-    code is 3 then.
+    If some of several images cannot be segmented, they are named, the others get their results, and the
+    exit code is 3.
     """
     from napari_latentseg import api
     from napari_latentseg.inference.settings import InferenceSettings

@@ -47,7 +47,10 @@ ClassNames = Annotated[
 ]
 Contours = Annotated[bool, typer.Option("--contours", help="Also write outlines, as GeoJSON.")]
 Deidentify = Annotated[
-    bool, typer.Option("--deidentify", help="Leave out what names the patient, in file names and DICOM-SEG.")
+    bool,
+    typer.Option(
+        "--deidentify", help="Leave out what identifies the patient, from file names and DICOM-SEG."
+    ),
 ]
 Doubt = Annotated[
     bool,
@@ -67,8 +70,8 @@ Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
 ResultFormat = Annotated[
     str | None,
     typer.Option(
-        help="nifti, tiff, ome-tiff, nrrd, metaimage, ome-zarr, png, dicom-seg or dicom-labelmap; as the scan"
-        " where not given."
+        help="nifti, tiff, ome-tiff, nrrd, metaimage, ome-zarr, png, dicom-seg or dicom-labelmap; by default"
+        " that of the scan.",
     ),
 ]
 SlicePlane = Annotated[

@@ -36,7 +36,8 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to write.")],
     method: Annotated[str, typer.Option(help="gms, wave-gms, sdseg, medseglatdiff or guided.")] = "gms",
     config: Annotated[
-        str | None, typer.Option(help="Name of a configuration, or a JSON file; the small one of the method.")
+        str | None,
+        typer.Option(help="Name of a configuration, or a JSON file. Default: the small one of the method."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model. Default: that of the folder.")] = None,
     codec: Annotated[
@@ -51,13 +52,13 @@ def train(
     begin_from: Annotated[
         str | None,
         typer.Option(
-            help="A model of the same method, settings and codec whose weights the training begins with."
+            help="A model of the same method, settings and codec, from whose weights the training starts."
         ),
     ] = None,
     pretrained_unet: Annotated[
         Path | None,
         typer.Option(
-            help="For sdseg: a checkpoint of latent diffusion whose U-Net the training begins from, such as"
+            help="For sdseg: a checkpoint of latent diffusion, from whose U-Net the training starts, such as"
             " lsun_churches256/model.ckpt."
         ),
     ] = None,
@@ -82,7 +83,7 @@ def train(
     ] = None,
     member_epochs: Annotated[
         int | None,
-        typer.Option(help="Epochs of each further predictor; a third of the first member's otherwise."),
+        typer.Option(help="Epochs of each further predictor. Default: a third of those of the first member."),
     ] = None,
     members_of: Annotated[
         str | None,
@@ -94,7 +95,8 @@ def train(
     accumulate: Annotated[
         int | None,
         typer.Option(
-            help="Batches whose gradients are added up for a step, in place of the configuration's."
+            help="Number of batches whose gradients are added up for one step, in place of the"
+            " configuration's.",
         ),
     ] = None,
     classes: Annotated[
@@ -117,12 +119,14 @@ def train(
     ] = None,
     class_texts: Annotated[
         Path | None,
-        typer.Option(help="A file of text vectors, one for each class, which guided takes its classes from."),
+        typer.Option(
+            help="A file of text vectors, one for each class; guided uses them as embeddings of the classes."
+        ),
     ] = None,
     resume: Resume = False,
     device: Device = "auto",
     threads: Threads = None,
-    events: Annotated[bool, typer.Option("--events", help="Print one JSON object a line.")] = False,
+    events: Annotated[bool, typer.Option("--events", help="Print one JSON object per line.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a model on annotated images. Ctrl+C stops and writes the best weights; --resume continues."""
