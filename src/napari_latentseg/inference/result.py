@@ -27,6 +27,7 @@ from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segment
 from napari_latentseg.inference.run_state import RunState
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.measure.expected_dice import with_expected_dice
+from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.threads import thread_count
 
 __all__ = ["build_segmentation"]
@@ -57,13 +58,7 @@ def build_segmentation(state: RunState) -> Segmentation | None:
         return None
     sample_count = int(samples_per_plane[has_result].min())
     spatial, leading = state.scan.spatial_shape, state.scan.spatial_shape[:-2]
-    # augmentations repeat once all flips and turns are used, and equal samples would make the variance too
-    # small
-    distinct_count = sample_count
-    if settings.source in AUGMENTING_SOURCES:
-        members = state.card.members if settings.source in MEMBER_SOURCES else 1
-        views = state.tta_transforms[:sample_count]
-        distinct_count = len({(i % members, view) for i, view in enumerate(views)})
+    distinct_count = _distinct_samples(state, sample_count)
     has_variance = distinct_count >= MIN_SAMPLES_FOR_VARIANCE and settings.source != "none"
     voxel_counts = ensemble.voxel_counts(has_result)[:sample_count]
     voxel_volume, unit = state.scan.geometry.voxel_volume
@@ -74,31 +69,26 @@ def build_segmentation(state: RunState) -> Segmentation | None:
     eager_limit = 0 if full_mean_bytes > state.max_bytes // 2 else None
 
     def embed_in_scan(crop: Any) -> Any:
-        return embed(
-            crop, (*crop.shape[: -len(spatial)], *spatial), state.planes.crop_slices, max_bytes=eager_limit
-        )
+        shape = (*crop.shape[: -len(spatial)], *spatial)
+        return embed(crop, shape, state.planes.crop_slices, max_bytes=eager_limit)
 
     mean = _calibrated(_stack_classes(ensemble.mean_array(), leading, has_result), settings)
+    mask = embed_in_scan(_postprocessed_mask(state, mean, voxel_volume))
+    variance = None
+    if has_variance:
+        variance = embed_in_scan(_stack_classes(ensemble.variance(), leading, has_result, is_new=True))
+    notes = _notes(state, sample_count, distinct_count)
     result = Segmentation(
-        mask=embed_in_scan(_postprocessed_mask(state, mean, voxel_volume)),
+        mask=mask,
         mean=embed_in_scan(mean),
-        variance=embed_in_scan(_stack_classes(ensemble.variance(), leading, has_result, is_new=True))
-        if has_variance
-        else None,
+        variance=variance,
         volumes=volumes,
         axes=state.scan.spatial_axes,
         geometry=state.scan.geometry,
         format=state.scan.format,
         properties=dict(state.scan.properties),
         classes=state.classes,
-        record=_run_record(
-            state,
-            sample_count,
-            has_result,
-            volumes,
-            unit,
-            _notes(state, sample_count, distinct_count),
-        ),
+        record=_run_record(state, sample_count, has_result, volumes, unit, notes),
         source=state.scan.source,
         sample_maps=None
         if ensemble.sample_maps is None
@@ -108,6 +98,17 @@ def build_segmentation(state: RunState) -> Segmentation | None:
     result = _with_postprocessed_volumes(result, settings)
     restored = restore_orientation(result, state.original, state.axis_order)
     return with_expected_dice(restored, state.card) if restored.record.complete else restored
+
+
+def _distinct_samples(state: RunState, sample_count: int) -> int:
+    """How many of the samples can differ: augmentations repeat once all flips and turns are used.
+
+    Equal samples would make the variance too small.
+    """
+    if state.settings.source not in AUGMENTING_SOURCES:
+        return sample_count
+    members = state.card.members if state.settings.source in MEMBER_SOURCES else 1
+    return len({(i % members, view) for i, view in enumerate(state.tta_transforms[:sample_count])})
 
 
 def _calibrated(mean: Any, settings: InferenceSettings) -> Any:
@@ -238,32 +239,15 @@ def _run_record(
     notes
         Messages for the user.
     """
-    card, settings, scan = state.card, state.settings, state.scan
+    card, settings = state.card, state.settings
     pre = card.preprocess
     planes_done = int(has_result.sum())
     return RunRecord(
         plugin_version=_package_version("napari-latentseg"),
         # a table of cases tells runs of one image apart by it, and several may begin within a second
         time=state.began.isoformat(timespec="milliseconds"),
-        input=InputRecord(
-            sha256=state.input_sha256,
-            format=scan.format,
-            axes=scan.axes,
-            shape=tuple(scan.array.shape),
-            dtype=str(scan.array.dtype),
-            spacing=scan.geometry.spacing,
-            units=scan.geometry.units,
-            modality=scan.modality,
-            notes=tuple(notes),
-        ),
-        model=ModelRecord(
-            name=card.name,
-            version=card.version,
-            method=card.method,
-            variant=card.deviations_from_paper,
-            codec=card.codec.name if card.codec else "the model's own",
-            sha256={**card.files} | ({"codec": card.codec.sha256} if card.codec else {}),
-        ),
+        input=_input_record(state, notes),
+        model=_model_record(card),
         classes=state.classes,
         samples_asked=state.requested_samples,
         samples=sample_count,
@@ -294,6 +278,32 @@ def _run_record(
         volume_unit=unit,
         versions={"python": platform.python_version()}
         | {name: _package_version(name) for name in _LIBRARIES[state.compute.engine]},
+    )
+
+
+def _input_record(state: RunState, notes: list[str]) -> InputRecord:
+    scan = state.scan
+    return InputRecord(
+        sha256=state.input_sha256,
+        format=scan.format,
+        axes=scan.axes,
+        shape=tuple(scan.array.shape),
+        dtype=str(scan.array.dtype),
+        spacing=scan.geometry.spacing,
+        units=scan.geometry.units,
+        modality=scan.modality,
+        notes=tuple(notes),
+    )
+
+
+def _model_record(card: ModelCard) -> ModelRecord:
+    return ModelRecord(
+        name=card.name,
+        version=card.version,
+        method=card.method,
+        variant=card.deviations_from_paper,
+        codec=card.codec.name if card.codec else "the model's own",
+        sha256={**card.files} | ({"codec": card.codec.sha256} if card.codec else {}),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -90,35 +90,19 @@ def measure(
         steps_done += 1
         progress(min(1.0, steps_done / step_count))
 
-    def measured(timepoint: TimePoint, model_timepoint: TimePoint | None) -> _MeasurementRows:
-        regions = Regions.from_objects(timepoint) if objects else Regions.from_classes(timepoint)
-        region_sums = sum_regions(regions, segmentation.classes, advance)
-        needs_assignment = objects or timepoint.time is not None or not len(segmentation.volumes)
-        assignment = (
-            assign_samples(regions, segmentation.classes, physical_space, advance)
-            if needs_assignment
-            else None
-        )
-        model_counts = None if model_timepoint is None else model_timepoint.label_counts()
-        return _MeasurementRows(
-            segmentation,
-            timepoint,
-            regions,
-            region_sums,
-            assignment,
-            physical_space,
-            statistics,
-            model_counts,
+    def rows_of(timepoint: TimePoint, model_timepoint: TimePoint | None) -> _MeasurementRows:
+        return _rows_of(
+            segmentation, timepoint, model_timepoint, physical_space, statistics, advance, objects=objects
         )
 
     rows: list[Measurement] = []
     for number, timepoint in enumerate(timepoints_to_measure):
         of_model = None if model_timepoints is None else model_timepoints[number]
-        by_label = measured(timepoint, of_model)
-        names = by_label.names()
-        rows_of_label = {label: by_label for _, label in names}
+        rows_of_labels = rows_of(timepoint, of_model)
+        names = rows_of_labels.names()
+        rows_of_label = {label: rows_of_labels for _, label in names}
         for k in with_parts_of:
-            rows_of_label[segmentation.classes[k].label] = measured(
+            rows_of_label[segmentation.classes[k].label] = rows_of(
                 timepoint.with_parts_of(k), None if of_model is None else of_model.with_parts_of(k)
             )
         rows += [rows_of_label[label].measure_class(name, label) for name, label in names]
@@ -127,6 +111,28 @@ def measure(
                 rows += rows_of_label[label].measure_objects(name, label)
     progress(1.0)
     return tuple(replace(row, mask_state=segmentation.record.mask_state) for row in rows)
+
+
+def _rows_of(
+    segmentation: Segmentation,
+    timepoint: TimePoint,
+    model_timepoint: TimePoint | None,
+    space: PhysicalSpace,
+    statistics: SizeStatistics,
+    advance: Callable[[], None],
+    *,
+    objects: bool,
+) -> _MeasurementRows:
+    """Sum up the regions of a time point; `advance` is called after each step of `_count_steps`."""
+    regions = Regions.from_objects(timepoint) if objects else Regions.from_classes(timepoint)
+    sums = sum_regions(regions, segmentation.classes, advance)
+    assignment = None
+    if objects or timepoint.time is not None or not len(segmentation.volumes):
+        assignment = assign_samples(regions, segmentation.classes, space, advance)
+    model_counts = None if model_timepoint is None else model_timepoint.label_counts()
+    return _MeasurementRows(
+        segmentation, timepoint, regions, sums, assignment, space, statistics, model_counts
+    )
 
 
 def _count_steps(timepoint: TimePoint) -> int:

@@ -138,6 +138,22 @@ def load_model_folder(
     codec = None if card.codec is None else codec_for(card.codec)
     if codec is not None:
         _check_codec(folder, card, codec)
+    method = _build_first_member(folder, card, codec)
+    load_weights(method.trainable_modules, folder / WEIGHTS_FILE)
+    other_members = _load_other_members(folder, card, codec, method)
+    method.eval()
+    checksums = _checksums([method, *other_members])
+    return Model(method, _with_variant(card, method, codec), folder, tuple(other_members), checksums)
+
+
+def _build_first_member(folder: Path, card: ModelCard, codec: Codec | None) -> Method:
+    """The method of a card, without its weights.
+
+    Raises
+    ------
+    BadInput
+        If the card does not fit the method.
+    """
     try:
         check_network_size(
             "settings",
@@ -158,8 +174,7 @@ def load_model_folder(
     # The wording may differ between versions of the package, but a variant must not pass as the published
     # method.
     variant = variant_text(method, card.preprocess)
-    corrects_card = not card.deviations_from_paper and _deviates_in_latents_alone(method, codec)
-    if bool(variant) != bool(card.deviations_from_paper) and not corrects_card:
+    if bool(variant) != bool(_with_variant(card, method, codec).deviations_from_paper):
         raise BadInput(
             f"{folder / CARD}, variant",
             f"is {card.deviations_from_paper!r}, but its settings make it {variant!r}",
@@ -171,21 +186,28 @@ def load_model_folder(
             f"has {len(card.classes)}, but the model segments {method.result_class_count}",
             _REMEDY,
         )
-    load_weights(method.trainable_modules, folder / WEIGHTS_FILE)
-    other_members = []
+    return method
+
+
+def _with_variant(card: ModelCard, method: Method, codec: Codec | None) -> ModelCard:
+    """The card; one that says nothing of a codec with other latents gets the text of the variant."""
+    if card.deviations_from_paper or not _deviates_in_latents_alone(method, codec):
+        return card
+    return card.replace(deviations_from_paper=variant_text(method, card.preprocess))
+
+
+def _load_other_members(folder: Path, card: ModelCard, codec: Codec | None, method: Method) -> list[Method]:
     if card.members > 1:
         check_member_parts(f"{folder / CARD}, member_parts", method, card.member_parts, _REMEDY)
+    members = []
     for name in member_files(card.members):
         with unset_weights():
             member = build_method(card.method, codec, card.settings)
         if card.member_parts == "predictor":
             member.share_conditioning(method)
         load_weights(_own_modules(member, card), folder / name)
-        other_members.append(member.eval())
-    method.eval()
-    checksums = _checksums([method, *other_members])
-    model_card = card.replace(deviations_from_paper=variant) if corrects_card else card
-    return Model(method, model_card, folder, tuple(other_members), checksums)
+        members.append(member.eval())
+    return members
 
 
 def check_member_parts(what: str, method: Method | type[Method], parts: MemberParts, remedy: str) -> None:

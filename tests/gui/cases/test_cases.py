@@ -192,7 +192,7 @@ def test_the_following_case_is_read_before_it_is_asked_for(reader, segmented, mo
     def refuse(*arguments):
         raise AssertionError("it was read again")
 
-    monkeypatch.setattr("napari_latentseg.widgets.cases.case_work.read_listed_case", refuse)
+    monkeypatch.setattr("napari_latentseg.widgets.cases.read_case.read_listed_case", refuse)
     reader.look()
     press_key(reader.viewer, Qt.Key.Key_Return, CONTROL)
     reader.wait(lambda: reader.work.opened is not None)

@@ -19,7 +19,7 @@ from napari_latentseg import CaseList
 from napari_latentseg.io import read_scan
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.annotate.corrections import corrections_of
-from napari_latentseg.widgets.cases import case_work
+from napari_latentseg.widgets.cases import read_case
 
 
 @pytest.fixture
@@ -207,13 +207,13 @@ def test_a_case_that_is_being_read_is_not_opened_in_another_list(begun, segmente
     """A decision on it would be written to the list that is open now, which has cases of the same names."""
     other = shutil.copytree(segmented, tmp_path / "other")
     shutil.rmtree(other / ".cases", ignore_errors=True)
-    read, may_go_on = case_work.read_listed_case, threading.Event()
+    read, may_go_on = read_case.read_listed_case, threading.Event()
 
     def wait_and_read(*arguments):
         may_go_on.wait(60)
         return read(*arguments)
 
-    monkeypatch.setattr(case_work, "read_listed_case", wait_and_read)
+    monkeypatch.setattr(read_case, "read_listed_case", wait_and_read)
     last = begun.widget.table.shown_names()[-1]
     begun.select(last)
     begun.click(begun.widget.open_button)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -193,39 +195,24 @@ class Autosaver(QObject):
             if isinstance(layer, Image) and role_of(layer) in ("", "scan") and 2 <= layer.ndim <= 4
         ]
 
-        known_classes: set[str] = set()
         open_scans = [c.scan for c in self._corrections if c.layer is not None and c.family == family]
 
-        def read() -> tuple[tuple[Image, Scan] | None, Scan, NDArray[np.uint8]]:
-            cards = api.list_models().values()
-            known_classes.update(
-                c.name for card in cards if model_family(card) == family for c in card.classes
-            )
+        def read() -> _DraftData:
             if any(scan.content_sha256 == draft.key for scan in open_scans):
                 raise BadInput("draft", "this image is being edited here already", "finish that first")
-            scan, mask = self._open_stores.store(family).resume_draft(draft)
-            open_image = next(
-                ((image, open_scan) for image, open_scan in images if _is_same_scan(open_scan, scan)), None
-            )
-            if open_image is None:
-                scan = scan.replace(
-                    array=np.asarray(scan.array)
-                )  # in memory, so that scrolling reads no files
-            return open_image, scan, np.array(mask)
+            return _read_draft(self._open_stores, family, draft, images)
 
-        def show(draft_data: tuple[tuple[Image, Scan] | None, Scan, NDArray[np.uint8]]) -> None:
-            open_image, scan, mask = draft_data
-            if open_image is None:
-                image = _show_draft_image(viewer, scan, f"image of {draft.time[:10]}")
-            else:
-                image, scan = open_image
-            order = tuple(range(len(scan.spatial_axes)))
+        def show(data: _DraftData) -> None:
+            image = data.image
+            if image is None:
+                image = _show_draft_image(viewer, data.scan, f"image of {draft.time[:10]}")
+            order = tuple(range(len(data.scan.spatial_axes)))
             model = (*draft.model,) if draft.model is not None else None
             correction = Correction(
-                image, scan, order, tuple(draft.classes), family, model, known_classes=known_classes or None,
-                segmented_region=draft.segmented_region,
+                image, data.scan, order, tuple(draft.classes), family, model,
+                known_classes=data.known_classes or None, segmented_region=draft.segmented_region,
             )  # fmt: skip
-            correction.create_layer(mask)
+            correction.create_layer(data.mask)
             correction.draft_tag = draft.tag
             correction.is_dirty = True
             self._own_draft_ids.add(draft.id)
@@ -277,6 +264,41 @@ class Autosaver(QObject):
                 with suppress(BadInput, OSError):
                     self._set_draft(correction, self._write(correction, correction.current_mask()))
                     correction.is_dirty = False
+
+
+@dataclass(frozen=True)
+class _DraftData:
+    """What is read of a draft.
+
+    Attributes
+    ----------
+    image
+        The layer of its image; None where the viewer has none.
+    scan
+        The image, in memory: scrolling reads no files.
+    mask
+        Its labels, writable.
+    known_classes
+        Names of the classes that the models of its family know.
+    """
+
+    image: Image | None
+    scan: Scan
+    mask: NDArray[np.uint8]
+    known_classes: set[str]
+
+
+def _read_draft(
+    stores: OpenStores, family: str, draft: Draft, images: Sequence[tuple[Image, Scan]]
+) -> _DraftData:
+    """Read a draft; called in a worker. `images` are the image layers of the viewer with their scans."""
+    cards = api.list_models().values()
+    known_classes = {c.name for card in cards if model_family(card) == family for c in card.classes}
+    scan, mask = stores.store(family).resume_draft(draft)
+    for image, open_scan in images:
+        if _is_same_scan(open_scan, scan):
+            return _DraftData(image, open_scan, np.array(mask), known_classes)
+    return _DraftData(None, scan.replace(array=np.asarray(scan.array)), np.array(mask), known_classes)
 
 
 def _show_draft_image(viewer: ViewerModel, scan: Scan, name: str) -> Image:

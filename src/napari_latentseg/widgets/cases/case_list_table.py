@@ -1,4 +1,4 @@
-"""The table of a list of cases: filtered by text and state, in the order in which looking is worth most."""
+"""The table of a list of cases, those to look at first on top; filtered by text and state."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MAX_COLUMN_WIDTH = 130  # pixels, so that a long name leaves room for state and
 
 
 class _ListModel(QAbstractTableModel):
-    """The rows, in the order in which looking is worth most."""
+    """The rows, those to look at first on top."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)

@@ -1,4 +1,4 @@
-"""The list of a viewer: what is open, what is written, and what is read ahead. Files only in workers."""
+"""The work on a list of cases: opening, deciding, reading ahead. Files are read and written in workers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from napari_latentseg.caselist.listed_case import ListedCase
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.io._progress import report_progress_to
 from napari_latentseg.io.dicomweb.address import is_archive_address
+from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.destroyed import call_when_destroyed
 from napari_latentseg.widgets._shared.dock_widget import open_widget
 from napari_latentseg.widgets._shared.frozen_heap import FrozenHeap
@@ -30,7 +31,7 @@ from napari_latentseg.widgets.cases.read_case import (
     ReadCase,
     case_to_read_ahead,
     compare_in_words,
-    read_listed_case,
+    read_held_case,
 )
 from napari_latentseg.widgets.cases.remove_layers import put_away
 
@@ -100,7 +101,7 @@ class CaseWork(QObject):
 
     @property
     def reader(self) -> str:
-        """Who reads, as in the preferences; empty where nobody said."""
+        """The name of the reader, from the preferences; empty where none was given."""
         return preferences().reader.strip()
 
     def open_list(self, source: Path, results: Path | None) -> Any:
@@ -114,26 +115,22 @@ class CaseWork(QObject):
         if self.opened is not None:
             self.close_case()
         self._opening += 1  # a case of the list before that is being read is not opened in this one
-
-        def read() -> tuple[CaseList, list[ListedCase]]:
-            cases = CaseList(source, results)
-            return cases, cases.rows()
-
         self._listing += 1
         number = self._listing
 
-        def read_unless_cancelled() -> tuple[CaseList, list[ListedCase]]:
-            def listen(done: int, total: int) -> None:
-                if number != self._listing:
-                    raise Cancelled
+        def stop_if_cancelled(done: int, total: int) -> None:
+            if number != self._listing:
+                raise Cancelled
 
-            with report_progress_to(listen):
-                return read()
+        def read() -> tuple[CaseList, list[ListedCase]]:
+            with report_progress_to(stop_if_cancelled):
+                cases = CaseList(source, results)
+                return cases, cases.rows()
 
         def fail(error: BaseException) -> None:
             if number == self._listing:
                 self.is_listing = False
-                self._fail_opening(error)
+                self._end_without_case(lambda: show_exception(error))
 
         def show(found: tuple[CaseList, list[ListedCase]]) -> None:
             if number != self._listing:
@@ -147,13 +144,14 @@ class CaseWork(QObject):
                 self.last_name = ""
             self._timer.start()
             if damaged := self.cases.damaged_lines:
-                show_warning(f"{len(damaged)} decisions in the journal of this list cannot be read.")
+                count = count_text(len(damaged), "decision")
+                show_warning(f"{count} in the journal of this list cannot be read.")
             self.rows_changed.emit()
             self.changed.emit()
 
         self.is_opening = self.is_listing = True
         self.changed.emit()
-        return run_in_thread(read_unless_cancelled, show, fail, owner=self)
+        return run_in_thread(read, show, fail, owner=self)
 
     def cancel_listing(self) -> None:
         """Stop reading the list; the one before stays."""
@@ -231,67 +229,69 @@ class CaseWork(QObject):
             case = choose()
             if case is None:
                 return None
-            if case.name in leftovers:
-                return case, leftovers[case.name].read
-            try:
-                fits = ahead is not None and ahead.fits(case, reader)
-                return case, ahead.wait() if fits and ahead else read_listed_case(cases, case, reader)
-            except BaseException:
-                cases.release(case.name, reader)
-                raise
+            left = leftovers.get(case.name)
+            return case, left.read if left is not None else read_held_case(cases, case, reader, ahead)
 
         def give_up(case: ListedCase) -> None:
             run_in_thread(lambda: cases.release(case.name, reader), owner=self)
 
         def show(found: tuple[ListedCase, ReadCase] | None) -> None:
-            living = self._viewer()
+            viewer = self._viewer()
             if number != self._opening:  # another list was opened meanwhile
                 if found is not None:
                     give_up(found[0])
-                return
-            if found is None or living is None:
-                self.is_opening = False
-                self.none_left.emit()
-                self.changed.emit()
-                self.refresh()
-                return
-            case, files = found
-            self._heap.set_apart()
-            if files.is_changed:
-                show_warning(f"{case.name}: its image has changed since it was last read.")
-            left = self._leftovers.pop(case.name, None)
-            if left is not None and left.image in living.layers:
-                session_of(living).set_image(left.image)
-                left.restart(case, living)
-                done(left)
+            elif found is None or viewer is None:
+                self._end_without_case(self.none_left.emit)
             else:
-                show_read_case(living, case, files, reader, done)
+                self._show_case(viewer, *found, reader, done)
 
         def done(opened: OpenedCase) -> None:
             if number != self._opening:
                 give_up(opened.case)
                 return
-            self.is_opening, self.opened, self.last_name = False, opened, opened.name
-            self.changed.emit()
-            self.opened_case.emit(opened)
-            living = self._viewer()
-            if raises_review and living is not None and opened.read.saved is not None:
-                open_widget(living, "Review")
-            self.refresh()
+            self._finish_opening(opened, raises_review=raises_review)
             self._read_ahead(following, opened.name)
-
-        self.is_opening = True
-        self.changed.emit()
 
         def fail(error: BaseException) -> None:
             if number == self._opening:
-                self._fail_opening(error)
+                self._end_without_case(lambda: show_exception(error))
 
+        self.is_opening = True
+        self.changed.emit()
         return run_in_thread(read, show, fail, owner=self)
 
-    def _fail_opening(self, error: BaseException) -> None:
+    def _show_case(
+        self,
+        viewer: ViewerModel,
+        case: ListedCase,
+        files: ReadCase,
+        reader: str,
+        done: Callable[[OpenedCase], None],
+    ) -> None:
+        """Show a case that was read: its layers that are still there, or new ones; `done` comes last."""
+        self._heap.set_apart()
+        if files.is_changed:
+            show_warning(f"{case.name}: its image has changed since it was last read.")
+        left = self._leftovers.pop(case.name, None)
+        if left is not None and left.image in viewer.layers:
+            session_of(viewer).set_image(left.image)
+            left.restart(case, viewer)
+            done(left)
+        else:
+            show_read_case(viewer, case, files, reader, done)
+
+    def _finish_opening(self, opened: OpenedCase, *, raises_review: bool) -> None:
+        self.is_opening, self.opened, self.last_name = False, opened, opened.name
+        self.changed.emit()
+        self.opened_case.emit(opened)
+        viewer = self._viewer()
+        if raises_review and viewer is not None and opened.read.saved is not None:
+            open_widget(viewer, "Review")
+        self.refresh()
+
+    def _end_without_case(self, tell: Callable[[], None]) -> None:
         self.is_opening = False
-        show_exception(error)
+        tell()
         self.changed.emit()
         self.refresh()
 

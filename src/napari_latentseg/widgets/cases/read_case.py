@@ -1,4 +1,4 @@
-"""What is read of a case in a worker: its image, its result or mask, and the mask of the first reader."""
+"""Reading a case in a worker: its image, its result or mask, and the mask of the first reader."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from napari_latentseg.widgets.batch.open_result import SavedCase, label_map_of, 
 from napari_latentseg.widgets.opening.layer_data import LayerData, layers_of_scan
 
 __all__ = [
-    "ReadAhead", "ReadCase", "case_to_read_ahead", "compare_in_words", "read_listed_case", "row_of",
+    "ReadAhead", "ReadCase", "case_to_read_ahead", "compare_in_words", "read_held_case", "read_listed_case",
+    "row_of",
 ]  # fmt: skip
 
 
@@ -74,7 +75,7 @@ class ReadCase:
 
 
 def row_of(case: ListedCase) -> CaseRow:
-    """A case as the window of batches opens it."""
+    """The row by which the window of batches opens a case."""
     return CaseRow(
         case.name,
         "" if case.path is None else str(case.path),
@@ -233,7 +234,7 @@ class ReadAhead:
         )
 
     def wait(self) -> ReadCase:
-        """What was read; waits for it, so that it is called in a worker.
+        """The files, once they are read; waits for them, so it is called in a worker.
 
         Raises
         ------
@@ -245,3 +246,14 @@ class ReadAhead:
             raise self._error
         assert self._read is not None
         return self._read
+
+
+def read_held_case(cases: CaseList, case: ListedCase, reader: str, ahead: ReadAhead | None) -> ReadCase:
+    """Read a case that the reader holds, or wait until it is read; one that cannot be read is let go."""
+    try:
+        if ahead is not None and ahead.fits(case, reader):
+            return ahead.wait()
+        return read_listed_case(cases, case, reader)
+    except BaseException:
+        cases.release(case.name, reader)
+        raise

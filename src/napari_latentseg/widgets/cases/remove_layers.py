@@ -1,4 +1,4 @@
-"""The layers of a decided case go, one at a time."""
+"""Removing the layers of a decided case, one at a time."""
 
 from __future__ import annotations
 

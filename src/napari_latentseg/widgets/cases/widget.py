@@ -73,9 +73,9 @@ class CasesWidget(DockWidget):
         self.source = QLineEdit()
         self.source.setPlaceholderText("a folder, a CSV file, results of a batch, dicomweb://")
         self.source.setToolTip(
-            "Images with results or masks beside them or without; a CSV file with the columns case and path;"
-            " the folder that Segment a folder has written; or the address of an archive, which is asked when"
-            " you press Enter"
+            "A folder of images, with or without results or masks beside them; a CSV file with the columns"
+            " case and path; the folder that Segment a folder has written; or the address of an archive,"
+            " which is contacted when you press Enter"
         )
         self.source.setAccessibleName("List")
         self.results = QLineEdit()
@@ -254,7 +254,7 @@ class CasesWidget(DockWidget):
         return self._decide(self.work.approve)
 
     def _approve_open_case(self) -> bool:
-        """What the key of Segment does while a case is open; says whether one is."""
+        """Approve the open case at the key of Segment; returns whether a case is open."""
         if self.work.opened is None:
             return self.work.is_opening  # pressed again before the next case is there
         self.approve()
@@ -317,7 +317,7 @@ class CasesWidget(DockWidget):
         self._refresh()
 
     def _reader_is_known(self) -> bool:
-        """Whether the field names the reader who is kept with a decision; says it where it does not.
+        """Whether the field names a reader to store with decisions; shows a message where it does not.
 
         A key, or a button of macOS, leaves the focus in the field: the name is then not kept yet.
         """
@@ -329,7 +329,7 @@ class CasesWidget(DockWidget):
         return name == self.work.reader
 
     def _say(self, text: str) -> None:
-        """Say a line below the buttons; where that is not in sight, behind Review, as a notification, too."""
+        """Show a line below the buttons; where that is hidden behind Review, also as a notification."""
         self.message.setText(text)
         if text and self.message.visibleRegion().isEmpty():
             show_info(text)
@@ -383,64 +383,66 @@ class CasesWidget(DockWidget):
         self._refresh()
 
     def _refresh(self, *_: Any) -> None:
-        work, selected = self.work, self.table.selected_case
-        busy = work.is_opening
+        work = self.work
         self.cancel_button.setVisible(work.is_listing)
+        shown, count = self.table.filter.rowCount(), len(work.rows)
         decided = sum(row.is_decided for row in work.rows)
-        shown = self.table.filter.rowCount()
-        of_all = "" if shown == len(work.rows) else f"{shown} shown; "
-        self.counts.setText(
-            f"{of_all}{count_text(len(work.rows), 'case')}, {decided} decided." if work.rows else ""
-        )
-        opened = work.opened
-        self.opened_label.setText(
-            "Reading…" if busy else "No case is open." if opened is None else _title(opened)
-        )
-        for widget in (self.approve_button, self.reject_button, self.second_button, self.close_button,
-                       self.comment, *self.rating_buttons.buttons()):  # fmt: skip
-            widget.setEnabled(opened is not None and not busy)
+        of_all = "" if shown == count else f"{shown} shown; "
+        self.counts.setText(f"{of_all}{count_text(count, 'case')}, {decided} decided." if count else "")
+        self._refresh_opened_case(work.opened, _READING if work.is_opening else "")
+        self._refresh_list_buttons(_READING if work.is_opening else "")
+
+    def _refresh_opened_case(self, opened: OpenedCase | None, busy: str) -> None:
+        title = "No case is open." if opened is None else _title(opened)
+        self.opened_label.setText("Reading…" if busy else title)
+        why_not = busy or ("" if opened is not None else _NO_CASE)
+        for widget, what in (
+            (self.approve_button, "Approve the mask on screen, and open the next case (Ctrl+Enter)"),
+            (self.reject_button, "Reject: the image or its mask cannot be used. Opens the next case"),
+            (self.second_button, "Approve the mask on screen, and ask for a second reader"),
+            (self.close_button, "Close it without a decision, so that another reader can open it"),
+            (self.comment, _COMMENT),
+        ):
+            _allow(widget, why_not, what)
+        for button in self.rating_buttons.buttons():
+            button.setEnabled(not why_not)
         if opened is None:
             self.comment.clear()
             self._show_rating(None)
-        key = "Ctrl+Enter"
-        for button, text in (
-            (self.approve_button, f"Approve the mask on screen, and open the next case ({key})"),
-            (self.reject_button, "The image or its mask is of no use; open the next case"),
-            (self.second_button, "Approve the mask on screen, and ask for a second reader"),
-            (self.close_button, "Close it without a decision, so that another reader can open it"),
-        ):
-            button.setToolTip(_READING if busy else _NO_CASE if opened is None else text)
-        self.comment.setToolTip(_READING if busy else _NO_CASE if opened is None else _COMMENT)
-        self.open_button.setEnabled(selected is not None and not busy)
-        unselected = "Select a case first" if work.rows else "Choose a list first"
-        self.open_button.setToolTip(
-            _READING if busy else "Open the selected case (Enter)" if selected else unselected
+
+    def _refresh_list_buttons(self, busy: str) -> None:
+        rows, selected = self.work.rows, self.table.selected_case
+        no_list = "" if rows else "Choose a list first"
+        _allow(
+            self.open_button,
+            busy or ("" if selected is not None else no_list or "Select a case first"),
+            "Open the selected case (Enter)",
         )
-        self.next_button.setEnabled(bool(shown) and not busy)
-        self.next_button.setToolTip(
-            _READING
-            if busy
-            else "Open the next case in the list that is undecided and that nobody has open"
-            if shown
-            else "No case is shown"
-            if work.rows
-            else "Choose a list first"
+        _allow(
+            self.next_button,
+            busy or ("" if self.table.filter.rowCount() else no_list or "No case is shown"),
+            "Open the next case in the list that is undecided and that nobody has open",
         )
-        no_consensus = why_no_consensus(work.rows)
-        self.consensus_button.setEnabled(not no_consensus)
-        self.consensus_button.setToolTip(
-            no_consensus or "For each case with two readings or more, write one consensus mask"
+        _allow(
+            self.consensus_button,
+            why_no_consensus(rows),
+            "For each case with two readings or more, write one consensus mask",
         )
-        why_not = why_not_compared(selected)
-        self.compare_button.setEnabled(not why_not)
-        self.compare_button.setToolTip(
-            why_not
-            or "Scores, consensus and disagreement map of the readers of this case, compared with the model"
+        _allow(
+            self.compare_button,
+            why_not_compared(selected),
+            "Scores, consensus and disagreement map of the readers of this case, compared with the model",
         )
+
+
+def _allow(widget: QWidget, why_not: str, what: str) -> None:
+    """Enable a control, with what it does as its tooltip; or disable it and say why."""
+    widget.setEnabled(not why_not)
+    widget.setToolTip(why_not or what)
 
 
 def _title(opened: OpenedCase) -> str:
-    """Which case is open, and how it is read."""
+    """The title of the open case, and how it is read."""
     if opened.case.state != "second reading":
         return opened.name
     how = "blind" if opened.case.is_blind else f"after {opened.case.first_reader}"

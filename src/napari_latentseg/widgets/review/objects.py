@@ -20,7 +20,9 @@ from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.review.objects_table import ObjectsTable
 
 if TYPE_CHECKING:
+    import pandas as pd
     from napari.components import ViewerModel
+    from napari.layers import Image
     from qtpy.QtWidgets import QWidget
 
     from napari_latentseg.core.classes import ClassInfo
@@ -106,7 +108,7 @@ def show_objects(
     image, shown = result.layers.image, result.shown_mask()
     scan, card = result.job.scan, result.card
 
-    def compute() -> Any:
+    def compute() -> tuple[NDArray[np.int32], pd.DataFrame, list[Measurement]]:
         from napari_latentseg.measure import measure, measurement_table
 
         segmentation = shown.segmentation
@@ -118,35 +120,12 @@ def show_objects(
         table["index"] = list(range(1, len(object_measurements) + 1))
         return data, table, object_measurements
 
-    def show(answer: Any) -> None:
-        if image not in viewer.layers:  # removed in the meantime, or the window was closed
-            on_done()
-            return
-        data, table, object_measurements = answer
-        layer_metadata = {
-            "role": "objects",
-            "image": str(image.unique_id),
-            **placement_metadata(image),
-        }
-        for old_layer in list(viewer.layers):  # replaces an earlier layer of the same image
-            if (
-                role_of(old_layer) == "objects"
-                and old_layer.metadata[METADATA_KEY].get("image") == layer_metadata["image"]
-            ):
-                viewer.layers.remove(old_layer)
-        if object_measurements:
-            layer = Labels(
-                data,
-                name=f"{image.name} objects",
-                features=table,
-                metadata={METADATA_KEY: layer_metadata},
-                **spatial_arguments(image),
-            )
-            layer.contour = 1  # outlines: the mask stays visible
-            active = viewer.layers.selection.active
-            viewer.add_layer(layer)
-            viewer.layers.selection.active = active  # so that a brush in the hand stays there
-        ObjectsTable(f"Objects of {image.name}", table, object_measurements, viewer, image, parent).show()
+    def show(measured: tuple[NDArray[np.int32], pd.DataFrame, list[Measurement]]) -> None:
+        if image in viewer.layers:  # else it was removed in the meantime, or the window was closed
+            data, table, object_measurements = measured
+            _show_outlines(viewer, image, data, table)
+            title = f"Objects of {image.name}"
+            ObjectsTable(title, table, object_measurements, viewer, image, parent).show()
         on_done()
 
     def fail(error: BaseException) -> None:
@@ -154,3 +133,26 @@ def show_objects(
         on_error(str(error))
 
     return run_in_thread(compute, show, fail, parent)
+
+
+def _show_outlines(
+    viewer: ViewerModel, image: Image, objects: NDArray[np.int32], table: pd.DataFrame
+) -> None:
+    """Show the outlines of objects as a layer, in place of that of the same image; none without objects."""
+    image_id = str(image.unique_id)
+    for layer in list(viewer.layers):
+        if role_of(layer) == "objects" and layer.metadata[METADATA_KEY].get("image") == image_id:
+            viewer.layers.remove(layer)
+    if not len(table):
+        return
+    layer = Labels(
+        objects,
+        name=f"{image.name} objects",
+        features=table,
+        metadata={METADATA_KEY: {"role": "objects", "image": image_id, **placement_metadata(image)}},
+        **spatial_arguments(image),
+    )
+    layer.contour = 1  # outlines: the mask stays visible
+    active = viewer.layers.selection.active
+    viewer.add_layer(layer)
+    viewer.layers.selection.active = active  # so that a brush in the hand stays there

@@ -62,6 +62,24 @@ class DataSourceFields(QWidget):
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
+        self._make_options()
+        self._make_pair_list()
+        self._make_folder_row()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        for widget in (
+            self.approved_option,
+            self.layers_option,
+            self.pair_list,
+            self.folder_option,
+            self._folder_row,
+        ):
+            layout.addWidget(widget)
+        self.list_layers()
+        self._on_choice()
+
+    def _make_options(self) -> None:
         self.approved_option = QRadioButton("Approved")
         self.layers_option = QRadioButton("Layers in this viewer")
         self.folder_option = QRadioButton("Folder")
@@ -76,49 +94,40 @@ class DataSourceFields(QWidget):
         for button in (self.approved_option, self.layers_option, self.folder_option):
             self.group.addButton(button)
         self.approved_option.setChecked(True)
+        self.group.buttonClicked.connect(self._on_choice)
+
+    def _make_pair_list(self) -> None:
         self.pair_list = QListWidget()
         self.pair_list.setFixedHeight(112)  # pixels: three masks with their images
         self.pair_list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         # each name has a line of its own and loses its middle, so that the ends tell names apart
         self.pair_list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.pair_list.setToolTip("Each mask with its image")
+        self.pair_list.itemChanged.connect(lambda _: self.changed.emit())
+
+    def _make_folder_row(self) -> None:
         self.folder_path = QLineEdit()
         self.folder_path.setPlaceholderText("choose a folder")
+        self.folder_path.textChanged.connect(lambda _: self.changed.emit())
         self.browse_button = QPushButton("Browse…")
-        folder_layout = QHBoxLayout()
-        folder_layout.setContentsMargins(0, 0, 0, 0)
-        folder_layout.addWidget(self.folder_path, 1)
-        folder_layout.addWidget(self.browse_button)
+        self.browse_button.clicked.connect(self._browse)
+        path_row = QHBoxLayout()
+        path_row.setContentsMargins(0, 0, 0, 0)
+        path_row.addWidget(self.folder_path, 1)
+        path_row.addWidget(self.browse_button)
         self.folder_labels = QLineEdit()
         self.folder_labels.setPlaceholderText("what the labels mean (optional): 1=lesion")
         self.folder_labels.setToolTip(
             "If the labels of the masks differ from those of the model: 17=NAME,53=NAME; any=NAME where all"
             " are one class; #800000=NAME for a colour; or a file of labels"
         )
-        folder_rows = QVBoxLayout()
-        folder_rows.setContentsMargins(0, 0, 0, 0)
-        folder_rows.setSpacing(3)
-        folder_rows.addLayout(folder_layout)
-        folder_rows.addWidget(self.folder_labels)
+        rows = QVBoxLayout()
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setSpacing(3)
+        rows.addLayout(path_row)
+        rows.addWidget(self.folder_labels)
         self._folder_row = QWidget()
-        self._folder_row.setLayout(folder_rows)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
-        for widget in (
-            self.approved_option,
-            self.layers_option,
-            self.pair_list,
-            self.folder_option,
-            self._folder_row,
-        ):
-            layout.addWidget(widget)
-        self.group.buttonClicked.connect(self._on_choice)
-        self.pair_list.itemChanged.connect(lambda _: self.changed.emit())
-        self.folder_path.textChanged.connect(lambda _: self.changed.emit())
-        self.browse_button.clicked.connect(self._browse)
-        self.list_layers()
-        self._on_choice()
+        self._folder_row.setLayout(rows)
 
     @property
     def source(self) -> DataSource:
