@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from napari_latentseg.codecs.compact import CompactCodec
-from napari_latentseg.codecs.loading import load_codec, weights_file, weights_files, weights_hash
+from napari_latentseg.codecs.loading import load_codec, weights_files, weights_hash
 from napari_latentseg.codecs.taef2 import Taef2Codec
 from napari_latentseg.errors import BadInput
 
@@ -54,7 +54,7 @@ def test_a_folder_that_diffusers_wrote(written, tmp_path: Path, kind: str, insid
     stored = load_file(folder / inside / WEIGHTS)
     assert codec.autoencoder.state_dict().keys() == stored.keys()
     assert all(torch.equal(v, stored[k]) for k, v in codec.autoencoder.state_dict().items())
-    assert weights_file(folder) == folder / inside / WEIGHTS
+    assert weights_files(folder)[0] == folder / inside / WEIGHTS
     assert weights_hash(folder) == sha256(folder / inside / WEIGHTS)
 
 

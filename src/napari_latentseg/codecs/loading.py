@@ -21,7 +21,6 @@ __all__ = [
     "DIFFUSERS_CONFIG",
     "build_codec",
     "load_codec",
-    "weights_file",
     "weights_files",
     "weights_hash",
 ]
@@ -110,11 +109,6 @@ def weights_files(path: Path) -> tuple[Path, ...]:
         If there is no codec, or one whose weights are missing.
     """
     return find_codec_files(Path(path)).weights
-
-
-def weights_file(path: Path) -> Path:
-    """The first of the weight files that `load_codec` reads."""
-    return weights_files(path)[0]
 
 
 def weights_hash(path: Path) -> str:
