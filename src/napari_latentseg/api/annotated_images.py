@@ -168,7 +168,7 @@ def cases_by_part(cases: Sequence[Case], split: Split) -> tuple[list[Case], list
 
 
 def _part_of(case: Case, split: Split) -> str:
-    """Of an image that cannot be read nobody knows to which part it belongs."""
+    """The part of an image; empty where it is in none, or cannot be read."""
     from napari_latentseg.data.mask_file import UnreadableFile
 
     try:

@@ -31,7 +31,7 @@ __all__ = ["BatchReport", "batch", "segment_case"]
 
 @dataclass(frozen=True)
 class BatchReport:
-    """What became of the cases of a batch, or of a part of one.
+    """The outcome of the cases of a batch, or of a part of one.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ def batch(
     should_stop: Callable[[], bool] = lambda: False,
     **outputs: Any,
 ) -> BatchReport:
-    """Segment many scans into one folder; one that fails costs only itself.
+    """Segment many scans into one folder; one that fails does not stop the others.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Who computes the cases of a batch, as a person asked for it."""
+"""The executor that computes the cases of a batch, as it was asked for."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _kept: dict[tuple[Path, str, Path | None], Model | LocatedModel] = {}
 _FILE_NAME = re.compile(r"[\w)]\.[A-Za-z]\w{0,4}(?!\w)|[/\\]")  # an ending such as .raw, or a path
 _PLAIN_SUBJECT = re.compile(r"[a-z ]+")  # such as "channel", which is no name of a file
 
-# What errors are about that would come back with every case.
+# Subjects of errors that would recur with every case.
 _OF_THE_MACHINE = ("device", "precision", "engine")
 
 
@@ -189,7 +189,7 @@ def _start(job: BatchJob, image: Scan) -> Run:
 
 
 def _model_of(job: BatchJob) -> Model | LocatedModel:
-    """The model that is kept, or where it lies.
+    """The model that is kept, or its folder.
 
     Raises
     ------
@@ -217,7 +217,7 @@ def keep_model(job: BatchJob, model: Model | LocatedModel) -> None:
 
 
 def model_key(card: ModelCard) -> str:
-    """What changes with the weights of a model and of its codec."""
+    """A key that changes with the weights of a model and of its codec."""
     files = ",".join(f"{name}:{sha256}" for name, sha256 in sorted(card.files.items()))
     return f"{card.name} {card.version} {files} {card.codec.sha256 if card.codec is not None else ''}"
 

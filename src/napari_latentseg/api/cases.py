@@ -16,7 +16,7 @@ __all__ = ["compare_readings", "list_cases"]
 
 
 def list_cases(source: str | Path, results: str | Path | None = None) -> list[ListedCase]:
-    """The cases of a folder, a list or a batch, those where looking is worth most first; opens no image.
+    """The cases of a folder, a list or a batch, those to look at first on top; opens no image.
 
     Parameters
     ----------

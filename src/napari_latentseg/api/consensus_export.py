@@ -26,7 +26,7 @@ _FEWEST_READERS = 2
 
 @dataclass(frozen=True)
 class ExportedConsensus:
-    """What became of a case whose consensus was asked for.
+    """The outcome for a case whose consensus was asked for.
 
     Attributes
     ----------

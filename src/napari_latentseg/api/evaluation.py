@@ -185,7 +185,7 @@ def evaluate(
         sample_counts=options.counts if len(options.counts) > 1 else (),
         with_stability=stability, with_calibration=page is not None, with_objects=objects,
     )  # fmt: skip
-    own_share = 0.5 if other is not None and other.report is None else 1.0  # of the time
+    own_share = 0.5 if other is not None and other.report is None else 1.0  # share of the time
     _run_keeping_worst(
         evaluation, worst_folder, located_model.card.classes,
         lambda fraction: progress(own_share * fraction),

@@ -1,4 +1,4 @@
-"""What `evaluate` says beyond the scores: intervals, a comparison with another model, and a page."""
+"""What `evaluate` reports beyond the scores: intervals, a comparison with another model, and a page."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ __all__ = ["FileResult", "possible_outputs", "segment_files"]
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one file.
+    """The outcome for one file.
 
     Attributes
     ----------

@@ -121,7 +121,7 @@ def edit_mask(
 
 
 def _check_within(edit: MaskEdit, sizes: Sequence[int], steps: Sequence[float], unit: str) -> None:
-    """Refuse lengths beyond the mask, such as micrometres given as mm: nothing sensible is left by them."""
+    """Refuse lengths larger than the mask, such as micrometres given as mm, which would leave nothing."""
     import math
 
     diagonal = math.hypot(*(n * step for n, step in zip(sizes, steps, strict=True)))

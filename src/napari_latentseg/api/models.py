@@ -37,7 +37,7 @@ def compile_model(
     precision: str = "auto",
     codec: str | Path | None = None,
 ) -> str:
-    """Compile a model for the processor of this machine, so that no later run need do it.
+    """Compile a model for the processor of this machine, so that no later run has to do it.
 
     A run does this by itself where it is the first of a model. It is of use before many processes segment
     with the model at once, and in the image of a container.
@@ -114,7 +114,7 @@ def needs_compiling(
 
 
 def load_compiled(model: LocatedModel | str | Path, settings: InferenceSettings | None = None) -> bool:
-    """Load what was compiled of a model into memory, so that the next run of it starts at once.
+    """Load the compiled functions of a model into memory, so that the next run of it starts at once.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The masks that a comparison of readers is given: arrays, scans, files, and annotation stores."""
+"""Opening the masks for a comparison of readers: arrays, scans, files, and annotation stores."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def _axes(mask: _OpenedMask) -> str:
 
 
 def _open_from_store(folder: Path, what: str, image: Scan | None) -> _OpenedMask:
-    """What is approved of an image in an annotation store; of its only image where none is given."""
+    """The approved mask of an image in an annotation store; of its only image where none is given."""
     import numpy as np
 
     from napari_latentseg.annotations.store import AnnotationStore

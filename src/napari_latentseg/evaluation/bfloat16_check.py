@@ -14,8 +14,8 @@ from napari_latentseg.utils.counts import count_text
 
 __all__ = ["MAX_MASK_CHANGE", "MAX_MEAN_CHANGE", "MIN_IMAGES", "Bfloat16Accumulator", "Bfloat16Check"]
 
-# A thousandth of the pixels is what two engines in float32 may differ by (docs/benchmarks.md), and far less
-# than two people who draw the same outline.
+# A thousandth of the pixels is what two engines in float32 may differ by (docs/benchmarks/speed.md), and far
+# less than two people differ who draw the same outline.
 MAX_MASK_CHANGE = 0.001
 # Half a hundredth of a probability: thresholds are set in steps of five hundredths.
 MAX_MEAN_CHANGE = 0.005

@@ -43,8 +43,8 @@ Statistics = NDArray[np.float64]
 MIN_TRAINING_IMAGES = 5
 """Fewer say nothing about how much images differ."""
 
-# Of 144 statistics 64 directions tell the sets of docs/benchmarks.md apart as well as all of them do, and
-# take 25 kB of the card in place of 55.
+# 64 directions of 144 statistics tell the sets of docs/benchmarks/uncertainty.md apart as well as all of them
+# do, and take 25 kB of the card in place of 55.
 _MAX_DIRECTIONS = 64
 _MAX_FOLDS = 10
 # How rarely an image like the training images goes beyond a limit.

@@ -44,9 +44,9 @@ __all__ = [
 ]
 
 SCORING_SAMPLES = 3  # of a method that samples: fewer are noise, and each costs a run of the model
-# The weights are chosen on these cases too, and one or two that gain say little of others. Chosen by hand.
+# The weights are chosen on these cases too, and a gain on one or two says little about others. By hand.
 _MIN_CASES_TO_BE_SURE = 3
-# Replay is some dozen patches, so its mean is rougher than that of whole cases: twice as much is let pass.
+# Replay is a few dozen patches, whose mean is noisier than that of whole cases: twice the loss is tolerated.
 _MAX_REPLAY_LOSS = 0.01
 
 

@@ -11,8 +11,8 @@ __all__ = ["FineTuneConfig", "ValidationResult"]
 class FineTuneConfig:
     """The settings of a fine-tuning.
 
-    The defaults come from the trials in docs/benchmarks.md, such as a model of breast ultrasound that is
-    fine-tuned on dermoscopy in two minutes.
+    The defaults come from the trials in docs/benchmarks/teaching.md, such as breast-ultrasound, fine-tuned on
+    dermoscopy in two minutes.
 
     Attributes
     ----------

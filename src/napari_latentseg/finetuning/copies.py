@@ -1,4 +1,4 @@
-"""What is said of images that were given more than once, such as by two readers."""
+"""Notes on images that were given more than once, for example by two readers."""
 
 from __future__ import annotations
 

@@ -226,7 +226,7 @@ class FineTuneJob:
             claim.release()
 
     def _claim_output(self) -> OutputClaim:
-        """Claim the output folder; a name that nobody chose falls to the next free one."""
+        """Claim the output folder; where nobody chose its name, the next free one is taken."""
         tried: set[str] = set()
         while True:
             claim = OutputClaim(self.out)
@@ -248,7 +248,7 @@ class FineTuneJob:
             self.checkpoint.folder = checkpoint_folder(self.out)
 
     def _free_name(self, tried: Set[str] = frozenset()) -> str:
-        """That of the base with a suffix, or that of the structure that is taught."""
+        """A free name: that of the base with a suffix, or that of the structure that is taught."""
         if self._prompted is None:
             return free_name(self.model.card.name, tried)
         return free_name(model_name_of_structure(self.model.card.classes[0].name), tried, suffix="")

@@ -42,12 +42,12 @@ __all__ = [
 ]
 
 STRUCTURE_CONFIG = FineTuneConfig(
-    replay_share=0.0,  # there is none: what the model was pointed at is no part of its task any more
+    replay_share=0.0,  # none: the structures of the base are not part of the new task
     decoded_share=0.25,  # the masks of a new structure have to be learned, not only their latents
-    learning_rate=1e-3,  # the whole mapper learns, and forgets what it is built on at more
+    learning_rate=1e-3,  # the whole mapper is trained; at a higher rate it forgets what the base has learnt
     towards_base=0.0,
-    unjudged_share=1.0,  # a base that does not know the structure is nothing to stay near to
-    focus=0.5,  # of a small structure as many crops show it as not; vessels are in nearly all
+    unjudged_share=1.0,  # the base does not know the structure, so nothing is gained by staying near it
+    focus=0.5,  # half of the crops show the structure, even if it is small; vessels are in nearly all
     whole_mapper=True,
 )
 
@@ -167,7 +167,7 @@ def add_prompt(model: Model, prompted: PromptedMapping, prompt: Tensor) -> None:
 def fit_of_taught(
     model: Model, compute: Compute, taught: Sequence[Case], validation: Sequence[Case]
 ) -> FitReference:
-    """What the images of a new structure are like, so that others are told from them.
+    """A description of the images of a new structure, with which other images are compared.
 
     Few images have headers to compare with, but not enough latents to say which are unusual.
 

@@ -98,12 +98,12 @@ class CheckpointWriter:
     report: Callable[[FineTuneCheckpoint], None]
 
     def after_step(self) -> None:
-        """Before the validation that follows on a stop: who ends the process may not wait for it."""
+        """Write a checkpoint before the validation that follows a stop: the process may end during that."""
         if self.loop.step != self.loop.steps:  # resumed after its last step it would not be validated
             self.write_if_due()
 
     def write_if_due(self) -> None:
-        """Write it, if it is due or the training is to stop.
+        """Write a checkpoint if one is due, or if the training is to stop.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """Choosing the threshold of a fine-tuned model, beside the interpolation of its weights.
 
-On images of another device a model often orders the pixels as well as at home, and is too cautious or too
-bold at its threshold: at 0.3 it finds vessels of another camera that 0.5 left out (docs/benchmarks.md).
+On images of another device a model often ranks the pixels as well as on its own, but its threshold is too
+high or too low: at 0.3 it finds vessels of another camera that 0.5 left out (docs/benchmarks/teaching.md).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TRAINING_PATCHES = 48  # of which the Dice is taken: their mean is known to hal
 
 
 def choose_threshold(tuner: Tuner) -> float:
-    """The threshold at which the new weights serve best, of probabilities before they are calibrated.
+    """The best threshold for the new weights, on probabilities before they are calibrated.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def choose_threshold(tuner: Tuner) -> float:
 
 
 def _least_replay_dice(tuner: Tuner) -> float:
-    """The Dice on replay that the base has, less what is tolerated."""
+    """The lowest Dice on replay that is tolerated, from that of the base."""
     base = tuner.base_validation
     return 0.0 if base is None or base.replay is None else base.replay - tuner.config.tolerated
 

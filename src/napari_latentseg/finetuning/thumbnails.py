@@ -22,7 +22,7 @@ from napari_latentseg.training.patches import EncodedPatches, Patch, encode_patc
 __all__ = ["thumbnail_with_contour", "thumbnails"]
 
 _SIDE = 80  # pixels, of the longer side: two rows of three fit into a dock widget
-# Of one event. It is one line through a pipe to the window, which takes up to 64 kB without waiting (Linux).
+# An event is one line through a pipe to the window, which takes up to 64 kB without waiting (Linux).
 _MAX_EVENT_BYTES = 30_000
 _CASES_SHOWN = 2
 _PATCHES_SEARCHED = 64  # of a slice: a large photograph has hundreds of tiles

@@ -36,16 +36,16 @@ __all__ = [
 
 LARGEST_SIDE = 4096  # pixels; at 128 a tile more than a thousand tiles, minutes an image
 
-# Of what a mask keeps at the working size of the base, as Dice. Lesions and polyps keep 0.98 and more, nuclei
+# The Dice that masks must keep at the working size of the base. Lesions and polyps keep 0.98 and more, nuclei
 # in crops of 96 pixels 0.96, vessels of a fundus photograph 0.49. What a few images teach hardly reaches 0.9
 # anyway, so a limit there costs nothing, and whole images are many times as fast and show the surroundings.
 _LEAST_OF_WHOLE = 0.9
-# Of tiles more is asked: the finer scale is paid for anyway, and at 0.9 the finest vessels are still lost.
+# Tiles must keep more: they cost the time of a finer scale anyway, and at 0.9 the finest vessels are lost.
 _LEAST_OF_TILES = 0.95
 _STEP = 1.25  # between the scales that are tried: each has about half as many pixels again as the one before
 _LARGEST_UPSCALING = 2  # along a side: beyond it, pixels of the image become blobs and nothing is gained
-_OVERLAP_DIVISOR = 4  # of a tile, as in the embedded model of vessels: a tile's edge lacks its surroundings
-_MASKS = 4  # that are measured; the scale of a structure differs little between images of one kind
+_OVERLAP_DIVISOR = 4  # tiles overlap by a quarter, as for retina-vessels: their edges lack surroundings
+_MASKS = 4  # how many are measured; the scale of a structure differs little between images of one kind
 _BATCH = 8  # tiles encoded at once, as for training
 
 
@@ -72,7 +72,7 @@ class WorkingScale:
 
 
 def check_long_side(long_side: int | None, card_name: str, size: int, *, is_new_structure: bool) -> None:
-    """Refuse a scale that a person gave and that cannot be.
+    """Refuse a scale from a person that is not possible.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def choose_working_scale(
 
 
 def working_at(model: Model, scale: WorkingScale) -> Model:
-    """A model of a new structure that works at this scale, which its card tells."""
+    """A model of a new structure that works at this scale, with the scale in its card."""
     card = model.card
     limits = f"{card.limits} {scale.reason[:1].upper()}{scale.reason[1:]}."
     return replace(model, card=card.replace(preprocess=scale.preprocess, limits=limits))

@@ -1,4 +1,4 @@
-"""What the slices that a person has decided say of a structure's look, as log odds on another slice.
+"""Log odds of a structure on a slice, from its look on the slices that a person has decided.
 
 Two kinds of evidence without a network: how frequent a brightness is inside and around the structure, and
 whether small patches that look alike in the decided slices, or in the slice beside, are inside it (Coupe et
@@ -21,7 +21,7 @@ Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 LARGEST_ODDS = 6.0
-"""Of any evidence: beyond this it is no surer, however near a probability is to 0 or 1."""
+"""Limit of any evidence, however near a probability is to 0 or 1."""
 
 # chosen by hand on training volumes of the hippocampus (1 mm)
 _BINS = 25  # of brightness in [0, 1]
@@ -54,7 +54,7 @@ class _Matching:
 
 
 _PATCHES = _Matching(reach=4, nearness=2.5, patch=3, alike=0.01)
-# Between neighbours less moves, and what is not alike can be told apart more sharply. On nine training
+# Neighbouring slices are more alike: patches move less, and may differ less. On nine training
 # volumes (each left out in turn), with the distances and brightness: Dice 0.8911 with this beside `_PATCHES`,
 # 0.8895 with patches of 3 and a reach of 2, 0.8890 with a third of `alike` there, 0.8872 without it.
 _CHAIN = _Matching(reach=3, nearness=1.5, patch=5, alike=0.003)
@@ -162,7 +162,7 @@ def _chain(images: Sequence[Array], mask: Mask) -> list[NDArray[np.float64]]:
 def _votes(
     image: Array, other: Array, values: Mask | NDArray[np.float64], how: _Matching
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The sum of the values of another image's patches, and that of their weights, which say how alike."""
+    """The weighted sum of the values of another image's patches, and the sum of the weights."""
     votes, weights = np.zeros((2, *image.shape))
     padded, padded_values = np.pad(other, how.reach, mode="edge"), np.pad(values, how.reach, mode="edge")
     moves = range(-how.reach, how.reach + 1)

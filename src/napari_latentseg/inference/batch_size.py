@@ -7,9 +7,8 @@ from napari_latentseg.utils.device import Compute
 
 __all__ = ["tiles_per_batch"]
 
-# Pixels of a batch. On two cores the time for a pixel no longer falls beyond 8 tiles of 192 x 192
-# (docs/benchmarks.md), and a batch takes 0.1 to 0.3 s, after which a run can be cancelled. A GPU needs more
-# to be filled.
+# Pixels of a batch. On two cores the time for a pixel no longer falls beyond 8 tiles of 192 x 192, and a
+# batch takes 0.1 to 0.3 s, after which a run can be cancelled. A GPU needs more to be filled.
 _PIXELS = {"cpu": 8 * 192 * 192, "mps": 32 * 192 * 192, "cuda": 128 * 192 * 192}
 _MOST_TILES = 64  # small tiles: the result is shown after each batch
 

@@ -53,7 +53,7 @@ class Bfloat16Comparison:
         return self.is_possible and len(self._kept) < _MAX_IMAGES
 
     def image_count(self, case_count: int) -> int:
-        """How many of so many images are compared at most."""
+        """How many of the given number of images are compared, at most."""
         return min(case_count, _MAX_IMAGES) if self.is_possible else 0
 
     def keep(self, scan: Scan, segmentation: Segmentation) -> None:

@@ -125,7 +125,7 @@ class CalibrationFigures:
         self._sample_voxel_counts: list[NDArray[np.float64]] = []
         self._reference_voxel_counts: list[NDArray[np.float64]] = []
         self._images: list[list[_ImageSums]] = []
-        self._parts: set[str] = set()  # of the split, in which the images are
+        self._parts: set[str] = set()  # parts of the split that the images belong to
         self._reliability_accumulator = ReliabilityAccumulator()  # of the mean as the model gives it
         self._fitted_reliability: Reliability | None = None
         self._dimensions: set[Literal[2, 3]] = set()
@@ -189,7 +189,7 @@ class CalibrationFigures:
         self._sample_voxel_counts.append(with_parts(sample_counts, self._classes))
         annotated = np.array(label_map.annotated)
         is_known = reference != UNKNOWN_CLASS
-        is_whole = bool(is_known.all())  # of a part nobody knows the volume
+        is_whole = bool(is_known.all())  # the volume of a part is not known
         reference_counts = np.full(len(annotated), np.nan)
         if is_whole:
             voxel_counts = np.bincount(reference.ravel(), minlength=len(annotated) + 1)[1:]
@@ -210,7 +210,7 @@ class CalibrationFigures:
                     self._reliability_accumulator.add(mean, is_class)
                     images[k].all.add(mean, is_class)
                     images[k].inside.add(mean[region], is_class[region])
-        # of several times there is no distance
+        # there are no distances for a time series
         if is_whole and "t" not in segmentation.geometry.axis_labels:
             self._add_figures(images, segmentation, reference, label_map)
 

@@ -56,16 +56,16 @@ _DISTANCE_WEIGHT = 0.7  # of the distance to the edge on the slice before, in pi
 _MODEL_WEIGHT = 0.3  # of the model's log odds
 _BRIGHTNESS_WEIGHT = 0.5
 _PATCH_WEIGHT = 0.75
-# Of the slices across. Dice after one slice is decided, two other training volumes (8 objects; from the mask
-# of the middle slice, and from the answer to a click there): 0.640 without, 0.657 with 0.2, 0.651 with 0.4.
+# Dice after one slice is decided, on two other training volumes (8 objects; from the mask of the middle
+# slice, and from the answer to a click there): 0.640 without slices across, 0.657 with 0.2, 0.651 with 0.4.
 _ACROSS_WEIGHT = 0.2
 _REACH = 3.0  # pixels by which a structure grows from one slice to the next, at most
 _MARGIN = 14  # pixels around the mask before that are looked at
-_LEAST_LIKENESS = 0.35  # of the best slice so far; less, and it is something else that is answered
+_LEAST_LIKENESS = 0.35  # times that of the best slice so far; below it the answer is another structure
 _REGROWTH = 1.3  # times the smallest area so far: a structure that had nearly ended does not grow again ...
 _NEARLY_ENDED = 0.5  # ... where that was less than this share of its largest area
-_SHRINK_SHARE = 0.25  # of the depth of the mask: what is left lies inside the structure in the next slice too
-_LEAST_VOXELS = 4  # of an answer; less is no structure, and has no inside to point at
+_SHRINK_SHARE = 0.25  # of the depth of the mask: the rest lies inside the structure in the next slice too
+_LEAST_VOXELS = 4  # of an answer; fewer are no structure, and have no inside to point at
 _LEAST_OVERLAP = 0.3  # Dice with the slice before; less is another structure, or a slice was left out
 _DOUBT_FACTOR = 2.0  # times the doubt on the first slice ...
 _LEAST_DOUBT_JUMP = 0.2  # ... and at least this: below it the edge alone is unsure
@@ -190,7 +190,7 @@ def _mean(values: Array) -> float:
 
 
 def _end_reason(likeness: float, best: float, areas: Sequence[int]) -> str:
-    """Why what is answered is taken for something else; empty where it is not."""
+    """Why the answer is taken for another structure; empty where it is not."""
     if likeness < _LEAST_LIKENESS * best:
         return "what is answered there looks different"
     least = min(areas[:-1])
@@ -200,7 +200,7 @@ def _end_reason(likeness: float, best: float, areas: Sequence[int]) -> str:
 
 
 def _blended(samples: Array, distance: Array, look: Array) -> Array:
-    """The samples, with what is known of the place and the look of the structure."""
+    """The samples, combined with what is known of the place and the look of the structure."""
     odds = _DISTANCE_WEIGHT * distance + _MODEL_WEIGHT * log_odds(samples) + look
     blended = 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
     reached: Array = np.where(distance > -_REACH, blended, 0).astype(np.float32)

@@ -64,7 +64,7 @@ def objects_of(mask: Mask) -> Iterator[Mask]:
 
 
 def scored_planes(case: Case) -> Iterator[tuple[int, Mask]]:
-    """Index and mask of the slices of a case that are pointed at: for each label that of its largest area."""
+    """Index and mask of the slices that are clicked on: for each label, the slice of its largest area."""
     mask = np.asarray(case.read_mask())
     labels = mask.reshape(-1, *mask.shape[-2:])
     for label in np.unique(labels[labels > 0]):
@@ -199,7 +199,7 @@ class ClickScores:
                 yield index, object_mask, session
 
     def answer_again(self, number: int) -> AnsweredObject:
-        """An object that was scored, with its answers, which are computed again: all would fill the memory.
+        """A scored object with its answers, which are computed again: those of all would fill the memory.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What the slices across the acquired ones say of a structure that is decided on one slice.
+"""Log odds of a structure on slices across the acquired ones, from one slice on which it is decided.
 
 A slice across a decided one meets it in a line, on which the structure is known: the model is pointed at it
 there, and answers how far the structure reaches to both sides. Each of these answers is found on its own, so
@@ -116,11 +116,11 @@ class CrossingSlices:
 
     @property
     def are_of_use(self) -> bool:
-        """Whether the acquired slices are many and close enough for the model to see anything across them."""
+        """Whether the acquired slices are many and close enough for slices across them to be of use."""
         return self.step <= _MOST_STEP and self.count * self.step >= _LEAST_SLICES
 
     def from_slice(self, plane: int, mask: Mask) -> Across | None:
-        """What they say of a structure that is decided on an acquired slice.
+        """Log odds of a structure that is decided on an acquired slice.
 
         Parameters
         ----------

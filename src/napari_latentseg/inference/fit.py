@@ -83,7 +83,7 @@ class LatentSums:
         self._position_sum += float(positions.sum()) * columns
 
     def statistics(self, orientation: Orientation) -> NDArray[np.float64]:
-        """Of each channel the mean, the logarithm of the standard deviation and the slope, `(D,)`.
+        """The mean, the logarithm of the standard deviation and the slope of each channel, `(D,)`.
 
         The slope is the covariance with the position between the top (-1) and the bottom (1); it is left out
         where the orientation is not told apart.
@@ -169,7 +169,7 @@ class FitCheck:
 
 
 def training_orientation(augment: AugmentationConfig) -> Orientation:
-    """Whether all training images stood upright, so that one on its head or its side is of another kind."""
+    """Whether all training images were upright, so that a rotated image is of another kind."""
     return "none" if augment.quarter_turn or augment.vertical_flip else "upright"
 
 
@@ -347,7 +347,7 @@ def _contrast(image: NDArray[np.float32]) -> float:
 
 
 def _sharpness(image: NDArray[np.float32]) -> float:
-    """How sharp a slice `(3, H, W)` is; see `ImageStatistics`. Of a large one the middle is taken."""
+    """How sharp a slice `(3, H, W)` is; see `ImageStatistics`. Only the middle of a large slice is used."""
     top, left = (max(0, (side - _SHARPNESS_SIDE) // 2) for side in image.shape[1:])
     green = image[1, top : top + _SHARPNESS_SIDE, left : left + _SHARPNESS_SIDE]
     if min(green.shape) < 8:

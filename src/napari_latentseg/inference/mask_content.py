@@ -34,7 +34,7 @@ class MaskContent:
             self._has_class = bool(((reference > 0) & (reference != UNKNOWN_CLASS)).any())
 
     def check(self) -> None:
-        """Refuse masks that say nothing of a model: all of them empty, or all of them full.
+        """Refuse masks that cannot score a model: all of them empty, or all of them full.
 
         Raises
         ------

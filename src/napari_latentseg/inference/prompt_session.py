@@ -36,10 +36,10 @@ Array = NDArray[np.float32]
 
 _MAX_ZOOMS = 3  # each makes the view less than two thirds as wide; three show what has a tenth of the slice
 _KEPT_VIEWS = 16  # encoded; a latent of 16 x 16 x 48 takes 50 KB
-# Every so many samples of a first click one is of another scale. With every fourth, large structures lost 5
+# One in so many samples of a first click is of another scale. With every fourth, large structures lost 5
 # points of Dice, with every eighth 1, and both readings of a nested structure are still found.
 _EVERY = 8
-# Of a structure whose size is given, samples whose size differs by no more than this factor are kept: less
+# Where the size of the structure is given, samples that differ from it by at most this factor are kept: less
 # than the step of the window, so that a step asks for another structure.
 _LIKE_SIZE = 1.4
 _MOST_STAGES = 6  # in which prompts are answered: each takes as long as a click
@@ -160,7 +160,7 @@ class PromptSession:
         return answer
 
     def _before_last(self, stages: Sequence[Prompts], samples: int) -> Array | None:
-        """The mean of so many samples that the last stage corrects; None of a single one."""
+        """The mean of the stage before the last, which the last one corrects; None for a single stage."""
         known, self._means = self._means, {}
         mean = None
         for number in range(1, len(stages)):
@@ -181,7 +181,7 @@ class PromptSession:
         return PromptAnswer(np.stack(pasted), keys[0][0])
 
     def _keys_of_scale(self, prompts: Prompts, samples: int, previous: Array | None) -> list[_Key]:
-        """Which samples are drawn where the scale is looked for."""
+        """The samples to draw where the scale must be found."""
         others: list[View] = []
         if previous is None and not prompts.boxes:
             view, *others = self._views_by_agreement(prompts)
@@ -196,7 +196,7 @@ class PromptSession:
         return self._sample_keys(view, others, samples)
 
     def _keys_of_size(self, prompts: Prompts, samples: int, previous: Array | None) -> list[_Key]:
-        """Which samples are drawn of a structure of a given size.
+        """The samples to draw for a structure of a given size.
 
         Those that have this size, of the view in which the readings agree most; where none has it, that which
         is nearest to it.
@@ -217,7 +217,7 @@ class PromptSession:
         ]
 
     def _sample_keys(self, view: View, others: Sequence[View], count: int) -> list[_Key]:
-        """Which samples are drawn: the readings of the view in turn, then those of the view turned.
+        """The samples to draw: the readings of the view one after another, then those of the view turned.
 
         Every eighth is of another scale, where the object fits into one: the view was chosen since its
         readings agree, so they alone would say too little of what else may be meant.

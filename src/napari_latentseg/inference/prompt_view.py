@@ -34,13 +34,13 @@ _SIDE_OF_OBJECT = 2.5
 _SIDE_OF_BOX = 2.0  # a box is drawn a little larger than what it holds
 _TOO_FAR = 4.0  # a view whose side is more than this times the object's is replaced by a closer one
 _LEAST_SIDE = 16  # pixels of the image; less holds no structure
-# Of the views in which the scale of a structure is looked for, each is so much narrower than the one before;
-# with 1.5, nearly twice as many views gave no better answers on training images.
+# The factor by which each view that looks for the scale of a structure is narrower than the one before. With
+# 1.5, nearly twice as many views gave no better answers on training images.
 _SCALE_STEP = 2.25
 _MOST_SCALES = 5  # the narrowest shows a 25th of the longer side
 _LEAST_SCALE_SIDE = 24  # pixels of the image, enlarged fivefold; closer there is nothing more to see
-# Of a structure whose size is given, in sizes: it is known to a factor of 1.5 or so, and in the widest view a
-# structure of few pixels is seen with its surroundings.
+# Sides of the views of a structure whose size is given, in sizes. The size is known to a factor of 1.5 or so;
+# the widest view shows a structure of few pixels with its surroundings.
 _SIDES_OF_SIZE = tuple(_SIDE_OF_OBJECT * 1.5**step for step in (-1, 0, 1, 2))
 # Share of the side of a view that a well seen object takes, a little more than in training.
 _LEAST_SHARE, _LARGEST_SHARE = 1 / 7, 0.8
@@ -183,7 +183,7 @@ def size_misfit(view: View, prompts: Prompts, answer: NDArray[np.bool_]) -> floa
 
 
 def is_well_seen(view: View, prompts: Prompts, answer: NDArray[np.bool_]) -> bool:
-    """Whether the object that is pointed at has a size in the view that training showed.
+    """Whether the size of the object that is pointed at, in the view, occurred in training.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def segment_each(
     settings: InferenceSettings,
     on_sample: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Key, Segmentation | BadInput]]:
-    """Segment scans, one that cannot be segmented being no hindrance to the others.
+    """Segment scans; one that cannot be segmented does not stop the others.
 
     Each result equals that of `Predictor.segment`, but for rounding: tiles of several scans go through the
     networks together, which round differently in batches of another size.
@@ -108,7 +108,7 @@ class _Stream(Generic[Key]):
         self._scans = scans
         self._settings = settings
         self._start_like_first: Callable[[Scan, InferenceSettings], Run] | None = None
-        self._next: _Item[Key] | None = None  # was read, and begins the next group
+        self._next: _Item[Key] | None = None  # already read; begins the next group
         self._items: deque[_Item[Key]] = deque()  # of the group, until they are yielded
         self._item_of_job: dict[SampleJob, _Item[Key]] = {}
 
@@ -159,7 +159,7 @@ class _Stream(Generic[Key]):
         return None
 
     def _start(self, scan: Scan) -> Run:
-        """A run of a scan; it has the engines of the first, since to open them all weights are looked at."""
+        """A run of a scan, with the engines of the first scan: to open an engine reads all weights."""
         if self._start_like_first is not None:
             return self._start_like_first(scan, self._settings)
         run = self._predictor.start(scan, self._settings)

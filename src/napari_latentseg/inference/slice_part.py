@@ -16,7 +16,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SlicePart:
-    """The part of a slice that is looked at.
+    """A part of a slice, as the model sees it.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class SlicePart:
 
 @dataclass(frozen=True)
 class ObjectMask:
-    """A mask where it is not empty.
+    """A mask, cropped to where it is not empty.
 
     Attributes
     ----------

@@ -94,7 +94,7 @@ class SliceRun(ABC):
         return session.answer(prompts, self.state.settings.samples, previous)
 
     def _add(self, plane: int, samples: Sequence[Array] | Array, most: int) -> RunProgress:
-        """Add the samples of a slice to the ensemble, of at most so many slices that will be reached."""
+        """Add the samples of a slice to the ensemble; `most` is how many slices the run has at most."""
         state = self.state
         for sample in samples:
             state.ensemble.add_sample(plane, sample[None], state.settings.sample_threshold)

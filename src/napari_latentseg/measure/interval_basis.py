@@ -36,7 +36,8 @@ THRESHOLD_TOLERANCE = 0.05
 
 Over 200 random halves of the validation images of the embedded models, intervals of 90 % that were fitted at
 the card's threshold held in 89 to 93 % of the other half at that threshold, in 88 to 94 % at 0.05 from it,
-and in 83 % at 0.10 above it (anterior hippocampus), 40 % at 0.30 above it; see docs/benchmarks.md.
+and in 83 % at 0.10 above it (anterior hippocampus), 40 % at 0.30 above it; see
+docs/benchmarks/uncertainty.md.
 """
 
 

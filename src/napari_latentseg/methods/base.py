@@ -264,7 +264,7 @@ class Method(nn.Module, ABC):
         member_sources: tuple[str, ...] = ("members",) if members > 1 else ()
         if members > 1 and has_augmentation and self.is_deterministic:
             # augmented first: its Dice and Brier score are better than those of one pass of each member, and
-            # its samples' own intervals hold about as often (docs/benchmarks.md, sources of samples)
+            # its samples' own intervals hold about as often (docs/benchmarks/uncertainty.md)
             member_sources = ("members-augment", "members")
         if not self.is_deterministic:
             return (*self.sampling_sources, *member_sources)

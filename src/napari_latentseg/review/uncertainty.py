@@ -20,7 +20,7 @@ RequiredData = Literal["mean", "variance", "samples"]
 _Sums = NDArray[np.float64]
 
 DEFAULT_MEASURE = "doubt"
-"""The default measure, the best of these in the validation in docs/benchmarks.md."""
+"""The default measure, the best of these in the validation in docs/benchmarks/uncertainty.md."""
 
 _PSEUDO_COUNT = 10.0
 """Voxels of agreement added to every region, so that the Dice of a region of few voxels is not extreme."""
@@ -192,7 +192,8 @@ def _mean_near_mask(sums: _Sums) -> float:
     if near_size:
         return float(near_sum / near_size)
     # The mask has no voxel of the class: the mean of p (or of the standard deviation) weighted by p. Halved,
-    # since structures in the mask are wrong more often than structures are missed (docs/benchmarks.md).
+    # since structures in the mask are wrong more often than structures are missed
+    # (docs/benchmarks/uncertainty.md).
     return float(weighted_sum / total / 2) if total else 0.0
 
 
@@ -233,7 +234,7 @@ MEASURES: dict[str, UncertaintyMeasure] = {
             " it, and over the classes in the slice; in a slice without a mask, half the average of p"
             " weighted by p"
         ),
-        source="Expected fraction of wrong voxels if p is calibrated; chosen in docs/benchmarks.md",
+        source="Expected share of wrong voxels if p is calibrated; chosen in docs/benchmarks/uncertainty.md",
         required="mean",
         accumulate=_error_near_mask,
         evaluate=_mean_near_mask,

@@ -69,7 +69,7 @@ class InitialModel:
             ) from error
 
     def _not_taken(self, method: Method) -> tuple[str, ...]:
-        """What the names of the weights begin with that a method does not take from the model."""
+        """The prefixes of the weights that a method does not take from the model."""
         new = method.config
         if not isinstance(new, MatchingConfig):
             return ()
@@ -103,7 +103,7 @@ class InitialModel:
                     value.copy_(trained[name])
 
     def check_validation(self, validation: Iterable[str]) -> None:
-        """Refuse validation images that the model has learnt from, since their figures would flatter.
+        """Refuse validation images that the model has learnt from, since their scores would be too high.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What a configuration says of the model card, beside what follows from the training."""
+"""Entries of the model card that a configuration gives, beside those that follow from the training."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def _read_class_numbers(case: Case, dataset: AnnotatedDataset, shape: tuple[int,
 
 
 def _slices_per_step(scan: Scan, slice_spacing: float | None) -> int:
-    """Of how many slices one is taken, so that their distance is about the wanted one."""
+    """The step between the slices that are used, so that their distance is about the wanted one."""
     if slice_spacing is None or len(scan.spatial_shape) < 3:
         return 1
     unit = scan.geometry.units[-3]

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 # The conditioner already exists. With 22 % of the epochs the mappers of hippocampus-mr stayed 2 to 5 points
-# behind the first (docs/benchmarks.md), so no less than a third.
+# behind the first (docs/benchmarks/uncertainty.md), so no less than a third.
 _MEMBER_SHARE = 3
 
 

@@ -75,7 +75,7 @@ class Dataset:
     store: PlaneStore | None = None
 
     def close(self) -> None:
-        """Let the files of the slices be removed when their room is needed; nothing may be read after it."""
+        """Allow the files of the slices to be removed when space is needed; nothing may be read then."""
         if self.store is not None:
             self.store.close()
 
@@ -216,7 +216,7 @@ def _read(
 
 
 def _is_validation(found: _ReadSlices, config: TrainingConfig) -> tuple[list[bool], list[str]]:
-    """Whether each slice is for validation, and what is to be said of the split."""
+    """Whether each slice is for validation, and notes on the split."""
     slices, groups, notes = found.slices, found.groups, []
     if any(part is not None for part in found.parts):  # lists are followed to the letter, copies or not
         is_validation = [part == "validation" for part in found.parts]

@@ -369,7 +369,7 @@ class TrainingJob:
         )
 
     def _split(self, data: Dataset) -> Split:
-        """What the weights have learnt from, also before this training."""
+        """What the weights were trained on, also before this training."""
         return data.split() if self.initial_model is None else data.split().joined(self.initial_model.split)
 
     def _classes(self) -> tuple[ClassInfo, ...]:

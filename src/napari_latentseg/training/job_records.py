@@ -1,4 +1,4 @@
-"""What a training writes of itself: names, notes and records."""
+"""What a training writes about itself: names, notes and records."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class JudgingSample:
         raise AssertionError("one image is always chosen")
 
     def describe(self) -> str:
-        """Which images these are, in words."""
+        """A description of the chosen images."""
         images = f"the {self.case_count} validation images"
         if len(self.cases) < self.case_count:
             images = f"{len(self.cases)} of {images}"

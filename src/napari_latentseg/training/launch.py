@@ -1,4 +1,4 @@
-"""What a launcher, `accelerate launch` or `torchrun`, asks of a training, and what contradicts it.
+"""The settings of a launcher, `accelerate launch` or `torchrun`, for a training, and contradictions to them.
 
 Reads environment variables alone, so that the command line can ask before torch is loaded.
 """

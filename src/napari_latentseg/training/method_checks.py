@@ -1,4 +1,4 @@
-"""What a training configuration says of its method, checked before anything is read or downloaded."""
+"""Checks of a training configuration against its method, before anything is read or downloaded."""
 
 from __future__ import annotations
 

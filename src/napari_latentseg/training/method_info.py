@@ -1,4 +1,4 @@
-"""What is said of a method; no torch is needed to read it."""
+"""The description of a method; no torch is needed to read it."""
 
 from __future__ import annotations
 

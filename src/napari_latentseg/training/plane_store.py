@@ -1,4 +1,4 @@
-"""Slices of training images on the disk, found again by what they were made of.
+"""Slices of training images on the disk, found again by a key of what they were made from.
 
 A training on volumes has more slices than fit into memory. Those of each case are one file, which every
 process of a training reads, and a later training on the same images at the same size too.
@@ -141,7 +141,7 @@ class PlaneStore:
         return PlaneFile(path, facts, (n, c, h, w), len(header))
 
     def close(self) -> None:
-        """Let the files be removed when the room is needed."""
+        """Allow the files to be removed when space is needed."""
         if self._lock is None:
             return
         self._lock.release()

@@ -42,7 +42,7 @@ _groups: list[Any] = []
 
 @dataclass(frozen=True)
 class Processes:
-    """The own place among the processes that train together; by default there is one.
+    """The rank of this process among those that train together; by default there is one.
 
     Attributes
     ----------
@@ -205,7 +205,7 @@ def _ended_elsewhere() -> Iterator[None]:
 
 
 def join_processes(device: str = "auto") -> Processes:
-    """Meet the other processes that a launcher has started; alone where there is none.
+    """Join the other processes that a launcher has started; a group of one where there is none.
 
     Parameters
     ----------

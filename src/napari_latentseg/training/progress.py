@@ -64,7 +64,7 @@ class StageProgress:
         self._epoch, self._step, self._loss_sum, self._epoch_began = epoch, step, loss_sum, now
 
     def images_done(self, images: int) -> None:
-        """So many images of the present batch are done."""
+        """Note how many images of the present batch are done."""
         now = self.clock()
         if self._last_report is not None and now - self._last_report >= REPORT_INTERVAL_S:
             self._last_report = now
@@ -77,7 +77,7 @@ class StageProgress:
         self._loss_sum += loss
 
     def end_epoch(self) -> None:
-        """The last batch of the epoch is done; what follows, such as a validation, is no time of training."""
+        """Note that the last batch of the epoch is done; a validation that follows does not count."""
         self._training_s += self.clock() - self._epoch_began
 
     def _event(self, images_of_batch: int, now: float) -> TrainProgress:

@@ -1,4 +1,4 @@
-"""What the card of a trained model says of its data and licence."""
+"""The entries of a trained model's card on its data and licence."""
 
 from __future__ import annotations
 

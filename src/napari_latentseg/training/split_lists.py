@@ -55,7 +55,7 @@ _PLAIN_OPCODES = frozenset(
 
 
 class _Named(Protocol):
-    """What can be in a list: it has the name of its file without the ending."""
+    """An item that a list can name, by its file name without the ending."""
 
     @property
     def name(self) -> str: ...
@@ -314,5 +314,5 @@ def _stem(name: str) -> str:
 
 
 def _loose(name: str) -> str:
-    """A name without what spellings differ in."""
+    """A name without the characters in which spellings differ."""
     return re.sub(r"[\W_]+", "_", _MASK_ENDING.sub("", name).lower()).strip("_")

@@ -1,4 +1,4 @@
-"""What the training of one stage works with."""
+"""The objects that the training of one stage works with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines on top of every dock widget: which case; which run and model."""
+"""The header of every dock widget: the case, and its run and model."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def _case_and_run(session: ViewerSession) -> tuple[str, str]:
 
 
 def _own_masks(session: ViewerSession) -> str:
-    """What a person has drawn, or accepted by pointing, on an image without a run; empty without."""
+    """The masks that a person has drawn, or accepted by pointing, on an image without a run, in words."""
     masks = [layer for layer in session.cases.layers if role_of(layer) == "corrected"]
     return ", ".join(layer.name for layer in masks if session.cases.image_of(layer) is session.image)
 
 
 class CaseHeader(QWidget):
-    """Says what is worked on, and lets the other cases be shown with it.
+    """Shows which case is worked on, and a box to show the other cases with it.
 
     Parameters
     ----------

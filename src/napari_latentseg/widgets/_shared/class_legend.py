@@ -143,7 +143,7 @@ class ClassLegend(QWidget):
         )  # and the stretch
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Follow the heights of the rows, which change with their sizes and the font."""
+        """Follow the heights of the rows, which change with the texts of the sizes and with the font."""
         if watched is self._list and event is not None and event.type() == QEvent.Type.LayoutRequest:
             self._fit_height()
         return super().eventFilter(watched, event)

@@ -1,4 +1,4 @@
-"""napari is closed while something of ours is in progress: one question, and it is stopped."""
+"""When napari is closed while work is in progress: ask once, then stop the work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["CloseGuard", "WatchedJob", "WorkInProgress", "ask_to_close", "watch_
 
 @dataclass(frozen=True)
 class WorkInProgress:
-    """What the question says of a job.
+    """The texts about a job in the question.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class CloseGuard(QObject):
 def watch_closing(
     viewer: ViewerModel, work: Callable[[], WorkInProgress | None], stop: Callable[[], Any] | None = None
 ) -> None:
-    """Have the window of a viewer ask before a person closes it; one without a window is left alone.
+    """Let the window of a viewer ask before a person closes it; a viewer without a window is ignored.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def watch_closing_at(
 
 
 class WatchedJob(QObject):
-    """A job of which the window asks, from now until `end`.
+    """A job that the window asks about, from now until `end`.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ def axis_directions(layer: Layer) -> NDArray[np.float64]:
 
 
 def placement_metadata(layer: Layer) -> dict[str, Any]:
-    """What our entry of a new layer on `layer` needs, so that it lies where `layer` does."""
+    """The metadata of a new layer that is to lie where `layer` lies."""
     entry = entry_of(layer)
     placement = {PLACEMENT_KEY: entry[PLACEMENT_KEY]} if PLACEMENT_KEY in entry else {}
     return {"frame": entry.get("frame", ""), **placement}
@@ -76,7 +76,7 @@ def is_drawn_on(layer: Labels, image: Layer) -> bool:
 
 
 def place_on(layer: Labels, image: Layer) -> None:
-    """Tell a mask that was made elsewhere where it lies, if it lies on an image drawn in its own planes.
+    """Give a mask that was made elsewhere its placement, if it lies on an image drawn in its own planes.
 
     A mask that was made in this viewer, such as with napari's button for a new layer, is drawn on the image;
     one of other software may lie on it in the patient, and is drawn in the planes of the image from then on.

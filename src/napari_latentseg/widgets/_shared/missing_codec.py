@@ -1,4 +1,4 @@
-"""What a person is asked where the codec of a model is not on this machine."""
+"""The dialog for a model whose codec is not on this machine."""
 
 from __future__ import annotations
 

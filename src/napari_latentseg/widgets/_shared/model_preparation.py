@@ -1,4 +1,4 @@
-"""What the first run of a model needs is loaded before anybody asks for it."""
+"""Loading what the first run of a model needs, before the run is asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that go: what is said of results whose image or mask was removed, and removing shown layers."""
+"""Removed layers: messages on results whose image or mask was removed, and removing shown layers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["remove_soon", "say_image_removed", "say_masks_removed"]
 
 
 def say_image_removed(image: Image, results: Iterable[RunResult], is_open: Callable[[Image], bool]) -> None:
-    """Say that the results of an image outlive it, once no more layers are being removed.
+    """Tell the user that the results of a removed image remain, once no more layers are being removed.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def say_image_removed(image: Image, results: Iterable[RunResult], is_open: Calla
 
 
 def say_masks_removed(results: Iterable[RunResult], is_open: Callable[[Image], bool]) -> None:
-    """Say that a result ends with its mask, where its image and maps are still there.
+    """Tell the user that a result is lost with its mask, where its image and maps are still there.
 
     Parameters
     ----------

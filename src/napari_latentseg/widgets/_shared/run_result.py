@@ -137,7 +137,7 @@ class RunResult:
         return ", ".join(parts)
 
     def work_in_progress(self) -> WorkInProgress:
-        """What is said of its run where napari is closed meanwhile."""
+        """The texts about its run, for the question when napari is closed."""
         what = f"“{self.image.name}” is being segmented."
         return WorkInProgress(what, "Its result is lost; exports and approvals are kept.")
 

@@ -1,4 +1,4 @@
-"""What a person has typed as the place of images: a path, or the address of an archive."""
+"""The place of images that a person has typed: a path, or the address of an archive."""
 
 from __future__ import annotations
 

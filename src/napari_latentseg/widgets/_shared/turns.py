@@ -1,4 +1,4 @@
-"""Work of the GUI thread in small parts, between which the window draws and takes clicks."""
+"""Work of the GUI thread in small parts, between which the window redraws and handles clicks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Turns(QObject):
         self._timer.start()
 
     def forget(self) -> None:
-        """Call nothing of what waits."""
+        """Drop the calls that are waiting."""
         self._waiting.clear()
         self._timer.stop()
 

@@ -21,7 +21,7 @@ __all__ = ["remove_added_class", "unknown_class_warning"]
 
 
 def unknown_class_warning(correction: Correction) -> str:
-    """What is said before a class is added."""
+    """The warning before a class is added."""
     result = correction.result
     model = f"{result.card.title} v{result.card.version}" if result is not None else "The model"
     return (

@@ -390,7 +390,7 @@ class Corrections(QObject):
             raise BadInput("approve", f"“{correction.title}” is not on screen", "select its layer first")
 
     def _ask_about_box(self, correction: Correction, numbers: list[int] | None) -> None:
-        """Nothing is approved as empty that was not looked at: outside of a box, a person has to say so."""
+        """Ask before the part outside of a segmented box is approved as empty: nobody has looked at it."""
         mask = correction.current_mask()
         unknown = correction.unknown_outside_box(correction.unapproved_planes(numbers, mask), mask)
         if not unknown:

@@ -72,7 +72,7 @@ class Tool:
 TOOLS = (
     Tool(
         "Smooth",
-        "Smooth the outline. More mm take away more; the size stays the same",
+        "Smooth the outline: more mm remove larger details. The size stays the same",
         lambda amount: MaskEdit(smooth=amount),
         "length",
         1.5,

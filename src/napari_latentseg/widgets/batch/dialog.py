@@ -1,4 +1,4 @@
-"""The window that segments a folder: what, with which model, and the table of what became of each case."""
+"""The window that segments a folder: images, model, settings, and a table with the outcome of each case."""
 
 from __future__ import annotations
 
@@ -431,7 +431,7 @@ class BatchDialog(QDialog):
 
 
 def _look_at(images: str, out: str) -> tuple[str, list[CaseRow]]:
-    """What is wrong with the paths, and the cases of an earlier batch. Reads files."""
+    """Problems of the paths, and the cases of an earlier batch. Reads files."""
     rows = read_case_rows(Path(out)) if out else []
     if is_archive_address(images):  # asked when the batch starts, not as it is typed
         parse_address(images)

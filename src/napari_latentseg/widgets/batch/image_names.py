@@ -1,4 +1,4 @@
-"""Which image is which case of a de-identified batch: said on screen, and written nowhere."""
+"""The image of each case of a de-identified batch: shown on screen, and written nowhere."""
 
 from __future__ import annotations
 

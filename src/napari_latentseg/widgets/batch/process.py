@@ -1,4 +1,4 @@
-"""A batch in a child process: napari stays responsive, and a file that crashes a library costs no more."""
+"""A batch in a child process: napari stays responsive, and survives a file that crashes a library."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class BatchProcess(EventProcess):
         self.changed.emit()
 
     def show_folder(self, out: Path | None, rows: Iterable[CaseRow]) -> None:
-        """Show what a folder has of an earlier batch, unless one is in progress or the folder is shown.
+        """Show the results of an earlier batch in a folder, unless a batch is in progress or they are shown.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What is segmented, and how: the arguments of `batch`, from the fields and the settings of Segment."""
+"""The arguments of `batch`, from the fields of the window and the settings of Segment."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ class ChangePanel(QWidget):
         self._refresh()
 
     def cancel(self) -> None:
-        """Give the comparison up."""
+        """Cancel the comparison."""
         if self._task is not None:
             self._task.stop()
             self._end()

@@ -273,7 +273,7 @@ class EvaluationDialog(QDialog):
         return process.error if self._is_as_asked() else ""
 
     def _is_as_asked(self) -> bool:
-        """Whether the fields still say what was evaluated last: an error is not of what is asked for now."""
+        """Whether the fields are still those of the last evaluation, so that its error applies to them."""
         return self.process.request == self.fields.request
 
     def _on_ended(self, code: int | None) -> None:

@@ -38,7 +38,7 @@ _DEFAULT_CLICKS = 5  # as `evaluate`: figures after 1, 3 and 5 are what others r
 _MOST_IMAGES = 100_000
 _BY_CLICKS = (
     "A simulated reader clicks on the three largest objects of each label: first into the middle, then where"
-    " the answer is most wrong. Measured is the Dice after each click."
+    " the answer is most wrong. The score is the Dice after each click."
 )
 _SUBSETS = {
     "All images": ("all", False),

@@ -78,7 +78,7 @@ class ArchiveDialog(QDialog):
         self.table = QTableWidget(0, len(_COLUMNS))
         self.table.setHorizontalHeaderLabels(_COLUMNS)
         show_as_list(self.table, "Series")
-        self.task = archive_task_line("Nothing is asked of the archive before you press Search")
+        self.task = archive_task_line("The archive is contacted only when you press Search")
         self.status, self.cancel = self.task.status, self.task.cancel
         self.open_button = QPushButton("Open")
         self.list_button = QPushButton("List in Cases")
@@ -146,7 +146,7 @@ class ArchiveDialog(QDialog):
         self.table.setRowCount(0)
         self._found, self._searched = [], (address, filters)
         self.task.start(
-            "Asking the archive", lambda: api.find_in_archive(address, **filters), self._show_found
+            "Searching the archive", lambda: api.find_in_archive(address, **filters), self._show_found
         )
 
     def _show_found(self, found: list[ArchiveSeries]) -> None:

@@ -1,4 +1,4 @@
-"""What both windows of archives have: the field for the address, and the line of work."""
+"""Parts of both windows of archives: the field for the address, and the status line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ArchiveServerField", "archive_task_line"]
 
 
 def archive_task_line(status: str) -> TaskLine:
-    """A line for work with an archive, with what it says at first."""
+    """A status line for work with an archive, with its first text."""
     return TaskLine(
         status,
         waiting="Wait until the archive has answered, or press Cancel",

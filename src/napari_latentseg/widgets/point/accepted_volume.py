@@ -1,4 +1,4 @@
-"""What was accepted at once on the slices of a volume, so that it can be taken back at once."""
+"""The voxels that were accepted through a volume, so that all of them can be taken back together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_UNDO_VOXELS = 400_000
 
 @dataclass
 class AcceptedVolume:
-    """The voxels that an object got at once.
+    """The voxels that an object got when it was accepted through a volume.
 
     Attributes
     ----------

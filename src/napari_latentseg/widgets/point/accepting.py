@@ -1,4 +1,4 @@
-"""Making an answer, or a proposal through a volume, an object."""
+"""Accepting an answer, or a proposal through a volume, as an object."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Accepting"]
 
 
 class PointedAt(Protocol):
-    """What `Accepting` knows of pointing, see `Pointing`."""
+    """The part of `Pointing` that `Accepting` uses."""
 
     image: Image | None
     card: ModelCard | None
@@ -55,7 +55,7 @@ class PointedAt(Protocol):
 
 
 class Accepting:
-    """What Accept does.
+    """The action of the button Accept.
 
     The layer of the objects of an image is added at the first of them, which takes napari a while. The object
     is put into it in the next iteration of the event loop, so that the window is held for less time at once.
@@ -87,7 +87,7 @@ class Accepting:
         return "Click inside a structure first" if pending is None else pending.accept_problem
 
     def accept(self) -> None:
-        """Make the answer on the slice on screen an object, or the proposal; or say why it cannot be one."""
+        """Accept the answer on the slice on screen, or the proposal; or show why that is not possible."""
         reason = self.problem
         if reason:
             show_info(f"{reason}.")
@@ -118,7 +118,7 @@ class Accepting:
         pointing.after_accepting()
 
     def _accept_slice(self, index: tuple[int, ...] | None) -> str:
-        """Make the answer on a slice an object; returns what is to be said of it."""
+        """Accept the answer on a slice as an object; returns a note for the user."""
         pointing = self._pointing
         pending = None if index is None else pointing.all_pending.get(index)
         image, card = pointing.image, pointing.card

@@ -194,7 +194,7 @@ class AnswerLayers:
         self._update_later(role)
 
     def clear(self) -> None:
-        """Show no answer; the layers are kept hidden, see `ImageLayers`."""
+        """Hide the answer; the layers are kept, see `ImageLayers`."""
         self.is_shown = False
         self._layers.hide()
 
@@ -217,7 +217,7 @@ def _leading(index: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _move(layer: Layer, place: dict[str, Any]) -> None:
-    """Place a layer elsewhere; where it lies there already, napari would draw it again all the same."""
+    """Move a layer, unless it is there already: napari would draw it again all the same."""
     for name in ("scale", "translate"):
         if not np.array_equal(getattr(layer, name), place[name]):
             setattr(layer, name, place[name])

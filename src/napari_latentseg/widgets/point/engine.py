@@ -127,7 +127,7 @@ class AnswerEngine(QObject):
         self._start()
 
     def forget(self) -> None:
-        """Answer nothing that has not begun."""
+        """Drop the question that has not been started."""
         self._waiting = None
 
     def _start(self) -> None:

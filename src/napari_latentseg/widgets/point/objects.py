@@ -103,7 +103,7 @@ class AcceptedObjects:
         return (*own, *(info for info in (stored.classes if stored else ()) if info.label not in labels))
 
     def is_looked_up(self, image: Image) -> bool:
-        """Whether it is known what was accepted and approved in earlier sessions."""
+        """Whether the objects of earlier sessions have been looked up."""
         return image in self._stored
 
     def next_number(self, image: Image, card: ModelCard, class_name: str) -> int:

@@ -94,7 +94,7 @@ class PointPanel(QWidget):
         self.class_name.setAccessibleName("Class")
         self.number.setRange(1, MAX_OBJECTS)
         self.number.setToolTip(
-            "An object of this number that exists is continued, for example on the next slice"
+            "If an object with this number exists it is continued, for example on the next slice"
         )
         self.number.setAccessibleName("Number of the object")
         name_row = QHBoxLayout()

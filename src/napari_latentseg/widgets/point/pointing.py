@@ -186,7 +186,7 @@ class Pointing(QObject):
         return self.objects.color_of(self.image, self.card, self.name)
 
     def stop(self) -> None:
-        """Point no more: the layers of clicks and answer are hidden; what was accepted stays."""
+        """Stop pointing: hide the layers of clicks and answer; accepted objects stay."""
         self.engine.forget()
         self._timer.stop()
         self.through.hide()
@@ -221,7 +221,7 @@ class Pointing(QObject):
             self._ask()
 
     def choose_size(self, size: float | None) -> None:
-        """Answer the clicks on this slice as those of a structure of a size in voxels, or of any (None)."""
+        """Set the size of the structure that the clicks on this slice mean, in voxels; None for any size."""
         self._add_step("size", [], lambda pointed: pointed.choose_size(size))
 
     def _on_key(self, name: str) -> None:
@@ -237,7 +237,7 @@ class Pointing(QObject):
         self._add_step("box", [first, second], lambda pointed: pointed.add_box(first, second))
 
     def _add_step(self, what: str, places: Any, add: Callable[[PointedObject], None]) -> None:
-        """Add a step on the slice on screen, or say why it does not do."""
+        """Add a step on the slice on screen, or show why it cannot be used."""
         viewer, image, index = self._viewer(), self.image, self.index
         if viewer is None or image is None or index is None:
             return
@@ -293,7 +293,7 @@ class Pointing(QObject):
         self.accepting.accept()
 
     def _rename(self, *_: Any) -> None:
-        """The next object of the class has the next number, also after those of an earlier session."""
+        """Give the next object of the class the next number, also after those of an earlier session."""
         if self.image is not None and self.card is not None:
             number = self.objects.next_number(self.image, self.card, self.name[0])
             self.name = (self.name[0], number)

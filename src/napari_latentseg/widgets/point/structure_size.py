@@ -24,7 +24,7 @@ _SAME = 1.02  # a step that changes less than this is none
 
 
 class PointedAt(Protocol):
-    """What `StructureSize` knows of pointing, see `Pointing`."""
+    """The part of `Pointing` that `StructureSize` uses."""
 
     image: Image | None
 
@@ -108,7 +108,7 @@ class StructureSize:
         if pending.pointed.boxes():
             return "The box says how large the structure is"
         if pending.carried is not None:
-            return "What is proposed on this slice says how large the structure is"
+            return "The proposal on this slice says how large the structure is"
         return "" if pending.pointed.places("inside") else "Click inside the structure, too"
 
     def _length_text(self, size: float) -> str:

@@ -1,4 +1,4 @@
-"""What was pointed at on some slices of a volume is followed through the others, and accepted at once."""
+"""Following a structure from the slices on which it was pointed at through the others of a volume."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = ["ThroughVolume"]
 
 
 class PointedAt(Protocol):
-    """What `ThroughVolume` knows of pointing, see `Pointing`."""
+    """The part of `Pointing` that `ThroughVolume` uses."""
 
     image: Image | None
     card: ModelCard | None
@@ -101,7 +101,7 @@ class ThroughVolume(QObject):
         watch_closing(viewer, self.work_in_progress, self.engine.cancel)
 
     def work_in_progress(self) -> WorkInProgress | None:
-        """What is said where napari is closed while an object is followed."""
+        """The texts for the question when napari is closed while an object is followed."""
         if not self.is_busy:
             return None
         kept = "The slices that were found are not accepted yet, and are lost; accepted objects are kept."
@@ -314,7 +314,7 @@ class ThroughVolume(QObject):
         return "" if has_any else "Nothing is proposed"
 
     def accept(self) -> str:
-        """Make the proposal, with the answers that correct it, an object; returns what is to be said of it.
+        """Accept the proposal, with the answers that correct it, as an object; returns a note for the user.
 
         Raises
         ------
@@ -360,7 +360,7 @@ class ThroughVolume(QObject):
         self.changed.emit()
 
     def forget_last(self) -> None:
-        """Another object was accepted: what was accepted before cannot be taken back any more."""
+        """Note that another object was accepted: the one before cannot be taken back any more."""
         self._last = None
 
 

@@ -243,7 +243,7 @@ class ReadersDialog(QDialog):
         model_rows = [_texts(row) for row in group.model]
         self.model_table.show_texts(["", "Value"], model_rows, [row[0] for row in model_rows])
         self.model_text.setText(
-            " ".join(model_texts(comparison)) or "No result of a model was set beside the readers."
+            " ".join(model_texts(comparison)) or "No result of a model was compared with the readers."
         )
         if self.layers is not None and self.layers.is_shown(DISAGREEMENT):
             self.layers.show_disagreement(self._class_position)

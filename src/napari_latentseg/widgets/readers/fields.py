@@ -88,9 +88,9 @@ class ReadersFields(QWidget):
         self.table.setToolTip("Tick two to eight masks. Double-click a name to change it: it is on the page")
         self.files_button = QPushButton("Add files…")
         self.store_button = QPushButton("Add annotations…")
-        self.store_button.setToolTip("A folder of approved masks, of which that of this image is taken")
+        self.store_button.setToolTip("A folder of approved masks; the mask of this image is taken from it")
         self.remove_button = QPushButton("Take out")
-        self.result_box = elastic_combo("A model's result that is set beside the readers")
+        self.result_box = elastic_combo("A model's result to compare with the readers")
         self.consensus_box = consensus_box()
         self._lay_out()
         self.table.itemChanged.connect(self._on_item)
@@ -160,7 +160,7 @@ class ReadersFields(QWidget):
 
     @property
     def result(self) -> RunResult | Path | None:
-        """The result that is set beside the readers."""
+        """The result that is compared with the readers."""
         position = self.result_box.currentIndex() - 1
         return self._results[position] if 0 <= position < len(self._results) else None
 

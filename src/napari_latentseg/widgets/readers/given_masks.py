@@ -98,7 +98,7 @@ def masks_on(image: Image, layers: Iterable[Layer], known: Iterable[GivenMask]) 
             layer.name,
             layer,
             "layer: the model's mask" if role_of(layer) == "mask" else "layer",
-            is_chosen=role_of(layer) != "mask",  # it is set beside the readers as a result
+            is_chosen=role_of(layer) != "mask",  # it is compared with the readers as a result
         )
         mask.problem = _problem(layer, image)
         masks.append(mask)

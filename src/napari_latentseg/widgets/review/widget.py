@@ -248,7 +248,7 @@ class ReviewWidget(DockWidget):
             self._update_display_buttons(result)
 
     def _on_map_shown(self, event: Any = None) -> None:
-        """The maps can be shown from elsewhere, too."""
+        """Follow the maps, which can also be shown from elsewhere."""
         if not self.is_open:  # a layer may outlive the widget
             return
         for role, button in self.map_buttons.items():

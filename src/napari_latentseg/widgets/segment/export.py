@@ -80,7 +80,7 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class ExportCheck:
-    """What an export would meet.
+    """The obstacles to an export.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class ExportCheck:
 
 
 def check_export(result: Segmentation, settings: ExportSettings) -> ExportCheck:
-    """Find out what an export would meet. Reads files, so it is called in a worker."""
+    """Find the obstacles to an export. Reads files, so it is called in a worker."""
     from napari_latentseg.api.results import check_result
     from napari_latentseg.io.earlier_results import find_earlier_result
     from napari_latentseg.io.result_names import name_prefix

@@ -203,7 +203,7 @@ class ExportDialog(QDialog):
         )  # fmt: skip
 
     def _on_other_target(self) -> None:
-        """Leave to replace what is there holds for the files that the user was told of alone."""
+        """Withdraw the permission to replace files: it holds only for those that the user was told about."""
         self.replace.setChecked(False)
         self._on_change()
 

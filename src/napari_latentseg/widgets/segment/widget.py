@@ -342,7 +342,7 @@ class SegmentWidget(DockWidget):
         return text if result.image is self.session.image else f"{result.image.name}: {text}"
 
     def _forget_status(self, *_: Any) -> None:
-        """What was said about a run of another image goes with that image."""
+        """Remove the status if it is about a run of another image."""
         if not self.busy and self.status.text():
             self._status_result = None
             self.details_button.set_details("")

@@ -89,7 +89,7 @@ class InterruptedPanel(QWidget):
         self.look_up()
 
     def _on_training(self) -> None:
-        """Another training may have ended in the meantime, or this one was interrupted."""
+        """Look again: another training may have ended in the meantime, or this one was interrupted."""
         previous, self._state = self._state, self.training.state
         if previous != self._state and not self.training.busy:
             # not at once: napari goes through its tasks where it ends them, and a thread is one more

@@ -90,7 +90,7 @@ def training_progress(training: TrainingProcess, is_writing: bool) -> tuple[floa
 
 
 def _starting_text(training: TrainingProcess) -> str:
-    """What is being started: the form that says it is hidden then."""
+    """The training that is being started, in words; the form that shows it is hidden then."""
     request = training.request
     return "starting" if request is None else f"starting: {request.base}, for {request.minutes:g} min"
 

@@ -332,7 +332,7 @@ class TrainingProcess(EventProcess):
         self._remove_temporary_data()
 
     def _keep_temporary_data(self, checkpoint: Path) -> None:
-        """Layers that were written for a training are needed to resume it."""
+        """Keep the layers that were written for a training: they are needed to resume it."""
         if self.request is not None and self.request.temporary_data is not None:
             keep_data(self.request.temporary_data, checkpoint)
 

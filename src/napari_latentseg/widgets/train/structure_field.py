@@ -20,7 +20,7 @@ class StructureField(QLineEdit):
     def __init__(self) -> None:
         super().__init__()
         self.setPlaceholderText("such as: left kidney")
-        self.setToolTip("What the masks show. The new model finds it without being pointed at")
+        self.setToolTip("Name of the structure in the masks. The new model finds it without being pointed at")
 
     def show_for(self, card: ModelCard | None, form: QFormLayout) -> None:
         """Show or hide its row of a form."""

@@ -194,7 +194,7 @@ class TrainWidget(DockWidget):
         self._on_model()
 
     def _on_choice(self, *_: Any) -> None:
-        """The person prepares another training: an error of the last one does not belong to it."""
+        """Drop the error of the last training, since another one is being prepared."""
         self.training.dismiss_error()
         self._on_model()
 
@@ -263,7 +263,7 @@ class TrainWidget(DockWidget):
                 return None
 
     def _show_progress(self) -> None:
-        """Between two validations only the bar and the text under it change."""
+        """Show the progress between two validations: only the bar and the text under it change."""
         self._refresh_progress(self.training.busy)
 
     def _refresh_progress(self, is_training: bool) -> None:
