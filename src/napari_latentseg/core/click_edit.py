@@ -15,7 +15,7 @@ Mask = NDArray[np.bool_]
 
 
 def steps_of_click(region: Mask, click: tuple[float, float], *, inside: bool) -> PointedObject | None:
-    """What a model is asked: the click, and a point deep inside the object that it is about.
+    """The prompts for a click: the click, and a point deep inside the object that it is about.
 
     Parameters
     ----------

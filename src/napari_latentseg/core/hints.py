@@ -47,7 +47,7 @@ class Hint(FrozenModel):
 
 
 class HintsRecord(FrozenModel):
-    """What hints made of a result.
+    """The hints on a result, and the weights of its samples.
 
     Attributes
     ----------

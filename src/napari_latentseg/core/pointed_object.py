@@ -18,7 +18,7 @@ Place = tuple[float, float]
 
 @dataclass(frozen=True)
 class PromptStep:
-    """What a person did at once.
+    """One action of a person who points at a structure.
 
     Attributes
     ----------

@@ -179,7 +179,7 @@ class Prompts(FrozenModel):
         return tuple(sorted({round(place[0]) for place in places}))
 
     def of_plane(self, plane: int) -> Prompts:
-        """Those on one slice of a volume, still with its index.
+        """The prompts on one slice of a volume, still with its index.
 
         Parameters
         ----------

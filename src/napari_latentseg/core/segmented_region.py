@@ -99,7 +99,7 @@ class SegmentedRegion:
         return isinstance(number, int) and any(first <= number <= last for first, last in self.ranges or ())
 
     def missing(self, numbers: Iterable[int]) -> list[int]:
-        """Those of some slices that are not known to have a prediction, in their order."""
+        """The slices, of those given, that are not known to have a prediction, in their order."""
         return [number for number in numbers if number not in self]
 
     def slice_flags(self) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""What was decoded to be checked, held until it is used: the usual few images are decoded once."""
+"""Images decoded for a check are held until they are used, so that the usual few are decoded once."""
 
 from __future__ import annotations
 

@@ -280,7 +280,7 @@ class Method(nn.Module, ABC):
 
     @property
     def mask_codec(self) -> Codec | FoldedMasks | None:
-        """What makes latents of masks, and masks of them: of most methods the codec, where they have one."""
+        """The autoencoder of masks: for most methods the codec, where they have one."""
         return self.codec
 
     def stages(self) -> list[Stage]:
@@ -288,7 +288,7 @@ class Method(nn.Module, ABC):
         return [Stage("", self.trainable_modules, self.loss)]
 
     def reconstruct(self, images: Tensor, masks: Tensor) -> Reconstruction:
-        """What its autoencoders make of images and masks: both encoded and decoded.
+        """Images and masks after its autoencoders have encoded and decoded them.
 
         Parameters
         ----------
@@ -328,7 +328,7 @@ class Method(nn.Module, ABC):
         """
 
     def loss_row_count(self, annotated: Tensor) -> int:
-        """How many rows, all of the same weight, the terms of the loss are means of.
+        """The number of rows, all of the same weight, that the terms of the loss are means of.
 
         Several processes weight the loss of their shares of a batch by it.
 

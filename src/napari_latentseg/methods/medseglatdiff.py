@@ -293,7 +293,7 @@ class MedSegLatDiff(Method):
         return self.image_autoencoder.encode(self._prepared(images), quantise=self.config.quantised_condition)
 
     def _prepared(self, images: Tensor) -> Tensor:
-        """What the image autoencoder takes: `(B, image_channels, H, W)` in [-1, 1]."""
+        """The input of the image autoencoder: `(B, image_channels, H, W)` in [-1, 1]."""
         if self.config.image_channels == 1:
             images = images.mean(1, keepdim=True)
         if self.config.stretch_images:
@@ -312,7 +312,7 @@ class MedSegLatDiff(Method):
         return self.decode(latents)
 
     def denoise(self, z_t: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
-        """What the U-Net predicts, from noisy latents, timesteps `(B,)` and image latents."""
+        """The prediction of the U-Net, from noisy latents, timesteps `(B,)` and image latents."""
         with self.diffusion.network_precision(z_t.device):
             predicted: Tensor = self.denoiser(z_t.float(), t, conditioning.float())
         return predicted

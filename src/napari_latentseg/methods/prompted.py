@@ -190,7 +190,7 @@ class PromptedMapping(MatchingMethod):
         return self.predict_masks(self._with_prompt(conditioning, self.encode_prompt(maps, readings)))
 
     def _with_prompt(self, conditioning: Tensor, prompt: Tensor) -> Tensor:
-        """What the mapper sees: the latents of image and prompt, and the skips after both."""
+        """The input of the mapper: the latents of image and prompt, and the skips after both."""
         channels = self.codec.channels
         return torch.cat([conditioning[:, :channels], prompt, conditioning[:, channels:]], dim=1)
 

@@ -45,7 +45,7 @@ class ObjectView:
 def choose_object(
     masks: NDArray[np.bool_], rng: np.random.Generator, single_share: float = 0.5
 ) -> NDArray[np.bool_]:
-    """What is meant: a class, or one connected object of it.
+    """Draw the object that is meant: a class, or one connected object of it.
 
     Parameters
     ----------

@@ -189,7 +189,7 @@ class WaveGMS(MatchingMethod):
         return self.mask_codec.decode_mask(mask_latents)
 
     def _mean_latents(self, conditioning: Tensor) -> Tensor:
-        """What the mapper sees without noise, from what `encode` gives."""
+        """The input of the mapper without noise, from the output of `encode`."""
         moments, skips = split_skips(conditioning, self.mapper.skip_channels)
         return join_skips(_mean_and_std(moments)[0], skips)
 
