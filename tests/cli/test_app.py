@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import napari_latentseg
 from napari_latentseg import api
 from napari_latentseg.cli import app as module
+from napari_latentseg.cli import main
 from napari_latentseg.cli.console import print_error, print_json, print_line, print_table, progress_bar
 from napari_latentseg.errors import BadInput
 
@@ -49,6 +51,7 @@ def test_every_command_has_help(cli, command: str) -> None:
         (["segment", "a.png", "--model", "m", "--out", "o", "--colour", "red"], "--colour"),
         (["models", "info"], "Missing argument"),
         (["models", "lists"], "lists"),
+        (["archive"], "archive needs one of its commands: find, store (see --help)"),
         (["--verbos"], "--verbos"),
     ],
 )
@@ -86,6 +89,31 @@ def test_ctrl_c_in_a_command_is_one_line(cli, monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(api, "locate_model", interrupted)
     ended = cli("segment", "a.png", "--model", "m", "--out", tmp_path)
     assert (ended.code, ended.out, ended.errors) == (130, "", ["error: stopped"])
+
+
+def test_ctrl_c_before_there_are_commands_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    class BeingImported(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "napari_latentseg.cli.app", BeingImported("napari_latentseg.cli.app"))
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr() == ("", "error: stopped\n")
+
+
+def test_ctrl_c_while_python_executes_a_text_has_its_code_too(tmp_path: Path) -> None:
+    """As it does where a dataclass is made; `python -m` would then end itself by the signal."""
+    lines = (
+        "import sys; from napari_latentseg.cli import app, main",
+        "class Command:",
+        "    main = staticmethod(lambda **_: exec('raise KeyboardInterrupt'))",
+        "app._command = lambda: Command",
+        "sys.exit(main(['doctor']))",
+    )
+    (tmp_path / "interrupted.py").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "interrupted"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "error: stopped\n")
 
 
 def test_faults_of_ours_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,3 +70,16 @@ def test_a_model_without_prompts_is_refused(
     assert ended.code == 2
     assert "takes no prompts" in ended.errors[0]
     assert not any((tmp_path / "out").glob("*"))
+
+
+def test_a_mask_without_a_slice_between_is_refused_by_name(
+    cli: Callable[..., Any], files: tuple[Path, Path], tiny_prompted_folder: Path, tmp_path: Path
+) -> None:
+    scan, mask = files
+    values = np.asarray(nib.load(mask).dataobj).copy()
+    values[..., 1:4] = values[..., :1]
+    full = tmp_path / "full.nii.gz"
+    nib.Nifti1Image(values, nib.load(mask).affine).to_filename(full)
+    ended = cli("fill", str(scan), str(full), "-m", str(tiny_prompted_folder), "-o", str(tmp_path / "out"))
+    assert ended.code == 2
+    assert ended.errors[0].startswith("error: full.nii.gz: leaves no slice to fill between those")

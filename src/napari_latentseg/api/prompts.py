@@ -180,6 +180,9 @@ def start_fill_run(
         what = "is empty" if label is None else f"has no label {label}"
         raise BadInput(name, what, "label the structure on two slices or more")
     decided = {plane: chosen[plane] for plane in range(len(chosen)) if chosen[plane].any()}
+    if not beyond and max(decided) - min(decided) + 1 == len(decided):
+        why = "leaves no slice to fill between those that are labelled"
+        raise BadInput(name, why, "label two slices with others between them, or fill beyond them")
 
     from napari_latentseg.inference.fill_run import FillRun
     from napari_latentseg.utils.device import resolve_compute

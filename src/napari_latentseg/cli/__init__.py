@@ -12,6 +12,12 @@ def main(args: Sequence[str] | None = None) -> int:
 
     0 well, 1 a fault of ours, 2 bad input, 3 some of the images could not be used, 130 stopped.
     """
-    from napari_latentseg.cli.app import run
+    try:
+        from napari_latentseg.cli.app import run
 
-    return run(args)
+        return run(args)
+    except KeyboardInterrupt:  # while the commands are imported
+        import sys
+
+        sys.stderr.write("error: stopped\n")
+        return 130

@@ -132,6 +132,9 @@ def run(args: Sequence[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, typer.Abort, Cancelled):
         _say_error("stopped")
+        # where Ctrl+C came while Python executed a text, as it does to import a dataclass, `python -m` would end
+        # itself by the signal, whatever the exit code, unless another text is executed
+        exec("")
         return _STOPPED
     except Terminated as error:
         with suppress(OSError):  # the terminal is gone after SIGHUP
@@ -175,6 +178,10 @@ def _line_for(error: Exception, arguments: Sequence[str]) -> str | None:
 def _plain_usage_error(error: Exception) -> str:
     """What is wrong with a command line, without the words of a programmer."""
     message = error.format_message() if hasattr(error, "format_message") else str(error)
+    context = getattr(error, "ctx", None)
+    if message.startswith("Usage: ") and context is not None:  # the whole help
+        names = ", ".join(context.command.list_commands(context))
+        return f"{context.info_name} needs one of its commands: {names}"
     for programmer, reader in _PLAIN_VALUE_ERRORS.items():
         message = message.replace(programmer, reader)
     return " ".join(message.split())
