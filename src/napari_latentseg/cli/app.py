@@ -132,8 +132,8 @@ def run(args: Sequence[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, typer.Abort, Cancelled):
         _say_error("stopped")
-        # where Ctrl+C came while Python executed a text, as it does to import a dataclass, `python -m` would end
-        # itself by the signal, whatever the exit code, unless another text is executed
+        # where Ctrl+C came while Python executed a text, as it does to import a dataclass, `python -m`
+        # would end itself by the signal, whatever the exit code, unless another text is executed
         exec("")
         return _STOPPED
     except Terminated as error:
