@@ -18,6 +18,7 @@ from tests.helpers.pointing import make_prompted_model
 from napari_latentseg.evaluation.click_report import read_click_report
 from napari_latentseg.evaluation.report_file import read_evaluation
 from napari_latentseg.io.registry import read_scan
+from napari_latentseg.widgets._shared import child_process
 from napari_latentseg.widgets.evaluate.dialog import EvaluationDialog
 from napari_latentseg.widgets.evaluate.process import evaluation_of
 from napari_latentseg.widgets.models.widget import ModelsWidget
@@ -257,6 +258,26 @@ def test_cancel_keeps_nothing_and_a_closed_window_comes_back(viewer, qtbot, dial
     assert process.state == "stopped"
     assert "no figures were kept" in dialog.status.text()
     assert not list(process.folder.iterdir())
+
+
+def test_cancel_ends_an_evaluation_that_is_still_loading(
+    viewer, qtbot, dialog, tmp_path, write_ellipses, monkeypatch
+):
+    """A program that neither reads its input nor minds SIGTERM, as one in a long call into C."""
+    stubborn = tmp_path / "python"
+    stubborn.write_text("#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.05; done\n")
+    stubborn.chmod(0o755)
+    choose_folder(qtbot, dialog, write_ellipses(tmp_path / "few", 3))
+    monkeypatch.setattr(child_process.sys, "executable", str(stubborn))
+    click(qtbot, dialog.start_button)
+    process = dialog.process
+    qtbot.waitUntil(lambda: process.child.process_id > 0, timeout=PATIENCE)
+    click(qtbot, dialog.cancel_button)
+    assert not dialog.cancel_button.isEnabled()
+    qtbot.waitUntil(lambda: not process.busy, timeout=10_000)
+    assert process.state == "stopped"
+    assert "no figures were kept" in dialog.status.text()
+    assert dialog.start_button.isEnabled()
 
 
 @pytest.fixture

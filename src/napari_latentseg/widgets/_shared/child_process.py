@@ -23,6 +23,7 @@ EXIT_INTERRUPTED = 130
 
 _MAX_DETAILS_CHARS = 20_000  # of the error output; a traceback of torch fits
 _END_TIMEOUT_MS = 2000  # for the process to end by itself when napari is closed
+_STOP_GRACE_MS = 1000  # after this, a person takes Cancel for broken
 
 
 class ChildProcess(QObject):
@@ -52,6 +53,8 @@ class ChildProcess(QObject):
         The end of what the process wrote to its standard error.
     failed_to_start
         Whether there has been no process at all.
+    was_ended
+        Whether the process was ended since it did not stop by itself, see `request_stop`.
     """
 
     lines_received = Signal(object)
@@ -67,7 +70,7 @@ class ChildProcess(QObject):
         watch_closing(viewer, self.work_in_progress)
         self._partial_line = b""
         self.error_output = ""
-        self.failed_to_start = False
+        self.failed_to_start = self.was_ended = False
         application = QCoreApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self.end)
@@ -94,7 +97,8 @@ class ChildProcess(QObject):
         kept
             See the attribute; it may change while the process runs.
         """
-        self._partial_line, self.error_output, self.failed_to_start = b"", "", False
+        self._partial_line, self.error_output = b"", ""
+        self.failed_to_start = self.was_ended = False
         process = QProcess(self)
         process.setProgram(sys.executable)
         # -P: a file in the current folder must not be imported in place of a module
@@ -115,10 +119,27 @@ class ChildProcess(QObject):
         """The work, for the question before napari is closed."""
         return WorkInProgress(self._what, self.kept) if self.is_running and self._what else None
 
-    def request_stop(self) -> None:
-        """Ask the process to stop in good order; see `napari_latentseg.cli.interrupt`."""
-        if self._process is not None:
-            self._process.write(b"stop\n")
+    def request_stop(self, has_results: Callable[[], bool] = lambda: True) -> None:
+        """Ask the process to stop in good order; see `napari_latentseg.cli.interrupt`.
+
+        Parameters
+        ----------
+        has_results
+            Whether the process may have something to keep. Where it has not, and has not stopped a second
+            later, it is ended: loading and compiling a model take many seconds, in which it stops at nothing.
+        """
+        process = self._process
+        if process is None:
+            return
+        process.write(b"stop\n")
+
+        def end(send: Callable[[], None]) -> None:
+            if self._process is process and not has_results():
+                self.was_ended = True
+                send()
+
+        QTimer.singleShot(_STOP_GRACE_MS, lambda: end(process.terminate))
+        QTimer.singleShot(2 * _STOP_GRACE_MS, lambda: end(process.kill))
 
     def end(self, *_: Any) -> bool:
         """End the process at once because napari closes: ask it to stop, terminate it, then kill it.

@@ -77,9 +77,13 @@ class EventProcess(QObject):
     def stop(self) -> None:
         """Ask the process to stop in good order."""
         if self.child.is_running and self.state != "stopping":
-            self.child.request_stop()
+            self.child.request_stop(self._has_results)
             self.state = "stopping"
             self.changed.emit()
+
+    def _has_results(self) -> bool:
+        """Whether the process may have something to keep where it is stopped now."""
+        return True
 
     @abstractmethod
     def _parse(self, line: bytes) -> Any:
@@ -116,7 +120,7 @@ class EventProcess(QObject):
             self._set_ended("failed", f"{self.work} could not be started.")
         elif code in (0, EXIT_PARTIAL):
             self._on_success(is_partial=code == EXIT_PARTIAL)
-        elif code == EXIT_INTERRUPTED:
+        elif code == EXIT_INTERRUPTED or self.child.was_ended:
             self._on_interrupted()
         elif code == EXIT_BAD_INPUT:
             self._set_ended("failed", error_line(self.child.error_output) or f"{self.work} was refused.")

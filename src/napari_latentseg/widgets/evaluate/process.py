@@ -110,6 +110,9 @@ class EvaluationProcess(EventProcess):
             return "writing the report"
         return f"scoring{time_left_text(time.monotonic() - self._start_time, self.done)}"
 
+    def _has_results(self) -> bool:
+        return False  # figures of some of the images would be taken for those of all
+
     def _parse(self, line: bytes) -> EvaluationEvent:
         return parse_evaluation_event(line)
 

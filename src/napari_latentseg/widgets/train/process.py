@@ -238,10 +238,14 @@ class TrainingProcess(EventProcess):
     def stop(self) -> None:
         """Ask the process to stop: it keeps and validates the best weights so far."""
         if self.child.is_running and self.busy:
-            self.child.request_stop()
+            self.child.request_stop(self._has_results)
             if self.state != "validating":
                 self.state = "stopping"
             self.changed.emit()
+
+    def _has_results(self) -> bool:
+        is_resumed = self.request is not None and self.request.resume
+        return is_resumed or bool(self.epochs) or self.progress is not None or self.state == "validating"
 
     def show_candidate(self, judged: Judged, saved: FineTuneSaved) -> None:
         """Show a model from an earlier session that was neither adopted nor discarded.
