@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 
-from napari_latentseg.widgets._shared.plain_text import show_warning
+from napari_latentseg.widgets._shared.plain_text import show_info, show_warning
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_latentseg.widgets._shared.run_result import RunResult
 
-__all__ = ["remove_soon", "say_image_removed", "say_masks_removed"]
+__all__ = ["remove_soon", "say_image_removed", "say_mask_comes_back", "say_masks_removed"]
 
 
 def say_image_removed(image: Image, results: Iterable[RunResult], is_open: Callable[[Image], bool]) -> None:
@@ -66,6 +66,27 @@ def say_masks_removed(results: Iterable[RunResult], is_open: Callable[[Image], b
                     f"The mask of {result.title} was removed, so that its result cannot be reviewed or"
                     " exported any more: segment the image again."
                 )
+
+    QTimer.singleShot(0, say)
+
+
+def say_mask_comes_back(result: RunResult, is_running: Callable[[], bool]) -> None:
+    """Say that a mask which was removed during its run is the result of it, once no more layers are removed.
+
+    Parameters
+    ----------
+    result
+        The result of the run.
+    is_running
+        Whether the run goes on.
+    """
+
+    def say() -> None:
+        if is_running() and not result.layers.is_discarded:
+            show_info(
+                f"The mask of {result.image.name} was removed. The run goes on, and shows its mask again when"
+                " it has ended: Cancel in Segment ends it now."
+            )
 
     QTimer.singleShot(0, say)
 

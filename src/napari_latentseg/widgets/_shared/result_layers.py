@@ -176,14 +176,14 @@ class ResultLayers:
         return {"name": name, "metadata": {METADATA_KEY: metadata}}
 
     def show_plane(self, index: tuple[int, ...], mask: NDArray[np.uint8], view: PlaneView) -> None:
-        """Show one slice of the mask during the run."""
-        if self.mask is None or self.mask not in self.viewer.layers:
+        """Show one slice of the mask during the run; a mask that was removed stays away until it ends."""
+        if self.mask is None:
             image = self.image.data[0] if self.image.multiscale else self.image.data
             data = np.zeros(image.shape[: self.image.ndim], dtype=np.uint8)
             view.plane_of(data, index)[:] = mask
             self._add_mask(data)
             return
-        if self.is_edited:
+        if self.is_edited or self.mask not in self.viewer.layers:
             return
         view.plane_of(np.asarray(self.mask.data), index)[:] = mask
         self.mask.refresh()

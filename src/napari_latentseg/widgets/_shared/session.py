@@ -22,6 +22,7 @@ from napari_latentseg.widgets._shared.preferences import use_data_folder
 from napari_latentseg.widgets._shared.removed_layers import (
     remove_soon,
     say_image_removed,
+    say_mask_comes_back,
     say_masks_removed,
 )
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
@@ -380,8 +381,7 @@ class ViewerSession(QObject):
         if result not in self.results:
             self.results.append(result)
         self._chosen[result.image] = result
-        if result.image is self.image:
-            self.current = result
+        self.current = result if result.image is self.image else self.current
         self.hide_other_runs()
         self.results_changed.emit()
 
@@ -392,16 +392,24 @@ class ViewerSession(QObject):
             # a sample may have been added in part: what was shown has no record, and its mask may be wrong
             text = f"{text.rstrip('.')}. The mask that was shown until then was removed: it was not complete."
             remove_soon(self._viewer, shown)
+        self._forget_removed()
         self.hide_other_runs()
         self.failed.emit(text, details)
 
-    def _on_removed(self, event: Any = None) -> None:
-        if self._running_result is not None and self._running_result.layers.is_discarded:
+    def _on_removed(self, event: Any) -> None:
+        running = self._running_result
+        if running and running.layers.is_discarded:
             self.cancel()  # the person has removed all that there is of it
-        removed = [result for result in self.results if not result.is_in_viewer]
+        elif running and event.value is running.layers.mask:
+            say_mask_comes_back(running, lambda: running is self._running_result)
+        self._forget_removed()
+
+    def _forget_removed(self) -> None:
+        """Forget the results whose masks were removed; that of a run in progress comes back at its end."""
+        removed = [r for r in self.results if not r.is_in_viewer and r is not self._running_result]
         if not removed:
             return
-        self.results = [result for result in self.results if result.is_in_viewer]
+        self.results = [r for r in self.results if r not in removed]
         say_masks_removed(removed, self.cases.is_open)
         if self.current in removed:
             self.current = self._latest_result(self.image)
