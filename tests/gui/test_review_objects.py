@@ -1,14 +1,16 @@
-"""The layer of numbered objects."""
+"""The layer of numbered objects, and the table of them."""
 
 from __future__ import annotations
 
 import numpy as np
+from qtpy.QtCore import QPoint, Qt
 from tests.helpers.made import made
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
-from napari_latentseg.measure import measure
+from napari_latentseg.measure import measure, measurement_table
 from napari_latentseg.widgets.review.objects import label_objects
+from napari_latentseg.widgets.review.objects_table import ObjectsTable
 
 ORGAN = ClassInfo(label=2, name="organ", color="#ff0000", includes=("tumour",))
 TUMOUR = ClassInfo(label=1, name="tumour", color="#00ff00")
@@ -27,3 +29,29 @@ def test_a_tumour_has_its_own_number_in_the_organ_that_it_cuts_in_two():
     assert (objects[:, 1:11, 1:9] > 0).all()
     assert set(np.unique(objects[0, 2:4, 12:15])) == {3}
     assert rows[1].value == np.count_nonzero(objects == 2) + rows[0].value
+
+
+def test_the_table_is_sorted_by_a_heading_and_gone_through_with_the_keys(viewer, qtbot):
+    samples = np.zeros((3, 2, 12, 12, 16))
+    for z, size in ((1, 3), (5, 5), (9, 2)):
+        samples[:, 1, z, 2 : 2 + size, 3 : 3 + size] = 0.9
+    found = made(samples, Geometry.from_spacing("zyx", (1.0,) * 3, "mm"), classes=(TUMOUR, ORGAN))
+    rows = label_objects(found.mask, measure(found), found.classes)[1]
+    image = viewer.add_image(np.zeros((12, 12, 16)))
+    dialog = ObjectsTable("Objects", measurement_table(rows), rows, viewer, image, viewer.window._qt_window)
+    dialog.show()
+    table, header = dialog.table, dialog.table.horizontalHeader()
+    texts = [table.horizontalHeaderItem(column).text() for column in range(table.columnCount())]
+    volume = next(column for column, text in enumerate(texts) if text.startswith("volume"))
+    table.scrollToItem(table.item(0, volume))
+    place = QPoint(header.sectionViewportPosition(volume) + 8, header.height() // 2)
+    shown = []
+    for _ in range(2):
+        qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        cell = table.visualItemRect(table.item(0, volume)).center()
+        qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=cell)
+        shown.append([viewer.dims.current_step[0]])
+        for _ in range(2):
+            qtbot.keyClick(table, Qt.Key.Key_Down)
+            shown[-1].append(viewer.dims.current_step[0])
+    assert sorted(shown) == [[5, 1, 9], [9, 1, 5]]

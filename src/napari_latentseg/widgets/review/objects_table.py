@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QAbstractItemView, QDialog, QTableWidget, QTableWidgetItem, QVBoxLayout
 
 from napari_latentseg.measure.measurement import display_unit, format_value
@@ -60,7 +61,7 @@ class ObjectsTable(QDialog):
         self._measurements, self._viewer, self._image = measurements, viewer, image
         note = "Click a row to show the object." if len(table) else "The mask is empty: there is no object."
         self.note = PlainLabel(f"{note} Click a heading to sort.")
-        self.table = QTableWidget(len(table), len(table.columns))
+        self.table = _Table(len(table), len(table.columns))
         self.table.setHorizontalHeaderLabels([_heading(str(column)) for column in table.columns])
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -84,8 +85,18 @@ class ObjectsTable(QDialog):
             navigate_to(self._viewer, self._image, index, box)
 
 
+class _Table(QTableWidget):
+    """A table in which going to a row with the keys is a click on it."""
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        before = self.currentRow()
+        super().keyPressEvent(event)
+        if self.currentRow() != before:
+            self.cellClicked.emit(self.currentRow(), self.currentColumn())
+
+
 class _Cell(QTableWidgetItem):
-    """A value of the table, which sorts by its number; `number` is the row before sorting."""
+    """A value of the table, which sorts by its number, if it has one; `number` is the row before sorting."""
 
     def __init__(self, value: Any, number: int) -> None:
         super().__init__(_cell_text(value))
@@ -93,8 +104,13 @@ class _Cell(QTableWidgetItem):
 
     def __lt__(self, other: QTableWidgetItem) -> bool:
         if isinstance(other, _Cell) and not isinstance(self.value, str):
-            return bool(self.value < other.value)
+            return bool(_sort_key(self.value) < _sort_key(other.value))
         return super().__lt__(other)
+
+
+def _sort_key(value: Any) -> Any:
+    """A number to sort by: what was not measured is less than all, and not equal to any."""
+    return -math.inf if isinstance(value, float) and math.isnan(value) else value
 
 
 def _heading(column: str) -> str:
