@@ -21,7 +21,6 @@ from napari_latentseg.models.store import data_home
 from napari_latentseg.widgets._shared.layers import role_of, scan_from_layer
 from napari_latentseg.widgets._shared.view import camera_of
 from napari_latentseg.widgets.annotate.corrections import corrections_of
-from napari_latentseg.widgets.point import accepting
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 
@@ -347,42 +346,6 @@ def test_a_time_series_is_refused(person, viewer):
     process_events()
     assert "time series" in person.panel.hint.text()
     assert person.layer("clicks") is None
-
-
-def test_other_values_of_the_image_remove_the_clicks_and_keep_the_objects(person, viewer):
-    image = person.open((96, 128))
-    person.click(40, 50)
-    person.press(person.panel.accept_button)
-    accepted = person.objects.copy()
-    person.click(70, 90)
-    image.data = np.random.default_rng(5).random((96, 128)).astype("f4")
-    person.settle()
-    assert len(person.layer("clicks").data) == 0
-    assert person.answer_size == 0
-    np.testing.assert_array_equal(person.objects, accepted)
-    person.click(70, 90)
-    assert person.answer_size > 0
-
-
-def test_an_image_of_another_size_keeps_its_objects_and_gets_new_ones(person, viewer, monkeypatch):
-    warnings = []
-    monkeypatch.setattr(accepting, "show_warning", warnings.append)
-    image = person.open((60, 70))
-    person.click(30, 30)
-    person.press(person.panel.accept_button)
-    accepted = person.objects.copy()
-    image.data = np.random.default_rng(6).random((160, 170)).astype("f4")
-    person.settle()
-    person.click(140, 150)
-    person.press(person.panel.accept_button)
-    assert ["another size than the objects" in text for text in warnings] == [True]
-    np.testing.assert_array_equal(person.objects, accepted)
-    assert person.answer_size > 0
-    viewer.layers.remove(person.layer("corrected"))
-    person.settle()
-    person.press(person.panel.accept_button)
-    assert person.objects.shape == (160, 170)
-    assert person.objects[140, 150]
 
 
 def test_an_answer_lies_on_a_turned_image(person, viewer):

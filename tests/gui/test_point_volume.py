@@ -225,10 +225,24 @@ def test_it_is_cancelled_and_what_was_computed_can_be_dropped(person, monkeypatc
 def test_other_values_of_the_image_remove_the_proposal(person):
     open_and_click(person)
     person.follow()
-    person.viewer.layers["scan"].data = discs((5,) * 10)
+    radii = (9,) * 12
+    person.viewer.layers["scan"].data = discs(radii, (80, 100))
     person.settle()
     assert person.proposed == {}
     assert person.pointing.through.proposal is None
+    person.look_at(4)
+    person.click(4, 30, 40)
+    person.follow()
+    assert set(person.proposed) == {*range(len(radii))} - {4}
+
+
+def test_the_proposal_goes_with_its_image(person):
+    open_and_click(person)
+    person.follow()
+    person.viewer.layers.remove(person.viewer.layers["scan"])
+    person.settle()
+    person.wait(lambda: person.layer("answer volume") is None)
+    assert not len(person.viewer.layers)
 
 
 def test_the_proposal_is_hidden_with_the_model_and_comes_back(person):
@@ -282,3 +296,43 @@ def test_window_command_line_and_python_give_the_same_from_clicks_on_several_sli
     assert code == 0
     written = tifffile.imread(tmp_path / "out" / "volume_mask.tif")
     np.testing.assert_array_equal(written > 0, in_window)
+
+
+def crossing_answers(monkeypatch, at):
+    """Answers on slices across, one of which blocks: when it is reached, and an event that lets it go on."""
+    reached, go_on, asked, answer = threading.Event(), threading.Event(), [], PromptSession.answer
+
+    def slow(session, *arguments):
+        is_across = session.shape != (70, 90)
+        asked.extend([1] * is_across)
+        if is_across and len(asked) == at:
+            reached.set()
+            assert go_on.wait(30)
+        return answer(session, *arguments)
+
+    monkeypatch.setattr(PromptSession, "answer", slow)
+    return reached, go_on, asked
+
+
+def test_cancel_on_slices_across_ends_after_one_answer_and_proposes_nothing(person, monkeypatch):
+    person.open(None, discs((0, *(9,) * 20, 0)))  # slices close enough for slices across
+    person.look_at(8)
+    person.click(8, 30, 40)
+    reached, go_on, asked = crossing_answers(monkeypatch, at=3)
+    person.press(person.panel.volume.through_button)
+    person.wait(reached.is_set)
+    volume, through = person.panel.volume, person.pointing.through
+    person.press(volume.cancel_button)
+    assert volume.cancel_button.isHidden()
+    assert "being stopped" in volume.through_button.toolTip()
+    assert person.proposed == {}
+    assert through.proposal is None
+    assert volume.drop_button.isHidden()
+    assert person.panel.accept_button.isEnabled()  # the answer on this slice
+    go_on.set()
+    person.wait(lambda: not through.engine.is_ending)
+    assert len(asked) == 3
+    assert volume.through_button.isEnabled()
+    assert volume.text.isHidden()
+    person.follow()
+    assert len(person.proposed) > 5

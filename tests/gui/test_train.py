@@ -21,6 +21,7 @@ from napari_latentseg.models.comparison import Comparison
 from napari_latentseg.models.install import install_folder
 from napari_latentseg.models.versions import list_candidates, list_versions
 from napari_latentseg.training.events import FineTuneData, PreviewCase
+from napari_latentseg.widgets._shared import child_process
 from napari_latentseg.widgets._shared.closing import CloseGuard
 from napari_latentseg.widgets.train.comparison import ComparisonPanel, metric_rows
 from napari_latentseg.widgets.train.data_source import write_layer_pairs
@@ -182,6 +183,23 @@ def test_a_new_structure_becomes_a_model_of_its_own(viewer, widget, qtbot, image
     assert widget.session.choices["model"] == "left-cyst"
     assert [v.version for v in list_versions("left-cyst")] == ["1"]
     assert [v.version for v in list_versions("tiny-prompted")] == ["1"]
+
+
+def test_stop_ends_a_training_that_is_still_loading(viewer, widget, qtbot, images, tmp_path, monkeypatch):
+    """A program that neither reads its input nor minds SIGTERM, as one in a long call into C."""
+    stubborn = tmp_path / "python"
+    stubborn.write_text("#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.05; done\n")
+    stubborn.chmod(0o755)
+    monkeypatch.setattr(child_process.sys, "executable", str(stubborn))
+    from_folder(widget, images, 0.5)
+    widget.train_button.click()
+    qtbot.waitUntil(lambda: widget.training.child.process_id > 0, timeout=60_000)
+    widget.stop_button.click()
+    assert not widget.stop_button.isEnabled()
+    qtbot.waitUntil(lambda: not widget.training.busy, timeout=10_000)
+    assert widget.training.error == "Stopped before the first training step. Nothing was changed."
+    assert widget.train_button.isVisibleTo(widget)
+    assert widget.train_button.isEnabled()
 
 
 def test_the_training_continues_when_the_widget_is_closed(viewer, widget, qtbot, images):

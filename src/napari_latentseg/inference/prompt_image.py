@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -96,6 +96,7 @@ class PromptImage:
         outside: Mapping[int, Sequence[tuple[float, float]]] | None = None,
         beyond: bool = True,
         between: bool = True,
+        before_answer: Callable[[], None] = lambda: None,
     ) -> FollowedVolume:
         """Follow a structure through the slices of a volume; iterate over what is returned.
 
@@ -107,6 +108,8 @@ class PromptImage:
             Of each answer.
         outside, beyond, between
             As for `FollowedVolume`.
+        before_answer
+            Called before each answer of the model, many of which one slice may need; it ends all by raising.
 
         Raises
         ------
@@ -116,16 +119,23 @@ class PromptImage:
         height, width = self._planes.plane_shape
 
         def answers(plane: int, asked: Prompts, previous: Array | None) -> PromptAnswer:
+            before_answer()
             return self._session(SlicePart(plane, (0, 0, height, width))).answer(asked, samples, previous)
 
         def grey(plane: int) -> Array:
             image: Array = self._planes[plane].mean(axis=-1)
             return image
 
+        crossing = CrossingSlices.of_planes(self._planes, self._model, self._compute, samples)
+
+        def across(image: Array, asked: Prompts, previous: Array) -> PromptAnswer:
+            before_answer()
+            return crossing.answer(image, asked, previous)
+
         return FollowedVolume(
             answers, grey, decided, len(self._planes), self._model.card.threshold,
             tuple(self._planes.scan.geometry.spacing[-3:]), outside or {}, beyond, between,
-            CrossingSlices.of_planes(self._planes, self._model, self._compute, samples),
+            replace(crossing, answer=across),
         )  # fmt: skip
 
     def _session(self, part: SlicePart) -> PromptSession:

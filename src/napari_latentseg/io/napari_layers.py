@@ -96,7 +96,9 @@ def scan_from_layer(layer: Any) -> Scan:
     if layer.ndim not in _AXES:
         raise BadInput(layer.name, f"has {layer.ndim} dimensions", "use an image with two to four")
     scan_metadata = entry_of(layer) if role_of(layer) == "scan" else {}
-    axes = scan_metadata.get("axes", "").removesuffix("c") or _AXES[layer.ndim]
+    axes = scan_metadata.get("axes", "").removesuffix("c")
+    if len(axes) != layer.ndim:  # no scan of ours, or other data were put into its layer
+        scan_metadata, axes = {}, _AXES[layer.ndim]
     geometry = Geometry.from_matrix(
         exact_matrix(layer), layer_units(layer), tuple(axes), entry_of(layer).get("frame", "")
     )

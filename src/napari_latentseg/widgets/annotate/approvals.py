@@ -130,8 +130,7 @@ class Approvals(QObject):
             If the mask is gone, none of the planes is left to approve, or the values of the image were
             replaced since the run.
         """
-        if correction.result is not None:
-            correction.result.check_data()
+        correction.check_data()
         mask, classes = correction.current_mask(), correction.classes
         plane_numbers = correction.unapproved_planes(numbers, mask)
         # copies: later strokes are not part of the approval

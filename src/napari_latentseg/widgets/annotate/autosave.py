@@ -129,8 +129,11 @@ class Autosaver(QObject):
                 self.save(correction)
             elif is_last:
                 if draft is not None and correction.layer is not None:
-                    name = correction.layer.name
-                    show_info(f"“{name}” was removed. What was painted is kept: Resume in Annotate.")
+                    name, image = correction.layer.name, correction.image.name
+                    reason = f"“{name}” was removed"
+                    if correction.has_other_data:
+                        reason = f"{image} has changed, so that “{name}” was removed"
+                    show_info(f"{reason}. What was painted is kept: Resume in Annotate.")
                 correction.layer = None
                 self.refresh_drafts()
 

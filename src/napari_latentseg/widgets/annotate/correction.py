@@ -80,6 +80,8 @@ class Correction:
         Labels of the approved planes, `(rows, columns)`, by plane number.
     is_dirty
         Whether the copy may have changed since it was last saved.
+    has_other_data
+        Whether the values of the image were replaced since, or that is being found out.
     draft
         The saved draft of the copy; None where there is none.
     draft_tag
@@ -113,6 +115,7 @@ class Correction:
         self.plane_lock: PlaneLock | None = None
         self.approved: dict[int, NDArray[np.uint8]] = {}
         self.is_dirty = False
+        self.has_other_data = False
         self.draft: Any = None
         self.draft_tag = secrets.token_hex(4)
         self._original_mask: NDArray[np.uint8] | None = None
@@ -176,6 +179,21 @@ class Correction:
                 "approve all slices, or a slice along that axis in Annotate",
             )
         return int(np.ravel_multi_index(index, self.leading_shape)) if self.leading_shape else 0
+
+    def check_data(self) -> None:
+        """Refuse what would mix the mask with other data.
+
+        Raises
+        ------
+        BadInput
+            If the values of its image have changed since.
+        """
+        if (result := self.result) is not None:
+            result.check_data()
+        if self.has_other_data:
+            raise BadInput(
+                self.title, "the values of its image have changed since", "resume its draft in Annotate"
+            )
 
     def is_same_target(self, other: Correction) -> bool:
         """Whether both are of the same image, planes and model family."""

@@ -28,6 +28,7 @@ from napari_latentseg.widgets.annotate.autosave import Autosaver
 from napari_latentseg.widgets.annotate.correction import Correction, correction_of_result, model_family
 from napari_latentseg.widgets.annotate.open_stores import OpenStores
 from napari_latentseg.widgets.annotate.plane_lock import PlaneLock
+from napari_latentseg.widgets.annotate.replaced_images import ReplacedImages
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -67,6 +68,7 @@ class Corrections(QObject):
         self.open_stores = OpenStores()
         self.autosaver = Autosaver(viewer, self.open_stores, self.corrections, self)
         self.autosaver.resumed.connect(self._on_resumed)
+        self.replaced_images = ReplacedImages(viewer, self.corrections, self)
         self.approvals = Approvals(self.corrections, self.open_stores, self.autosaver, self)
         self.approvals.changed.connect(self.changed)
         self.approvals.changed.connect(self._touch_results)
@@ -366,8 +368,7 @@ class Corrections(QObject):
             was segmented, unless the person says that nothing is outside.
         """
         self._check_on_screen(correction)
-        if correction.result is not None:
-            correction.result.check_data()
+        correction.check_data()
         numbers = None if numbers is None else list(numbers)
         other_copy = self._other_copy(correction)
         if other_copy is not None and other_copy.layer is not None:

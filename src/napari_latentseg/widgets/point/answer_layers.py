@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,16 +54,18 @@ class AnswerLayers:
         The layer that is pointed at.
     turns
         In which layers are added, and maps are drawn after the mask.
+    wanted
+        Which of `MAPS` are shown; shared by the images of a viewer.
     """
 
-    def __init__(self, viewer: ViewerModel, image: Any, turns: Turns) -> None:
+    def __init__(self, viewer: ViewerModel, image: Any, turns: Turns, wanted: Mapping[str, bool]) -> None:
         self._image = image
         self._turns = turns
         self._layers = ImageLayers(viewer, image)
         self.is_shown = False
         self._latest: _Shown | None = None
         self._color = self._drawn_color = ""
-        self.wanted: dict[str, bool] = dict.fromkeys(MAPS, False)
+        self.wanted = wanted
 
     def show(
         self, answer: SliceAnswer, index: tuple[int, ...], outlines: Outlines, color: str, below: Layer
@@ -188,9 +191,8 @@ class AnswerLayers:
         if role == "preview":
             layer.editable = False
 
-    def show_map(self, role: str, on: bool) -> None:
-        """Show or hide one of `MAPS`, also of later answers."""
-        self.wanted[role] = on
+    def update_map(self, role: str) -> None:
+        """Show or hide one of `MAPS` as it is wanted now."""
         self._update_later(role)
 
     def clear(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_latentseg.core.pointed_object import PointedObject
 from napari_latentseg.widgets._shared.turns import Turns
-from napari_latentseg.widgets.point.answer_layers import AnswerLayers
+from napari_latentseg.widgets.point.answer_layers import MAPS, AnswerLayers
 from napari_latentseg.widgets.point.prompt_layers import PromptLayers
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ class Drawing:
         self.turns = Turns(parent)
         self.prompts: PromptLayers | None = None
         self.answers: AnswerLayers | None = None
-        self._of_images: weakref.WeakKeyDictionary[Image, tuple[PromptLayers, AnswerLayers]] = (
+        self._wanted = dict.fromkeys(MAPS, False)
+        # by number of axes, which other values of an image may change; `ImageLayers` says why none is removed
+        self._of_images: weakref.WeakKeyDictionary[Image, dict[int, tuple[PromptLayers, AnswerLayers]]] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -71,11 +73,14 @@ class Drawing:
         viewer = self._viewer()
         if viewer is None or self.is_shown:
             return None
-        known = self._of_images.get(image)
+        known = self._of_images.setdefault(image, {}).get(image.ndim)
         is_new = known is None
         if known is None:
             prompts = PromptLayers(viewer, image, self._parent)
-            known = self._of_images[image] = prompts, AnswerLayers(viewer, image, self.turns)
+            known = self._of_images[image][image.ndim] = (
+                prompts,
+                AnswerLayers(viewer, image, self.turns, self._wanted),
+            )
         prompts, self.answers = known
         self.prompts = prompts
         for role in prompts.missing():
@@ -95,17 +100,22 @@ class Drawing:
             answers.clear()
 
     def show_map(self, role: str, on: bool) -> None:
-        """Show or hide a map of the answer, see `MAPS`."""
+        """Show or hide a map of the answer, see `MAPS`; also of later answers, and on other images."""
+        self._wanted[role] = on
         if self.answers is not None:
-            self.answers.show_map(role, on)
+            self.answers.update_map(role)
 
     def remove(self, image: Image) -> None:
         """Remove the layers of an image that has gone."""
-        known = self._of_images.pop(image, None) or ()
-        if self.prompts in known:
-            self.turns.forget()
-        for group in known:
-            group.remove()
+        for known in self._of_images.pop(image, {}).values():
+            if self.prompts in known:
+                self.turns.forget()
+            for group in known:
+                group.remove()
+
+    def fits(self, image: Image) -> bool:
+        """Whether the layers that are shown have as many axes as an image, whose values may be others now."""
+        return self.prompts is None or self.prompts.points.ndim == image.ndim
 
     def draw_steps(self, pending: PendingObject | None, index: tuple[int, ...] | None) -> None:
         """Draw the clicks on a slice."""

@@ -79,6 +79,11 @@ class AcceptedObjects:
         """The signal that objects of an earlier session are a layer again."""
         return self._corrections.autosaver.resumed
 
+    @property
+    def replaced(self) -> Any:
+        """The signal that an image has other values, and that its earlier objects were put away."""
+        return self._corrections.replaced_images.compared
+
     def classes(self, image: Image, card: ModelCard) -> tuple[ClassInfo, ...]:
         """The objects on an image so far; its copy knows those of other images too."""
         correction = self._corrections.objects_of(image, card)
@@ -103,8 +108,8 @@ class AcceptedObjects:
         return (*own, *(info for info in (stored.classes if stored else ()) if info.label not in labels))
 
     def is_looked_up(self, image: Image) -> bool:
-        """Whether the objects of earlier sessions have been looked up."""
-        return image in self._stored
+        """Whether it is known what earlier sessions accepted and approved on the values of an image."""
+        return image in self._stored and not self._corrections.replaced_images.is_comparing(image)
 
     def next_number(self, image: Image, card: ModelCard, class_name: str) -> int:
         """The number of the next object of a class."""

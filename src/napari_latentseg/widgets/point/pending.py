@@ -86,10 +86,20 @@ class PendingObjects:
         self._by_image: weakref.WeakKeyDictionary[Image, dict[tuple[int, ...], PendingObject]] = (
             weakref.WeakKeyDictionary()
         )
+        self._versions: weakref.WeakKeyDictionary[Image, int] = weakref.WeakKeyDictionary()
 
     def of(self, image: Image | None) -> dict[tuple[int, ...], PendingObject]:
         """Those of an image, by the index of their slice along the axes before rows and columns."""
         return {} if image is None else self._by_image.setdefault(image, {})
+
+    def version(self, image: Image) -> int:
+        """How often the values of an image were replaced."""
+        return self._versions.get(image, 0)
+
+    def forget(self, image: Image) -> bool:
+        """Remove those of an image whose values were replaced; returns whether there were any."""
+        self._versions[image] = self.version(image) + 1
+        return bool(self._by_image.pop(image, None))
 
     def forget_answers(self, image: Image) -> None:
         """Keep the steps of an image alone: another model answers them anew."""

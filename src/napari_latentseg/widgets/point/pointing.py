@@ -19,7 +19,7 @@ from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.view import camera_of
 from napari_latentseg.widgets.point.accepting import Accepting
 from napari_latentseg.widgets.point.drawing import Drawing
-from napari_latentseg.widgets.point.engine import Answered, AnswerEngine, Question
+from napari_latentseg.widgets.point.engine import Answered, AnswerEngine, ImageKey, Question
 from napari_latentseg.widgets.point.objects import AcceptedObjects
 from napari_latentseg.widgets.point.pending import PendingObject, PendingObjects
 from napari_latentseg.widgets.point.structure_size import StructureSize
@@ -76,6 +76,7 @@ class Pointing(QObject):
         self.engine = AnswerEngine(self._session.runner.load_model, self)
         self.objects = AcceptedObjects(viewer)
         self.objects.resumed.connect(self._rename)
+        self.objects.replaced.connect(self._on_objects_replaced)
         self.image: Image | None = None
         self.card: ModelCard | None = None
         self.drawing = Drawing(viewer, self)
@@ -89,7 +90,6 @@ class Pointing(QObject):
         self.through = ThroughVolume(viewer, self, self._session.runner.load_model, self)
         self.through.changed.connect(self.changed)
         self.accepting = Accepting(self)
-        self._data_version = 0
         self._prepared: SlicePart | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -336,19 +336,21 @@ class Pointing(QObject):
         image, card = self.image, self.card
         if image is None or card is None:
             return
-        key = (str(image.unique_id), card.name, self._data_version)
         try:
-            question = Question(key, scan_from_layer(image), part, samples=self.samples)
+            question = Question(self._key(image, card), scan_from_layer(image), part, samples=self.samples)
         except BadInput as error:
             self.problem = str(error)
             return
         self.engine.ask(question if pending is None else pending.asked(question))
 
+    def _key(self, image: Image, card: ModelCard) -> ImageKey:
+        return str(image.unique_id), card.name, self._all_pending.version(image)
+
     def _on_answered(self, question: Question, answered: Answered | None) -> None:
         image, card = self.image, self.card
         if image is None or card is None:
             return
-        if question.key != (str(image.unique_id), card.name, self._data_version):
+        if question.key != self._key(image, card):
             return
         self.is_ready = True
         self._prepare_answer()
@@ -361,7 +363,7 @@ class Pointing(QObject):
 
     def _on_failed(self, question: Question, error: BaseException) -> None:
         image, card = self.image, self.card
-        if image is None or card is None or question.key[:2] != (str(image.unique_id), card.name):
+        if image is None or card is None or question.key != self._key(image, card):
             return
         self.problem, self._prepared = str(error) or type(error).__name__, None
         self.changed.emit()
@@ -380,7 +382,7 @@ class Pointing(QObject):
 
     def _follow_slice(self, event: Any = None) -> None:
         """Show the steps and the answer of the slice that is on screen now, and encode it."""
-        if self.image is None:
+        if self.image is None or not self.drawing.fits(self.image):  # its values are being replaced
             return
         self.problem = ""
         self._follow_view()
@@ -409,23 +411,29 @@ class Pointing(QObject):
             self.changed.emit()
 
     def _on_data_replaced(self, image: Image) -> None:
-        if image is not self.image or image is None:
-            return
-        self._data_version += 1
-        had_clicks = bool(self.all_pending)
-        self.all_pending.clear()
+        if self._all_pending.forget(image):
+            show_warning(f"{image.name} has changed: the clicks on it were removed.")
         self.through.forget(image)
+        if image is not self.image:
+            return
         self._prepared, self.is_ready, self.problem = None, False, ""
-        self._draw()
-        self._follow_view()
-        if had_clicks:
-            show_warning(
-                f"{image.name} has changed: the clicks on it were removed. Accepted objects are kept."
-            )
+        if self.layers is not None and self.drawing.fits(image):
+            self._draw()
+            self._follow_view()
+        else:
+            self.drawing.close()
+            self.drawing.turns.call("open", self._open)
         self.changed.emit()
 
+    def _on_objects_replaced(self, image: Image) -> None:
+        """Look for what was accepted on the new values."""
+        if image is self.image and self.card is not None:
+            self.draft = None
+            self.objects.find_unfinished(image, self.card, self._show_draft)
+            self._rename()
+
     def _on_image_removed(self, image: Image) -> None:
-        self.through.forget(image)
+        self.through.remove(image)
         self.drawing.remove(image)
         if image is self.image:
             self.all_pending.clear()

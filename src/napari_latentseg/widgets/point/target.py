@@ -41,8 +41,8 @@ def shown_part(viewer: ViewerModel, image: Image) -> SlicePart:
         side; or the part that is visible is too large.
     """
     shape = image_shape(image)
-    axes = str(entry_of(image).get("axes", ""))
-    if len(shape) > 3 or axes.startswith("t"):
+    axes = str(entry_of(image).get("axes", "")).removesuffix("c")
+    if len(shape) > 3 or (axes.startswith("t") and len(axes) == len(shape)):
         raise BadInput(image.name, "is a time series", "point at a single image or a volume")
     if viewer.dims.ndisplay != 2:
         raise BadInput("view", "shows the volume in 3D", "show its slices in 2D")

@@ -143,9 +143,11 @@ class ThroughVolume(QObject):
         if self.engine.is_busy:
             return "An object is being followed"
         if self.engine.is_ending:
-            return "The last slice is being computed"
+            return "What was cancelled is being stopped"
         if any(not p.answered for p in pointing.all_pending.values()):
             return "An answer is being computed"
+        if not pointing.objects.is_looked_up(image):
+            return "Earlier objects are being looked up"
         name = self._name()
         planes = self._decided_planes(name)
         if planes is not None and not planes:
@@ -221,8 +223,13 @@ class ThroughVolume(QObject):
             return
         self.engine.cancel()
         self._job = None
-        if self.proposal is not None:
-            self.proposal.text = "Cancelled. What was computed before is shown."
+        proposal, image = self.proposal, self._pointing.image
+        if proposal is not None and image is not None:
+            if proposal.masks or proposal.cleared:
+                proposal.text = "Cancelled. What was computed before is shown."
+            else:
+                del self._proposals[image]
+                self._hide(image)
         self.changed.emit()
 
     def drop(self) -> None:
@@ -230,16 +237,27 @@ class ThroughVolume(QObject):
         image = self._pointing.image
         self.cancel()
         if image is not None and self._proposals.pop(image, None) is not None:
-            self._layers[image].hide()
+            self._hide(image)
         self.changed.emit()
 
+    def _hide(self, image: Image) -> None:
+        if image in self._layers:
+            self._layers[image].hide()
+
     def forget(self, image: Image) -> None:
-        """Remove what belongs to an image that has gone, or has other values."""
+        """Remove what is proposed for an image that has gone, or has other values."""
         if image is self._pointing.image:
             self.drop()
         self._proposals.pop(image, None)
         if self._last is not None and self._last[0] is image:
             self._last = None
+
+    def remove(self, image: Image) -> None:
+        """Remove what belongs to an image that has gone, with its layer."""
+        layer = self._layers.pop(image, None)
+        if layer is not None:
+            layer.remove()
+        self.forget(image)
 
     def clear_plane(self, index: tuple[int, ...]) -> None:
         """Say that the object is not on a slice."""

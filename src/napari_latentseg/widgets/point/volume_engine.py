@@ -24,6 +24,10 @@ __all__ = ["VolumeEngine", "VolumeJob", "VolumeOutcome"]
 Mask = NDArray[np.bool_]
 
 
+class _CancelledError(Exception):
+    """A person has cancelled a job."""
+
+
 @dataclass(frozen=True)
 class VolumeJob:
     """What is followed.
@@ -129,7 +133,7 @@ class VolumeEngine(QObject):
 
     @property
     def is_ending(self) -> bool:
-        """Whether a cancelled job still computes its last slice."""
+        """Whether a cancelled job still computes its last answer."""
         return self._worker is not None and self._job is None
 
     def start(self, job: VolumeJob) -> None:
@@ -152,7 +156,7 @@ class VolumeEngine(QObject):
         self._worker = run_in_thread(lambda: self._compute(job, cancel), deliver, fail, self)
 
     def cancel(self) -> None:
-        """Stop after the slice that is being answered, which is not kept."""
+        """Stop after the answer that is being computed; the slice that it is of is not kept."""
         self._cancel.set()
         self._job = None
 
@@ -160,15 +164,22 @@ class VolumeEngine(QObject):
         """In the thread."""
         from napari_latentseg.inference.prompt_image import PromptImage
 
+        def stop_if_cancelled() -> None:
+            if cancel.is_set():
+                raise _CancelledError
+
         decided = job.decided()
         image = PromptImage(job.scan, self._load_model(job.model))
         followed = image.follow(
-            decided, job.samples, outside=job.outside, beyond=job.beyond, between=job.between
-        )
+            decided, job.samples, outside=job.outside, beyond=job.beyond, between=job.between,
+            before_answer=stop_if_cancelled,
+        )  # fmt: skip
         count = 0
-        for carried in followed:
-            if cancel.is_set():
-                return VolumeOutcome(count, (), is_cancelled=True)
-            count += 1
-            self.sliced.emit(job, carried.plane, carried.mask, count / followed.most)
+        try:
+            for carried in followed:
+                stop_if_cancelled()
+                count += 1
+                self.sliced.emit(job, carried.plane, carried.mask, count / followed.most)
+        except _CancelledError:
+            return VolumeOutcome(count, (), is_cancelled=True)
         return VolumeOutcome(count, tuple(followed.stops), is_cancelled=False)

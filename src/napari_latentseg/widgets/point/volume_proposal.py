@@ -98,6 +98,8 @@ class ProposalLayer:
             layer.editable = False
         else:
             layer.colormap = style["colormap"]
+            if layer.data.shape != image_shape(self._image):  # other values were put into it
+                layer.data = np.zeros(image_shape(self._image), np.uint8)
         data: Any = layer.data
         for plane in range(len(data)):
             mask = None if is_hidden(plane) else proposal.masks.get(plane)
