@@ -49,6 +49,14 @@ def test_every_step_in_one_command_keeps_the_geometry(cli, mask_file: Path, tmp_
     assert np.array_equal(np.asarray(read_scan(out).array), expected.array)
 
 
+def test_a_length_that_changes_nothing_is_said(cli, mask_file: Path, tmp_path: Path) -> None:
+    ended = cli("edit", mask_file, "--grow", -0.01, "-o", tmp_path / "same.nii.gz")
+    assert ended.code == 0
+    assert ended.out.splitlines()[0] == "note: no voxel was changed"
+    ended = cli("edit", mask_file, "--grow", -2, "-o", tmp_path / "smaller.nii.gz")
+    assert "no voxel" not in ended.out
+
+
 def test_islands_below_a_size_in_mm3_and_in_a_photograph_in_pixels(
     cli, mask_file: Path, tmp_path: Path
 ) -> None:

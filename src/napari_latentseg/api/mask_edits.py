@@ -69,7 +69,8 @@ def edit_mask(
     Returns
     -------
     Scan
-        The edited label map in the geometry of the mask.
+        The edited label map in the geometry of the mask; one of its notes says where nothing was changed, as
+        by a length below the size of a voxel.
 
     Raises
     ------
@@ -117,7 +118,8 @@ def edit_mask(
     _check_within(edit, sizes, steps, unit)
     chosen = present if label is None else [int(label)]
     edited = edit.apply(labels, chosen, scan.spatial_axes, steps, progress=progress)
-    return scan.replace(array=edited)
+    notes = () if not np.array_equal(edited, labels) else ("no voxel was changed",)
+    return scan.replace(array=edited, notes=(*scan.notes, *notes))
 
 
 def _check_within(edit: MaskEdit, sizes: Sequence[int], steps: Sequence[float], unit: str) -> None:

@@ -82,7 +82,7 @@ def edit(
             progress=lambda done, total: show(done / total),
         )  # fmt: skip
     notes = write_scan(edited, out, overwrite=overwrite)
-    for note in notes:
+    for note in dict.fromkeys([*edited.notes, *notes]):
         print_line(f"note: {note}", quiet=quiet)
     print_line(count_text(int(np.count_nonzero(edited.array)), "labelled voxel"), quiet=quiet)
     print_line(str(out), quiet=quiet)
