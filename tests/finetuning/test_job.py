@@ -197,6 +197,10 @@ def test_adopted_it_is_the_next_version(
     events = [event.as_dict() for event in job]
     assert job.out == own_home / "candidates" / "mine"
     assert events[-1]["version"] == "2"
+    with pytest.raises(
+        BadInput, match="name: the fine-tuned model 'mine' waits for a decision; adopt or discard"
+    ):
+        FineTuneJob("ellipses", data, minutes=1, name="mine", device="cpu", steps=4)
     adopt("mine")
     assert [(v.version, v.is_current) for v in list_versions("ellipses")] == [("1", False), ("2", True)]
     assert list_versions("ellipses")[1].comparison == named(events, "judged")[0]["line"]

@@ -19,7 +19,7 @@ from napari_latentseg.finetuning.cases import collect_cases, read_slices
 from napari_latentseg.finetuning.comparison import compare_models
 from napari_latentseg.finetuning.config import FineTuneConfig
 from napari_latentseg.finetuning.copies import copy_notes, second_mask_notes
-from napari_latentseg.finetuning.interrupted import ResumeRequest
+from napari_latentseg.finetuning.interrupted import ResumeRequest, checked_output_folder
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.finetuning.new_structure import (
     STRUCTURE_CONFIG,
@@ -197,8 +197,7 @@ class FineTuneJob:
             )
         if self.name in model_folders():
             raise BadInput("name", f"there is a model {self.name!r} already", "give another")
-        self.out = candidate_folder(self.name) if out is None else Path(out)
-        check_output_dir(self.out, resume=resume)
+        self.out = checked_output_folder(self.name, out, resume=resume)
         self.minutes, self.seed, self.steps = minutes, seed, steps
         self.config = config or (FineTuneConfig() if self._prompted is None else STRUCTURE_CONFIG)
         self.compute = resolve_compute(device, "auto", is_bfloat16_allowed=True)
