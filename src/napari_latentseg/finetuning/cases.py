@@ -14,12 +14,12 @@ from napari_latentseg.data.held_reads import HeldReads
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.data.label_names import LabelNames
 from napari_latentseg.data.mask_file import UnreadableFile
-from napari_latentseg.data.slices import Slice, make_slice
-from napari_latentseg.errors import BadInput
+from napari_latentseg.data.slices import Slice, check_not_uniform, make_slice
+from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.io import read_scan_lazy
 from napari_latentseg.models.card import ModelCard
 
-__all__ = ["collect_cases", "read_slices"]
+__all__ = ["collect_cases", "read_slices", "read_training_slices"]
 
 
 def collect_cases(
@@ -110,6 +110,41 @@ def _check_mask_file(case: Case) -> None:
         read_scan_lazy(case.mask_file)
     except BadInput as error:
         raise UnreadableFile.of(error) from error
+
+
+def read_training_slices(
+    cases: Sequence[Case], card: ModelCard, should_stop: Callable[[], bool] = lambda: False
+) -> list[Slice]:
+    """The annotated slices of all cases, with the numbers of their cases from 1.
+
+    Parameters
+    ----------
+    cases
+        From `collect_cases`.
+    card
+        Of the model.
+    should_stop
+        Called before each case; True ends the reading.
+
+    Raises
+    ------
+    BadInput
+        If there is nothing to learn from: no slice is approved, every mask is empty, or the images are
+        uniform.
+    Cancelled
+        If `should_stop` says so.
+    """
+    slices: list[Slice] = []
+    for number, case in enumerate(cases, start=1):
+        if should_stop():
+            raise Cancelled
+        slices += read_slices(case, card, number)
+    if not slices:
+        raise BadInput("data", "no slice is approved", "approve at least one")
+    if not any(s.has_foreground for s in slices):
+        raise BadInput("data", "every mask is empty", "mark the target in at least one image")
+    check_not_uniform([s.uniform for s in slices], "data")
+    return slices
 
 
 def read_slices(case: Case, card: ModelCard, number: int = 0) -> list[Slice]:

@@ -19,54 +19,17 @@ from napari_latentseg.models.store import data_home, model_folders, subfolders
 from napari_latentseg.models.versions import candidate_folder
 from napari_latentseg.training.claim import OutputClaim
 from napari_latentseg.training.events import FineTuneEpoch
-from napari_latentseg.training.output_dir import (
-    STATE_FILE,
-    check_output_dir,
-    checkpoint_folder,
-    read_state,
-)
+from napari_latentseg.training.output_dir import STATE_FILE, checkpoint_folder, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_latentseg.data.label_names import LabelsOption
 
-__all__ = [
-    "InterruptedFineTuning",
-    "ResumeRequest",
-    "checked_output_folder",
-    "discard_interrupted",
-    "keep_data",
-    "list_interrupted",
-]
+__all__ = ["InterruptedFineTuning", "ResumeRequest", "discard_interrupted", "keep_data", "list_interrupted"]
 
 _SUFFIX = ".checkpoint"
 _KEPT_DATA = "data"  # in the folder of the checkpoint
-
-
-def checked_output_folder(name: str, out: Path | None, *, resume: bool) -> Path:
-    """The folder that a fine-tuning writes: the one that was given, or that of the candidate of this name.
-
-    Parameters
-    ----------
-    name
-        Of the new model.
-    out
-        The folder that was given.
-    resume
-        Whether a stopped fine-tuning is resumed.
-
-    Raises
-    ------
-    BadInput
-        If a candidate of this name waits for a decision, or as `check_output_dir`.
-    """
-    folder = candidate_folder(name) if out is None else Path(out)
-    if out is None and not checkpoint_folder(folder).exists() and (folder / CARD).is_file():
-        remedy = "adopt or discard that one, or give another name"
-        raise BadInput("name", f"the fine-tuned model {name!r} waits for a decision", remedy)
-    check_output_dir(folder, resume=resume)
-    return folder
 
 
 class ResumeRequest(FrozenModel):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence, Set
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,44 +11,29 @@ import torch
 
 from napari_latentseg.core.temperature import NO_TEMPERATURE
 from napari_latentseg.data.label_names import LabelNames
-from napari_latentseg.data.slices import Slice, check_not_uniform
+from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.finetuning.base_model import read_base_model
 from napari_latentseg.finetuning.budget import CaseSplit, Encoding, split_cases
-from napari_latentseg.finetuning.cases import collect_cases, read_slices
+from napari_latentseg.finetuning.candidate_place import CandidatePlace
+from napari_latentseg.finetuning.cases import collect_cases, read_training_slices
 from napari_latentseg.finetuning.comparison import compare_models
 from napari_latentseg.finetuning.config import FineTuneConfig
 from napari_latentseg.finetuning.copies import copy_notes, second_mask_notes
-from napari_latentseg.finetuning.interrupted import ResumeRequest, checked_output_folder
+from napari_latentseg.finetuning.interrupted import ResumeRequest
 from napari_latentseg.finetuning.loop import Tuner
-from napari_latentseg.finetuning.new_structure import (
-    STRUCTURE_CONFIG,
-    add_prompt,
-    model_name_of_structure,
-    promptless_model,
-    structure_prompt,
-)
 from napari_latentseg.finetuning.progress import epoch_event, progress_reports
 from napari_latentseg.finetuning.resume import CheckpointWriter, fine_tuning_identity, read_stopped
 from napari_latentseg.finetuning.threshold_choice import choose_threshold
 from napari_latentseg.finetuning.thumbnails import thumbnails
 from napari_latentseg.finetuning.unknown_classes import unknown_classes_note
-from napari_latentseg.finetuning.working_scale import (
-    check_long_side,
-    choose_working_scale,
-    sample_masks,
-    working_at,
-)
 from napari_latentseg.finetuning.writer import Candidate, write_candidate
 from napari_latentseg.methods.base import FineTuneSpec, Method
-from napari_latentseg.methods.gms import GMS
-from napari_latentseg.methods.prompted import PromptedMapping
-from napari_latentseg.models.card import NAME_PATTERN, ModelCard
+from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.comparison import VersionName
+from napari_latentseg.models.folder import Model
 from napari_latentseg.models.lineage import lineage_split
-from napari_latentseg.models.store import find_model, load_model, model_folders
-from napari_latentseg.models.versions import candidate_folder, free_name, next_version
 from napari_latentseg.training.checkpoint import Checkpoint
-from napari_latentseg.training.claim import OutputClaim
 from napari_latentseg.training.events import (
     Chosen,
     FineTuneCheckpoint,
@@ -61,7 +45,7 @@ from napari_latentseg.training.events import (
     Judged,
     Preview,
 )
-from napari_latentseg.training.output_dir import check_output_dir, checkpoint_folder, read_state
+from napari_latentseg.training.output_dir import checkpoint_folder
 from napari_latentseg.training.replay import Replay, read_replay
 from napari_latentseg.training.snapshot import Snapshot
 from napari_latentseg.utils.device import move_to_device, resolve_compute
@@ -170,41 +154,18 @@ class FineTuneJob:
             )
         if seed < 0:
             raise BadInput("seed", f"{seed} is below 0", "give 0 or more")
-        model = load_model(find_model(base), codec)
-        self._notes: list[str] = []
-        if model.other_members:
-            # the others would no longer differ from it by what they were trained on alone
-            self._notes.append(f"the first of {len(model.members)} members is fine-tuned, and is kept alone")
-        self.model = model.first_alone()
-        self._prompted: PromptedMapping | None = None
-        if isinstance(model.method, PromptedMapping):
-            self._prompted, self.model = model.method, promptless_model(model, structure or "")
-        elif structure is not None:
-            remedy = "leave it out, or begin with a model that is pointed at, such as any-structure"
-            raise BadInput("structure", f"{model.card.name} has its own classes", remedy)
-        base_card, self._long_side = model.card, long_side
-        check_long_side(
-            long_side, base_card.name, base_card.preprocess.size, is_new_structure=self._prompted is not None
+        self._base = read_base_model(base, codec, structure, long_side)
+        self._place = CandidatePlace(
+            name, None if out is None else Path(out), self._base.free_name, resume=resume
         )
-        if resume and name is None and out is not None:
-            name = str(read_state(checkpoint_folder(Path(out))).get("identity", {}).get("name")) or None
-        self._has_own_name = bool(name)
-        self._has_own_folder = out is not None
-        self.name = name.lower() if name else self._free_name()
-        if not re.fullmatch(NAME_PATTERN, self.name):
-            raise BadInput(
-                "name", f"{self.name!r} is not a valid model name", "use letters, digits, dots and dashes"
-            )
-        if self.name in model_folders():
-            raise BadInput("name", f"there is a model {self.name!r} already", "give another")
-        self.out = checked_output_folder(self.name, out, resume=resume)
         self.minutes, self.seed, self.steps = minutes, seed, steps
-        self.config = config or (FineTuneConfig() if self._prompted is None else STRUCTURE_CONFIG)
+        self.config = config or self._base.default_config
         self.compute = resolve_compute(device, "auto", is_bfloat16_allowed=True)
         self.should_stop, self.resume = should_stop, resume
-        self._request = None if self._has_own_folder else request
+        self._request = None if self._place.has_own_folder else request
         self.on_progress = on_progress
         self.checkpoint = Checkpoint(checkpoint_folder(self.out), interval_s=checkpoint_every)
+        self._notes: list[str] = [*self._base.notes]
         self._left_out: list[BadInput] = []
         self._has_reader = reader is not None
         self.cases = collect_cases(
@@ -213,44 +174,32 @@ class FineTuneJob:
         )  # fmt: skip
 
     @property
+    def model(self) -> Model:
+        """The model that is fine-tuned."""
+        return self._base.model
+
+    @property
     def method(self) -> Method:
         """The method that is fine-tuned."""
-        return self.model.method
+        return self._base.method
+
+    @property
+    def name(self) -> str:
+        """Of the new model."""
+        return self._place.name
+
+    @property
+    def out(self) -> Path:
+        """The candidate's folder."""
+        return self._place.folder
 
     def __iter__(self) -> Iterator[FineTuneEvent]:
-        claim = self._claim_output()
+        claim = self._place.claim()
+        self.checkpoint.folder = checkpoint_folder(self.out)
         try:
             yield from self._run()
         finally:
             claim.release()
-
-    def _claim_output(self) -> OutputClaim:
-        """Claim the output folder; where nobody chose its name, the next free one is taken."""
-        tried: set[str] = set()
-        while True:
-            claim = OutputClaim(self.out)
-            if claim.take():
-                try:
-                    check_output_dir(self.out, resume=self.resume)
-                    return claim
-                except BadInput:
-                    claim.release()
-                    if self._has_own_name or self._has_own_folder:
-                        raise
-            elif self._has_own_name or self._has_own_folder:
-                subject = self.out if self._has_own_folder else "name"
-                why = f"another fine-tuning is writing {self.name!r}"
-                raise BadInput(subject, why, "wait for it, or give another name")
-            tried.add(self.name)
-            self.name = self._free_name(tried)
-            self.out = candidate_folder(self.name)
-            self.checkpoint.folder = checkpoint_folder(self.out)
-
-    def _free_name(self, tried: Set[str] = frozenset()) -> str:
-        """A free name: that of the base with a suffix, or that of the structure that is taught."""
-        if self._prompted is None:
-            return free_name(self.model.card.name, tried)
-        return free_name(model_name_of_structure(self.model.card.classes[0].name), tried, suffix="")
 
     def _run(self) -> Iterator[FineTuneEvent]:
         torch.manual_seed(self.seed)
@@ -263,15 +212,10 @@ class FineTuneJob:
 
     def _prepare(self) -> _Material:
         """Read the images, divide them and, for a new structure, make the model ready for it."""
-        notes: list[str] = []
-        if self._prompted is not None:
-            notes.append(self._choose_scale(self._prompted))
+        notes = self._base.choose_scale(self.cases, self.compute)
         card = self.model.card
-        if self.config.whole_mapper and isinstance(self.method, GMS):
-            spec = self.method.whole_mapper_spec()
-        else:
-            spec = self.method.fine_tune_spec()
-        slices = self._read_slices()
+        spec = self._base.trained_parts(self.config)
+        slices = read_training_slices(self.cases, card, self.should_stop)
         known = lineage_split(self.model.folder, card)
         split = split_cases(
             [case.split_key for case in self.cases],
@@ -281,15 +225,13 @@ class FineTuneJob:
             [known.part_of(case) for case in self.cases],
             keeps_all=self.config.unjudged_share == 1,
         )
-        if self._prompted is not None:
-            prompt = structure_prompt(self._prompted, split.train, card.preprocess.size)
-            add_prompt(self.model, self._prompted, prompt)
+        self._base.take_up_prompt(split.train)
         replay = read_replay(self.model.folder, card, spec, self.compute)
         if split.note:
             notes.append(split.note)
         if text := unknown_classes_note(self.cases):
             notes.append(text)
-        if replay is None and self._prompted is None:
+        if replay is None and self._base.prompted is None:
             notes.append("the model has no replay of its own training, so it may forget")
         notes += copy_notes(self.cases, has_reader=self._has_reader)
         return _Material(spec, slices, split, replay, notes)
@@ -370,7 +312,7 @@ class FineTuneJob:
         if new_card.threshold != card.threshold:
             notes.append(f"its threshold is {new_card.threshold:.2f} in place of {card.threshold:.2f}")
         training_seconds = round(time.perf_counter() - self._start_time, 1)
-        new = VersionName(name=self.name, version=self.new_version)
+        new = VersionName(name=self.name, version=self._base.new_version)
         comparison = yield from compare_models(
             loop, self.cases, material.split, material.replay,
             card=card, new_card=new_card, new=new, notes=notes,
@@ -392,7 +334,7 @@ class FineTuneJob:
         return Candidate(
             self.model,
             self.name,
-            self.new_version,
+            self._base.new_version,
             threshold,
             self.out,
             tuple(self.cases),
@@ -402,44 +344,14 @@ class FineTuneJob:
             self.compute,
             self.checkpoint,
             self.resume,
-            self._prompted is not None,
+            self._base.prompted is not None,
         )
-
-    def _choose_scale(self, prompted: PromptedMapping) -> str:
-        """Let the new model work at the scale that its structure needs; which it is and why, in words."""
-        preprocess = self.model.card.preprocess
-        scale = choose_working_scale(
-            prompted.mask_codec, preprocess, sample_masks(self.cases), self.compute, self._long_side
-        )
-        self.model = working_at(self.model, scale)
-        return scale.reason
-
-    def _read_slices(self) -> list[Slice]:
-        """The annotated slices of all cases, with the numbers of their cases from 1."""
-        slices: list[Slice] = []
-        for number, case in enumerate(self.cases, start=1):
-            if self.should_stop():
-                raise Cancelled
-            slices += read_slices(case, self.model.card, number)
-        if not slices:
-            raise BadInput("data", "no slice is approved", "approve at least one")
-        if not any(s.has_foreground for s in slices):
-            raise BadInput("data", "every mask is empty", "mark the target in at least one image")
-        check_not_uniform([s.uniform for s in slices], "data")
-        return slices
 
     def _encoding(self, spec: FineTuneSpec, split: CaseSplit, start_time: float) -> Encoding:
         return Encoding(
             self.method, spec, self.model.card, self.compute, split, self.seed, start_time, self.minutes,
             self.steps is None, self.should_stop, self.config.focus,
         )  # fmt: skip
-
-    @property
-    def new_version(self) -> str:
-        """The version number that the candidate gets when it is adopted."""
-        name = self.model.card.name
-        has_versions = self._prompted is None and name in model_folders()
-        return next_version(name) if has_versions else "1"
 
 
 def _with_raw_threshold(card: ModelCard, threshold: float) -> ModelCard:
