@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.spec import CodecSpec
-from napari_latentseg.core.classes import ClassInfo
-from napari_latentseg.core.record import SamplingSource
 from napari_latentseg.errors import BadInput, Cancelled
-from napari_latentseg.evaluation.sample_agreement import SampleAgreement
-from napari_latentseg.inference.settings import InferenceSettings
-from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import method_class
-from napari_latentseg.models.card import NAME_PATTERN, MetricRecord, ModelCard, TrainingData, read_card
-from napari_latentseg.models.folder import Model, check_member_parts, save_model_folder
-from napari_latentseg.models.layout import REPLAY_FILE, SPLIT_FILE, WEIGHTS_FILE
-from napari_latentseg.models.split import Split
+from napari_latentseg.models.card import NAME_PATTERN, MetricRecord, ModelCard, read_card
+from napari_latentseg.models.folder import Model, check_member_parts
+from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.models.update_card import update_card
-from napari_latentseg.models.variant import variant_text
 from napari_latentseg.training.begin_from import read_initial_model
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.click_judging import ClickJudging
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset, read_dataset
-from napari_latentseg.training.datasets import AnnotatedDataset, class_infos, find_datasets
+from napari_latentseg.training.datasets import AnnotatedDataset, find_datasets
 from napari_latentseg.training.duplicates import copies_kept_together
 from napari_latentseg.training.events import (
     TrainData,
@@ -41,22 +30,17 @@ from napari_latentseg.training.events import (
     TrainProgress,
     TrainSaved,
 )
-from napari_latentseg.training.first_member import card_with_members, kept_epoch
-from napari_latentseg.training.history import training_curve, training_log
+from napari_latentseg.training.first_member import kept_epoch
 from napari_latentseg.training.job_records import (
-    as_json,
     model_name_of,
-    name_and_version,
     selection_note,
-    split_record,
-    total_seconds,
     weighted_mean,
 )
 from napari_latentseg.training.judging import GRACE_S, Judging
 from napari_latentseg.training.members import MemberTraining, check_same_training
 from napari_latentseg.training.method_checks import check_method
+from napari_latentseg.training.model_sources import evaluated_sources
 from napari_latentseg.training.output_dir import (
-    TRAINING_FILE,
     check_output_dir,
     checkpoint_folder,
     is_model_of_stopped_training,
@@ -64,16 +48,11 @@ from napari_latentseg.training.output_dir import (
 )
 from napari_latentseg.training.pretrained import with_pretrained_unet
 from napari_latentseg.training.processes import ONE_PROCESS, Processes
-from napari_latentseg.training.provenance import combined_licence, training_data_records
-from napari_latentseg.training.replay import make_replay
-from napari_latentseg.training.source_agreement import measure_agreements
+from napari_latentseg.training.provenance import training_data_records
+from napari_latentseg.training.writer import UNJUDGED, TrainedModel, write_model
 from napari_latentseg.utils.device import resolve_compute
 
 __all__ = ["TrainingJob"]
-
-_UNJUDGED = (
-    "the program was stopped before all of its validation images were segmented; train --resume goes on"
-)
 
 
 class TrainingJob:
@@ -203,11 +182,14 @@ class TrainingJob:
             return
         member_dsc = members.put_best_first()
         datasets = [d.without(data.left_out) for d in find_datasets(self.folders, self.config)]
-        if not (members.was_finished and self._has_own_model()):
+        has_own_model = self._has_own_model()
+        if not (members.was_finished and has_own_model):
             records = training_data_records(datasets, data, self.config)
             if self.initial_model is not None:
                 records = self.initial_model.records_with(records)
-            self._write_model(members, data, records, member_dsc)
+            write_model(
+                self._trained_model(members), data, records, member_dsc, replace=self._has_own_model()
+            )
             if not members.stopped:
                 with suppress(BadInput):  # without it the judging cannot be resumed, which is no harm
                     members.write_finished()
@@ -217,49 +199,18 @@ class TrainingJob:
         """Whether the output folder holds what this training has written when it was stopped."""
         return self.resume and is_model_of_stopped_training(self.out, self.checkpoint.training_id)
 
-    def _write_model(
-        self,
-        members: MemberTraining,
-        data: Dataset,
-        training_records: tuple[TrainingData, ...],
-        member_dsc: Sequence[float],
-    ) -> None:
-        """Write the model folder before it is judged, which can take longer than the training."""
-        agreements = measure_agreements(
-            members.trained_methods[0], data.validation, self.config.preprocess, self.config.card.threshold,
+    def _trained_model(self, members: MemberTraining) -> TrainedModel:
+        return TrainedModel(
+            self.name,
+            self.out,
+            self.config,
+            self.spec,
+            members,
             self.compute,
-        )  # fmt: skip
-        card = self._build_card(members, training_records, agreements)
-        if len(member_dsc) > 1:
-            card = card.replace(member_dsc=tuple(round(dsc, 4) for dsc in member_dsc))
-        if self.first is not None:
-            card = card_with_members(self.first.card, card)
-        extras = {
-            # the codec by its name: its path on this machine does not belong into a model that is shared
-            TRAINING_FILE: as_json(
-                self.config.model_dump(mode="json")
-                | {"codec": self.spec.name if self.spec else None}
-                | {
-                    "published_weights": Path(self.config.published_weights).name,
-                    "pretrained_unet": Path(self.config.pretrained_unet).name,
-                    "begin_from": ""
-                    if self.initial_model is None
-                    else name_and_version(self.initial_model.card),
-                    "split": split_record(self.config),
-                    "perceptual": [Path(file).name for file in self.config.perceptual],
-                    "run": self._run_record(members),
-                }
-            ),
-            "training_log.csv": training_log(members.events),
-            "training_curve.png": training_curve(members.events),
-            SPLIT_FILE: as_json(self._split(data).to_json()),
-        }
-        first_member, *other_members = members.trained_methods
-        can_be_taught = type(first_member).fine_tune_spec is not Method.fine_tune_spec
-        if can_be_taught and not first_member.takes_prompts:
-            extras[REPLAY_FILE] = make_replay(first_member, card, data.train, data.validation, self.compute)
-        save_model_folder(
-            self.out, first_member, card, extras, other_members=other_members, replace=self._has_own_model()
+            self.checkpoint.training_id,
+            self.processes.count,
+            self.first,
+            self.initial_model,
         )
 
     def _judge(
@@ -278,7 +229,7 @@ class TrainingJob:
             self.compute,
             datasets,
             data.content_hashes(),
-            self._evaluation_settings(members.trained_methods),
+            evaluated_sources(members.trained_methods, self.config, card),
             selection_note(self.config, members.best_epochs),
             self.config.judge_planes,
             self.config.card.images_are_crops,
@@ -288,7 +239,7 @@ class TrainingJob:
         )
         yield from judging.run()
         changes = judging.card_updates | {"metrics": tuple(judging.records), "fit": judging.fit}
-        update_card(self.out, changes | {"unjudged": "" if judging.is_complete else _UNJUDGED})
+        update_card(self.out, changes | {"unjudged": "" if judging.is_complete else UNJUDGED})
         if judging.is_complete and not members.stopped:
             self.checkpoint.remove()
         first_records = judging.records[: len(datasets)]
@@ -312,7 +263,7 @@ class TrainingJob:
             selection_note(self.config, members.best_epochs), self.config.judge_planes, should_stop,
         )  # fmt: skip
         yield from judging.run()
-        unjudged = "" if judging.is_complete else _UNJUDGED
+        unjudged = "" if judging.is_complete else UNJUDGED
         update_card(self.out, {"metrics": tuple(judging.records), "unjudged": unjudged})
         if judging.is_complete and not members.stopped:
             self.checkpoint.remove()
@@ -336,106 +287,3 @@ class TrainingJob:
             stopped=members.stopped or not is_judged,
             notes=tuple(notes),
         )
-
-    def _build_card(
-        self,
-        members: MemberTraining,
-        training_records: tuple[TrainingData, ...],
-        agreements: tuple[SampleAgreement, ...],
-    ) -> ModelCard:
-        config, card_config = self.config, self.config.card
-        return ModelCard(
-            name=self.name,
-            title=card_config.title or self.name,
-            method=config.method,
-            deviations_from_paper=variant_text(members.trained_methods[0], config.preprocess),
-            settings=config.settings,
-            codec=self.spec,
-            preprocess=config.preprocess,
-            augment=config.augment,
-            modality=card_config.modality,
-            classes=self._classes(),
-            sources=self._sources(members.trained_methods, agreements),
-            sample_agreement=agreements,
-            members=len(members.trained_methods),
-            member_parts=config.member_parts if len(members.trained_methods) > 1 else "all",
-            default_samples=card_config.default_samples,
-            threshold=card_config.threshold,
-            training_data=training_records,
-            licence=combined_licence(card_config.licence, [record.licence for record in training_records]),
-            intended_use=card_config.intended_use,
-            limits=card_config.limits,
-            unjudged=_UNJUDGED,
-        )
-
-    def _split(self, data: Dataset) -> Split:
-        """What the weights were trained on, also before this training."""
-        return data.split() if self.initial_model is None else data.split().joined(self.initial_model.split)
-
-    def _classes(self) -> tuple[ClassInfo, ...]:
-        """The classes of the model; of one that is pointed at, one for whatever it is pointed at."""
-        if method_class(self.config.method).takes_prompts:
-            return (ClassInfo(label=1, name="structure", color=self.config.card.color),)
-        return class_infos(self.config)
-
-    def _sources(
-        self, methods: Sequence[Method], agreements: Sequence[SampleAgreement] = ()
-    ) -> tuple[SamplingSource, ...]:
-        return methods[0].available_sources(  # type: ignore[return-value]
-            has_augmentation=self._has_augmentation,
-            members=len(methods),
-            collapsed=[agreement.source for agreement in agreements if agreement.has_collapsed],
-        )
-
-    @property
-    def _has_augmentation(self) -> bool:
-        """Whether test-time augmentation has any view to add inside the training's ranges."""
-        return self.config.augment.distinct_tta_count != 1
-
-    def _evaluation_settings(self, methods: Sequence[Method]) -> list[tuple[SamplingSource, int]]:
-        """Sampling sources and numbers of samples that are evaluated: one sample, an ensemble, all members.
-
-        Of the default source as many samples as a run draws by default, so that the model is calibrated on
-        the same results. Else eight augmented views: of flips and quarter turns there are no more.
-        """
-        default = InferenceSettings.for_model(read_card(self.out))
-        settings = self._sources_to_evaluate(methods)
-        return [
-            (source, default.samples if source == default.source and count > 1 else count)
-            for source, count in settings
-        ]
-
-    def _sources_to_evaluate(self, methods: Sequence[Method]) -> list[tuple[SamplingSource, int]]:
-        settings: list[tuple[SamplingSource, int]]
-        if not methods[0].is_deterministic:
-            (source, *_) = self._sources(methods)
-            settings = [(source, 1), (source, self.config.card.default_samples)]
-        else:
-            settings = [("none", 1)]
-            if self._has_augmentation:
-                settings.append(("augment", min(8, self.config.augment.distinct_tta_count or 8)))
-        if len(methods) == 1:
-            return settings
-        settings.append(("members", len(methods)))
-        if methods[0].is_deterministic and self._has_augmentation:
-            settings.append(("members-augment", max(8, len(methods))))
-        return settings
-
-    def _run_record(self, members: MemberTraining) -> dict[str, Any]:
-        stopped = {"stopped": True} if members.stopped else {}
-        return stopped | {
-            "training": self.checkpoint.training_id,
-            "epochs": len(members.events),
-            "seconds": round(total_seconds(members.events)),
-            "kept_epoch": members.best_epochs[0]
-            if len(members.trained_methods) == 1
-            else members.best_epochs,
-            "device": self.compute.device,
-            "precision": self.compute.precision,
-            "threads": torch.get_num_threads(),
-            **({"seeds": members.seeds} if len(members.trained_methods) > 1 else {}),
-            **({} if self.first is None else {"members_of": name_and_version(self.first.card)}),
-            **({"processes": self.processes.count} if self.processes.count > 1 else {}),
-            "torch": torch.__version__.split("+")[0],
-            "python": platform.python_version(),
-        }
