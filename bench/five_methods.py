@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 from napari_latentseg.api import evaluate, load_model, segment, train
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.sample_data import SampleImage, ultrasound_phantom
-from napari_latentseg.training.config import load_config
+from napari_latentseg.training.config_files import load_config
 
 SHAPE = (96, 120)
 LEARNT, NEW = 120, 20

@@ -26,7 +26,7 @@ from tests.helpers.made_ct import write_ct_set
 
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.store import load_model
-from napari_latentseg.training.config import load_config
+from napari_latentseg.training.config_files import load_config
 
 _STOP_AFTER_S = 15.0  # of judging
 

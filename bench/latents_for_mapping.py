@@ -14,7 +14,8 @@ import json
 from pathlib import Path
 
 from napari_latentseg.models.store import open_codec
-from napari_latentseg.training.config import load_config, with_changes
+from napari_latentseg.training.config import with_changes
+from napari_latentseg.training.config_files import load_config
 from napari_latentseg.training.dataset import read_dataset
 from napari_latentseg.training.trainer import Trainer
 from napari_latentseg.utils.device import resolve_compute

@@ -36,7 +36,8 @@ from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.evaluation.readers import ReaderAgreement, mean_agreement, reader_agreement
 from napari_latentseg.methods.medseglatdiff import MedSegLatDiff, MedSegLatDiffConfig
 from napari_latentseg.methods.registry import build_method
-from napari_latentseg.training.config import TrainingConfig, load_config
+from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.config_files import load_config
 from napari_latentseg.training.dataset import Dataset, read_dataset
 from napari_latentseg.training.trainer import Trainer
 from napari_latentseg.utils.device import Compute

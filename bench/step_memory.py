@@ -67,7 +67,8 @@ def random_codec(source: str | None) -> Any:
 
 def measure(name: str, steps: int) -> dict[str, Any]:
     """Train so many steps of each stage, and say what they took."""
-    from napari_latentseg.training.config import load_config, with_changes
+    from napari_latentseg.training.config import with_changes
+    from napari_latentseg.training.config_files import load_config
     from napari_latentseg.training.dataset import read_dataset
     from napari_latentseg.training.trainer import Trainer
     from napari_latentseg.utils.device import Compute

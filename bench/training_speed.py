@@ -25,7 +25,7 @@ READ = """
 import pickle, sys
 from pathlib import Path
 from napari_latentseg.data.slices import Slice
-from napari_latentseg.training.config import load_config
+from napari_latentseg.training.config_files import load_config
 from napari_latentseg.training.dataset import read_dataset
 name, folder, out, count = sys.argv[1:]
 data = read_dataset([Path(folder)], load_config(name))
@@ -39,7 +39,7 @@ import pickle, sys, time
 from pathlib import Path
 import torch
 from napari_latentseg.models.store import open_codec
-from napari_latentseg.training.config import load_config
+from napari_latentseg.training.config_files import load_config
 from napari_latentseg.training.dataset import Dataset, steps_per_epoch
 from napari_latentseg.training.trainer import Trainer
 from napari_latentseg.utils.device import Compute

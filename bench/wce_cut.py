@@ -22,7 +22,7 @@ from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.inference.tile_inference import sample_plane
 from napari_latentseg.methods.medseglatdiff import MedSegLatDiff
 from napari_latentseg.models.store import load_model
-from napari_latentseg.training.config import load_config
+from napari_latentseg.training.config_files import load_config
 from napari_latentseg.training.dataset import read_dataset
 from napari_latentseg.utils.device import resolve_compute
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_latentseg.training.config import load_config
+from napari_latentseg.training.config_files import load_config
 
 BENCH = Path(__file__).parent.parent / "bench"
 DICE = {"ours": (0.9, 0.8, 0.7, 0.9), "unet": (0.8, 0.7, 0.7, 0.6)}

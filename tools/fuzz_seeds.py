@@ -242,7 +242,7 @@ def _records(root: Path) -> list[Seed]:
 
 
 def _configs(root: Path) -> list[Seed]:
-    from napari_latentseg.training.config import named_configs
+    from napari_latentseg.training.config_files import named_configs
 
     seeds = []
     for name in ("gms-small", "sdseg-small", "guided-small"):

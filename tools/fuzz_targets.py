@@ -136,7 +136,7 @@ def read_pairs(folder: Path) -> None:
 
 
 def read_config(path: Path) -> None:
-    from napari_latentseg.training.config import load_config
+    from napari_latentseg.training.config_files import load_config
 
     load_config(path)
 

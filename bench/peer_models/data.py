@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.data.cases import Case
 from napari_latentseg.data.label_map import LabelMap
-from napari_latentseg.training.config import TrainingConfig, load_config
+from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.config_files import load_config
 from napari_latentseg.training.dataset import Dataset, read_dataset
 from napari_latentseg.training.datasets import class_infos, find_datasets
 from peer_models.jobs import DATA_SETS

@@ -17,7 +17,8 @@ from tests.helpers.ldm_reference import ReferenceUNet, fill
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.store import load_model
-from napari_latentseg.training.config import TrainingConfig, load_config
+from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.config_files import load_config
 from napari_latentseg.training.pretrained import with_pretrained_unet
 from napari_latentseg.utils.weights import file_sha256
 

@@ -13,7 +13,8 @@ from napari_latentseg.core.labels import argmax_classes, labels_from_probabiliti
 from napari_latentseg.data.label_map import LabelMap, LateralizedLabel
 from napari_latentseg.data.label_names import read_label_file
 from napari_latentseg.errors import BadInput
-from napari_latentseg.training.config import TrainingConfig, load_config
+from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.config_files import load_config
 from napari_latentseg.training.datasets import class_infos, find_datasets
 
 CLASSES = tuple(

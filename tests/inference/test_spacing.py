@@ -19,7 +19,7 @@ from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.methods.gms import GMS
 from napari_latentseg.models.folder import Model
-from napari_latentseg.training.config import load_config
+from napari_latentseg.training.config_files import load_config
 from napari_latentseg.training.dataset import read_dataset
 
 TILES = {"mode": "tiles", "size": 64, "long_side": 160, "overlap": 16}

@@ -29,7 +29,7 @@ from napari_latentseg.methods.medseglatdiff import MedSegLatDiff, MedSegLatDiffC
 from napari_latentseg.methods.registry import build_method, method_class
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.folder import load_model_folder, save_model_folder
-from napari_latentseg.training.config import load_config
+from napari_latentseg.training.config_files import load_config
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Batch
 from napari_latentseg.methods.medseglatdiff import MedSegLatDiff
 from napari_latentseg.methods.registry import build_method
-from napari_latentseg.training.config import load_config
+from napari_latentseg.training.config_files import load_config
 
 CODE = {
     "autoencoder": AUTOENCODER | {"channels": 3}, "mask_autoencoder": AUTOENCODER | {"channels": 1},

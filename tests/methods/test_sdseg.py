@@ -357,7 +357,7 @@ def test_the_unet_begins_with_zeros_where_the_settings_say_so(sdseg, batch: Batc
 
 def test_sdseg_cvc_is_the_paper() -> None:
     """Section 3.2 of the paper; its code where the paper is silent."""
-    from napari_latentseg.training.config import load_config
+    from napari_latentseg.training.config_files import load_config
     from napari_latentseg.training.schedule import epoch_count, learning_rate_factor, warmup_epoch_count
 
     config = load_config("sdseg-cvc")

@@ -319,7 +319,7 @@ def test_a_setting_that_is_wrong_is_named(codec, settings: dict[str, object], me
 
 def test_the_configurations_are_the_papers() -> None:
     """As GMS, but the codec and the batch; the ablation differs by one setting."""
-    from napari_latentseg.training.config import load_config
+    from napari_latentseg.training.config_files import load_config
 
     gms, paper, ablation = (load_config(n) for n in ("gms-busi", "wave-gms-busi", "wave-gms-busi-no-align"))
     changed = {"name": "wave-gms-busi", "method": "wave-gms", "codec": "madebyollin/taesd", "batch_size": 12}

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.training.config import TrainingConfig, load_config, named_configs, with_changes
+from napari_latentseg.training.config import TrainingConfig, with_changes
+from napari_latentseg.training.config_files import load_config, named_configs
 from napari_latentseg.training.schedule import learning_rate_factor, warmup_epoch_count
 
 

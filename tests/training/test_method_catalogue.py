@@ -7,7 +7,7 @@ import pytest
 from napari_latentseg.codecs.architectures import KNOWN_CODECS, meta_codec
 from napari_latentseg.core.record import SAMPLING_SOURCES
 from napari_latentseg.methods.registry import METHODS
-from napari_latentseg.training.config import named_configs
+from napari_latentseg.training.config_files import named_configs
 from napari_latentseg.training.method_catalogue import describe_methods
 from napari_latentseg.training.method_info import MethodInfo
 

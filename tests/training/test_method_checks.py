@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.training.config import TrainingConfig, load_config, named_configs
+from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.config_files import load_config, named_configs
 from napari_latentseg.training.method_checks import check_method
 
 

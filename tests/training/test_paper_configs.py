@@ -13,7 +13,8 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Batch
 from napari_latentseg.methods.registry import build_method, method_class
 from napari_latentseg.models.store import open_codec
-from napari_latentseg.training.config import TrainingConfig, load_config, named_configs
+from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.config_files import load_config, named_configs
 
 PAPER_CONFIGS = [
     name

@@ -19,7 +19,8 @@ from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.models.store import load_model
-from napari_latentseg.training.config import TrainingConfig, load_config, with_changes
+from napari_latentseg.training.config import TrainingConfig, with_changes
+from napari_latentseg.training.config_files import load_config
 from napari_latentseg.training.dataset import (
     Dataset,
     read_dataset,

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.training.config import load_config, with_changes
+from napari_latentseg.training.config import with_changes
+from napari_latentseg.training.config_files import load_config
 from napari_latentseg.training.dataset import read_dataset
 from napari_latentseg.training.datasets import find_datasets
 from napari_latentseg.training.split_lists import read_split_lists

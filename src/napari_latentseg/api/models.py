@@ -322,7 +322,7 @@ def install_model(
 
         folder = install_archive(path, name, codec=codec or None, replace=replace, on_note=on_note)
         return read_card(folder)
-    from napari_latentseg.training.config import load_config
+    from napari_latentseg.training.config_files import load_config
 
     settings = load_config(config)
     model_name = (name or path.stem).lower()

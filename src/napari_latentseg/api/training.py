@@ -208,7 +208,8 @@ def _changed_config(
     select_on: str | None,
 ) -> TrainingConfig:
     """A configuration with the fields that a caller of `train` changes."""
-    from napari_latentseg.training.config import load_config, with_changes
+    from napari_latentseg.training.config import with_changes
+    from napari_latentseg.training.config_files import load_config
 
     as_path("config", config)  # an empty name would be that of the current folder
     settings = load_config(config)

@@ -219,7 +219,7 @@ def _default_config(method: str) -> str:
         If there is no such method.
     """
     from napari_latentseg.errors import BadInput, choose_from
-    from napari_latentseg.training.config import load_config, named_configs
+    from napari_latentseg.training.config_files import load_config, named_configs
 
     # from the names of the files: importing the methods would load torch
     small = [name.removesuffix("-small") for name in named_configs() if name.endswith("-small")]

@@ -15,7 +15,8 @@ from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import METHODS, build_method
 from napari_latentseg.models.store import embedded_codec
 from napari_latentseg.models.variant import variant_text
-from napari_latentseg.training.config import TrainingConfig, load_config, named_configs
+from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.config_files import load_config, named_configs
 from napari_latentseg.training.method_info import ConfigurationInfo, MethodInfo, ParameterCounts
 
 __all__ = ["describe_methods"]
