@@ -1,10 +1,11 @@
 """The Python API: one function for each thing that the widgets and the command line do.
 
-`inference` segments; `evaluation` scores and calibrates; `training` trains and fine-tunes; `models` finds,
-loads, installs and exports models; `codecs` keeps their codecs; `versions` decides on fine-tuned models;
-`results` writes results; `readers` compares masks of several readers; `change` compares two dates;
-`mask_edits` corrects masks without a brush; `fit` tells whether a model was made for an image; `batch` and
-`files` segment many; `cases` lists them for readers; `archive` finds and stores series by DICOMweb.
+`inference` segments; `evaluation` scores and calibrates; `training` trains, `fine_tuning` fine-tunes;
+`models` finds, loads, installs and exports models, `compiled_models` compiles them; `codecs` keeps their
+codecs; `versions` decides on fine-tuned models; `results` writes results; `readers` compares masks of
+several readers; `change` compares two dates; `mask_edits` corrects masks without a brush; `fit` tells
+whether a model was made for an image; `batch` and `files` segment many; `cases` lists them for readers;
+`archive` finds and stores series by DICOMweb.
 Importing them loads neither torch nor Qt: a function imports what it needs when it is called, after the cheap
 checks.
 """
@@ -17,30 +18,29 @@ from napari_latentseg.api.cases import compare_readings, list_cases
 from napari_latentseg.api.change import compare_dates
 from napari_latentseg.api.click_evaluation import evaluate_clicks
 from napari_latentseg.api.codecs import add_codec, check_codec, find_codec, list_codecs, remove_codec
+from napari_latentseg.api.compiled_models import compile_model, load_compiled, needs_compiling
 from napari_latentseg.api.consensus_export import export_consensus
 from napari_latentseg.api.evaluation import calibrate, evaluate
 from napari_latentseg.api.files import segment_files
+from napari_latentseg.api.fine_tuning import finetune
 from napari_latentseg.api.fit import check_fit
 from napari_latentseg.api.inference import segment, start_run
 from napari_latentseg.api.mask_edits import edit_mask
 from napari_latentseg.api.members import train_members
 from napari_latentseg.api.models import (
-    compile_model,
     export_model,
     install_model,
     list_methods,
     list_models,
-    load_compiled,
     load_model,
     locate_model,
-    needs_compiling,
     plan_install,
     remove_model,
 )
 from napari_latentseg.api.readers import compare_readers, consensus, report_readers
 from napari_latentseg.api.reconstruction import evaluate_reconstruction
 from napari_latentseg.api.results import write_result
-from napari_latentseg.api.training import finetune, train
+from napari_latentseg.api.training import train
 from napari_latentseg.api.versions import (
     adopt_model,
     discard_model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -9,6 +10,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import as_path
 
 if TYPE_CHECKING:
+    from napari_latentseg.codecs.spec import CodecSpec
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
@@ -18,6 +20,7 @@ __all__ = [
     "check_codec_here",
     "check_without_prompts",
     "given_codec",
+    "keep_codec_of_training",
     "load_chosen_model",
     "locate_chosen_model",
 ]
@@ -95,3 +98,28 @@ def given_codec(codec: str | Path | None) -> str | Path | None:
     if codec is not None:
         as_path("codec", codec)
     return codec
+
+
+def keep_codec_of_training(
+    codec: str | Path | None, spec: CodecSpec | None, on_note: Callable[[str], None]
+) -> None:
+    """Keep a codec that was given. A training goes on where that is not possible: its work is not lost.
+
+    Parameters
+    ----------
+    codec
+        As it was given; None for one that is kept already.
+    spec
+        Of the model's codec.
+    on_note
+        Called with a sentence on where it is kept, or why it is not.
+    """
+    from napari_latentseg.models.codec_lookup import keep_given_codec
+
+    try:
+        kept = keep_given_codec(codec, spec)
+    except BadInput as error:
+        on_note(f"the model will need --codec, since its codec is not kept: {error}")
+    else:
+        if kept is not None:
+            on_note(kept.describe())
