@@ -22,7 +22,7 @@ from napari_latentseg import api
 from napari_latentseg.codecs.store import short_hash
 from napari_latentseg.models.codec_lookup import MissingCodec, is_repository
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_info
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread
 
 if TYPE_CHECKING:
     from napari_latentseg.codecs.store import KeptCodec
@@ -106,7 +106,7 @@ class MissingCodecDialog(QDialog):
         if path:
             self.add(Path(path))
 
-    def add(self, path: Path) -> Any:
+    def add(self, path: Path) -> ThreadWorker:
         """Keep the codec in a folder or file, if it is the one that is needed.
 
         Parameters
@@ -116,7 +116,7 @@ class MissingCodecDialog(QDialog):
 
         Returns
         -------
-        worker
+        ThreadWorker
             Reads and copies it.
         """
         sha256, name = self._missing.sha256 or None, self._missing.name
@@ -124,12 +124,12 @@ class MissingCodecDialog(QDialog):
             lambda: api.add_codec(path, name if sha256 else None, sha256=sha256), "Reading and copying…"
         )
 
-    def download(self) -> Any:
+    def download(self) -> ThreadWorker:
         """Download the codec, and keep it.
 
         Returns
         -------
-        worker
+        ThreadWorker
             Downloads it.
         """
         name, revision, sha256 = self._missing.name, self._missing.revision, self._missing.sha256
@@ -138,7 +138,7 @@ class MissingCodecDialog(QDialog):
             "Downloading…",
         )
 
-    def _run(self, job: Callable[[], KeptCodec], text: str) -> Any:
+    def _run(self, job: Callable[[], KeptCodec], text: str) -> ThreadWorker:
         self._is_adding = True
         self._show_state(text)
 
@@ -211,7 +211,7 @@ class CodecQuestion(QObject):
 
         Returns
         -------
-        worker
+        ThreadWorker
             Reads the card and the codec.
         """
 

@@ -16,7 +16,7 @@ from napari_latentseg.core.doubt import doubt_of
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, spatial_arguments
 from napari_latentseg.widgets._shared.map_style import MAP_ROLES, map_style
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -71,7 +71,7 @@ class ResultMaps:
         self.segmentation: Segmentation | None = None
         self.agreement: NDArray[Any] | None = None
         self.shown_class = 0
-        self._agreement_worker: Any = None
+        self._agreement_worker: ThreadWorker | None = None
 
     def show(
         self,

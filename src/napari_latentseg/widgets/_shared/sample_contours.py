@@ -14,7 +14,7 @@ from napari_latentseg.widgets._shared.layers import METADATA_KEY, index_on_scree
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,7 @@ class SampleContours(QObject):
         self._viewer = weakref.ref(viewer)
         self.layer: Vectors | None = None
         self._result: RunResult | None = None
-        self._worker: Any = None
+        self._worker: ThreadWorker | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(40)

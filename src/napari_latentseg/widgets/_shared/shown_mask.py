@@ -25,7 +25,7 @@ from napari_latentseg.core.person_mask import (
     with_person_mask,
 )
 from napari_latentseg.measure import Measurement, class_sizes
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -167,7 +167,7 @@ class MaskTracker(QObject):
         super().__init__(parent)
         self._pending: dict[int, Any] = {}
         self._watched: weakref.WeakSet[Labels] = weakref.WeakSet()
-        self._worker: Any = None
+        self._worker: ThreadWorker | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DELAY_MS)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import atexit
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from napari.qt.threading import create_worker
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QThreadPool
+from superqt.utils import FunctionWorker
 
 from napari_latentseg.errors import system_failure
 from napari_latentseg.widgets._shared.plain_text import show_error
 
-__all__ = ["run_in_thread", "show_exception"]
+__all__ = ["ThreadWorker", "run_in_thread", "show_exception"]
 
 _EXIT_WAIT_MS = 10_000  # a run that was told to stop ends after its batch; a file may be read for longer
 
@@ -29,6 +30,9 @@ def _wait_for_workers() -> None:
 
 _T = TypeVar("_T")
 
+ThreadWorker: TypeAlias = FunctionWorker[Any]
+"""A function that runs in a thread, with signals such as `returned` and `finished`."""
+
 
 def show_exception(error: BaseException) -> None:
     """Show an error as a notification."""
@@ -42,7 +46,7 @@ def run_in_thread(
     on_done: Callable[[_T], Any] = lambda value: None,
     on_error: Callable[[BaseException], None] = show_exception,
     owner: QObject | None = None,
-) -> Any:
+) -> ThreadWorker:
     """Call a function in a worker thread, then `on_done` or `on_error` in the GUI thread.
 
     Parameters
@@ -58,8 +62,8 @@ def run_in_thread(
 
     Returns
     -------
-    worker
-        A superqt `FunctionWorker`, started.
+    ThreadWorker
+        Started.
     """
     # napari lists each worker as long as its window is open, so a finished worker must not hold the
     # callbacks, and with them a widget or a result
@@ -86,7 +90,7 @@ def run_in_thread(
         else:
             show_error(error)
 
-    worker = create_worker(guarded)
+    worker: ThreadWorker = create_worker(guarded)
     worker.returned.connect(deliver)
     worker.start()
     return worker

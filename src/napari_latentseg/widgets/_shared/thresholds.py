@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.measure import class_sizes
 from napari_latentseg.measure.expected_dice import with_expected_dice
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread
 
 if TYPE_CHECKING:
     from napari_latentseg.core.postprocess import PostProcess
@@ -55,7 +55,7 @@ class Thresholds(QObject):
         self._timer.setInterval(_DELAY_MS)
         self._timer.timeout.connect(self._apply_latest)
         self._pending: tuple[RunResult, float, PostProcess | None] | None = None
-        self._worker: Any = None
+        self._worker: ThreadWorker | None = None
         self._steps: weakref.WeakKeyDictionary[RunResult, list[_Step]] = weakref.WeakKeyDictionary()
 
     def apply(self, result: RunResult, threshold: float, cleanup: PostProcess | None = None) -> None:

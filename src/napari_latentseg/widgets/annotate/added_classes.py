@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread, show_exception
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -32,7 +32,7 @@ def unknown_class_warning(correction: Correction) -> str:
 
 def remove_added_class(
     corrections: Corrections, correction: Correction, label: int, on_removed: Callable[[], object]
-) -> Any:
+) -> ThreadWorker:
     """Remove a class that a person has added, where nothing approved uses it.
 
     What is painted with it in open copies becomes background, which undo takes back.
@@ -50,7 +50,7 @@ def remove_added_class(
 
     Returns
     -------
-    worker
+    ThreadWorker
         Reads and writes the annotations.
 
     Raises

@@ -7,14 +7,14 @@ disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.widgets._shared.blind_reading import blind_reader
-from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread, show_exception
 
 if TYPE_CHECKING:
     from napari_latentseg.core.classes import ClassInfo
@@ -109,7 +109,7 @@ class Approvals(QObject):
 
         run_in_thread(read, show, owner=self)
 
-    def approve(self, correction: Correction, numbers: Iterable[int] | None) -> Any:
+    def approve(self, correction: Correction, numbers: Iterable[int] | None) -> ThreadWorker:
         """Approve planes of a mask as they are now; planes that are approved already are skipped.
 
         Parameters
@@ -121,7 +121,7 @@ class Approvals(QObject):
 
         Returns
         -------
-        worker
+        ThreadWorker
             Writes the approval.
 
         Raises
@@ -156,7 +156,7 @@ class Approvals(QObject):
 
         return self._run_write(correction, write, on_written)
 
-    def unlock(self, correction: Correction, numbers: Iterable[int] | None = None) -> Any:
+    def unlock(self, correction: Correction, numbers: Iterable[int] | None = None) -> ThreadWorker | None:
         """Revoke the approval of planes, so that they can be edited again; no file is deleted.
 
         Parameters
@@ -168,7 +168,7 @@ class Approvals(QObject):
 
         Returns
         -------
-        worker
+        ThreadWorker
             Writes the revocation; None where none of the planes is approved.
         """
         plane_numbers = set(correction.approved if numbers is None else numbers) & set(correction.approved)
@@ -211,7 +211,7 @@ class Approvals(QObject):
 
     def _run_write(
         self, correction: Correction, write: Callable[[], None], on_written: Callable[[], None]
-    ) -> Any:
+    ) -> ThreadWorker:
         """Write in a worker, then update the viewer; errors are shown."""
         self.writes_in_progress += 1
         # later, so that the copy of the planes and the redraw do not add up to one long block

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image
@@ -18,7 +18,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import role_of, scan_from_layer
 from napari_latentseg.widgets._shared.plain_text import show_info
 from napari_latentseg.widgets._shared.preferences import preferences
-from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread, show_exception
 from napari_latentseg.widgets._shared.unwrapped_viewer import main_window
 from napari_latentseg.widgets.annotate.correction import Correction, model_family
 
@@ -182,12 +182,12 @@ class Autosaver(QObject):
             lambda: self._open_stores.unfinished_drafts(open_draft_ids, own_draft_ids), show, owner=self
         )
 
-    def resume_draft(self, family: str, draft: Draft) -> Any:
+    def resume_draft(self, family: str, draft: Draft) -> ThreadWorker:
         """Resume a draft: make its mask editable, and add its image unless the viewer has it.
 
         Returns
         -------
-        worker
+        ThreadWorker
             Reads the draft.
         """
         viewer = self._viewer()
@@ -229,12 +229,12 @@ class Autosaver(QObject):
 
         return run_in_thread(read, show, fail, self)
 
-    def discard_draft(self, family: str, draft: Draft) -> Any:
+    def discard_draft(self, family: str, draft: Draft) -> ThreadWorker:
         """Delete a draft.
 
         Returns
         -------
-        worker
+        ThreadWorker
             Deletes it.
         """
         store = self._open_stores.store

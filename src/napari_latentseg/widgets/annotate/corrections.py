@@ -20,7 +20,7 @@ from napari_latentseg.widgets._shared.plain_text import show_info, show_warning
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.shown_mask import PersonMask
 from napari_latentseg.widgets._shared.text import format_numbers, slice_text
-from napari_latentseg.widgets._shared.threads import show_exception
+from napari_latentseg.widgets._shared.threads import ThreadWorker, show_exception
 from napari_latentseg.widgets._shared.unwrapped_viewer import main_window
 from napari_latentseg.widgets.annotate.approvals import Approvals
 from napari_latentseg.widgets.annotate.approved_frame import ApprovedFrame
@@ -332,7 +332,7 @@ class Corrections(QObject):
         self.changed.emit()
         return new_class
 
-    def approve(self, result: RunResult, index: tuple[int, ...] | Literal["all"]) -> Any:
+    def approve(self, result: RunResult, index: tuple[int, ...] | Literal["all"]) -> ThreadWorker | None:
         """Approve a plane of a result, or all planes: of its copy, or of its own mask where there is none.
 
         Parameters
@@ -344,7 +344,7 @@ class Corrections(QObject):
 
         Returns
         -------
-        worker
+        ThreadWorker
             Writes the approval; None where the plane is approved already, or where an error was shown.
         """
         try:
@@ -357,7 +357,7 @@ class Corrections(QObject):
             show_exception(error)
             return None
 
-    def approve_planes(self, correction: Correction, numbers: Iterable[int] | None) -> Any:
+    def approve_planes(self, correction: Correction, numbers: Iterable[int] | None) -> ThreadWorker:
         """Approve planes of a correction, see `Approvals.approve`.
 
         Raises

@@ -43,7 +43,7 @@ from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_error, 
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.source_path import source_path
-from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread, show_exception
 from napari_latentseg.widgets.batch.case_table import CaseTable
 from napari_latentseg.widgets.batch.image_names import ImageNames
 from napari_latentseg.widgets.batch.open_result import open_case, open_mask
@@ -385,7 +385,7 @@ class BatchDialog(QDialog):
     def _images(self) -> Path | None:
         return self.request.images if self.images.text().strip() else None
 
-    def open_case(self, row: CaseRow) -> Any:
+    def open_case(self, row: CaseRow) -> ThreadWorker | None:
         """Open a case with its result, and raise the Review widget.
 
         Parameters
@@ -395,7 +395,7 @@ class BatchDialog(QDialog):
 
         Returns
         -------
-        worker
+        ThreadWorker
             Reads the files; None where nothing is read.
         """
         if self._opening is not None:

@@ -33,7 +33,7 @@ from napari_latentseg.widgets._shared.result_layers import DisplayData, PlaneVie
 from napari_latentseg.widgets._shared.run_result import RunResult
 from napari_latentseg.widgets._shared.runner import RunJob
 from napari_latentseg.widgets._shared.session import session_of
-from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread, show_exception
 from napari_latentseg.widgets._shared.view import show_whole
 from napari_latentseg.widgets.batch.image_names import cases_by_code, forget_cases
 from napari_latentseg.widgets.opening.layer_data import LayerData, layers_of_scan, survey_path
@@ -76,7 +76,7 @@ def open_case(
     images: Path | None,
     on_done: Callable[[RunResult], Any],
     on_error: Callable[[BaseException], None] = show_exception,
-) -> Any:
+) -> ThreadWorker | None:
     """Add the image of a case and the layers of its result; a result that is open already is selected.
 
     Parameters
@@ -94,7 +94,7 @@ def open_case(
 
     Returns
     -------
-    worker
+    ThreadWorker
         Reads the files; None where the result is open already.
     """
     session, path = session_of(viewer), Path(row.result)
@@ -167,7 +167,7 @@ def open_mask(
     images: Path | None,
     on_done: Callable[[], Any],
     on_error: Callable[[BaseException], None] = show_exception,
-) -> Any:
+) -> ThreadWorker | None:
     """Add the image of a case and its label map, all that the layouts of BIDS and nnU-Net keep of the mask.
 
     Parameters
@@ -185,7 +185,7 @@ def open_mask(
 
     Returns
     -------
-    worker
+    ThreadWorker
         Reads the files; None where they are open already.
     """
     for layer in viewer.layers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
@@ -23,7 +23,7 @@ from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.plain_text import show_warning
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.session import session_of
-from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread, show_exception
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.cases.opened_case import OpenedCase, show_read_case
 from napari_latentseg.widgets.cases.read_case import (
@@ -38,6 +38,8 @@ from napari_latentseg.widgets.cases.remove_layers import put_away
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
+
+    from napari_latentseg.widgets.annotate.approvals import Approvals
 
 __all__ = ["CaseWork", "case_work_of"]
 
@@ -104,12 +106,12 @@ class CaseWork(QObject):
         """The name of the reader, from the preferences; empty where none was given."""
         return preferences().reader.strip()
 
-    def open_list(self, source: Path, results: Path | None) -> Any:
+    def open_list(self, source: Path, results: Path | None) -> ThreadWorker:
         """Read a list, and show it.
 
         Returns
         -------
-        worker
+        ThreadWorker
             Reads the names of its files.
         """
         if self.opened is not None:
@@ -160,7 +162,7 @@ class CaseWork(QObject):
             self.is_opening = self.is_listing = False
             self.changed.emit()
 
-    def refresh(self) -> Any:
+    def refresh(self) -> ThreadWorker | None:
         """Read what other readers have decided."""
         cases = self.cases
         if cases is None or self.is_opening:
@@ -173,12 +175,12 @@ class CaseWork(QObject):
 
         return run_in_thread(cases.rows, show, owner=self)
 
-    def open(self, name: str, following: Sequence[str] = ()) -> Any:
+    def open(self, name: str, following: Sequence[str] = ()) -> ThreadWorker | None:
         """Open a case, and read the first of the following ones ahead; another case that is open is closed.
 
         Returns
         -------
-        worker
+        ThreadWorker
             Reads it; None where a line was said instead.
         """
         cases, reader = self.cases, self.reader
@@ -186,7 +188,7 @@ class CaseWork(QObject):
             return None
         return self._open(lambda: cases.hold(name, reader), following)
 
-    def open_next(self, names: Sequence[str], *, raises_review: bool = True) -> Any:
+    def open_next(self, names: Sequence[str], *, raises_review: bool = True) -> ThreadWorker | None:
         """Open the first of some cases that nobody has decided on or has open, as `open` does.
 
         Parameters
@@ -207,7 +209,7 @@ class CaseWork(QObject):
         following: Sequence[str],
         *,
         raises_review: bool = True,
-    ) -> Any:
+    ) -> ThreadWorker | None:
         cases, reader, ahead = self.cases, self.reader, self._ahead
         viewer = self._viewer()
         if cases is None or viewer is None or self.is_opening:
@@ -303,27 +305,27 @@ class CaseWork(QObject):
         is_read = cases is not None and case is not None and not is_archive_address(case.path)
         self._ahead = ReadAhead(cases, case, reader) if is_read and cases and case else None
 
-    def approve(self, following: Sequence[str]) -> Any:
+    def approve(self, following: Sequence[str]) -> ThreadWorker | None:
         """Approve the mask of the open case, and open the next.
 
         Returns
         -------
-        worker
+        ThreadWorker
             Writes the decision; None where a line was said instead.
         """
         return self._decide("approve", following)
 
-    def reject(self, following: Sequence[str]) -> Any:
+    def reject(self, following: Sequence[str]) -> ThreadWorker | None:
         """Reject the open case, and open the next."""
         return self._decide("reject", following, with_mask=False)
 
-    def ask_second_reader(self, following: Sequence[str], *, blind: bool) -> Any:
+    def ask_second_reader(self, following: Sequence[str], *, blind: bool) -> ThreadWorker | None:
         """Approve the mask of the open case, ask for another reader, and open the next."""
         return self._decide("second reading", following, blind=blind)
 
     def _decide(
         self, action: Action, following: Sequence[str], *, with_mask: bool = True, blind: bool = False
-    ) -> Any:
+    ) -> ThreadWorker | None:
         opened, cases, viewer, reader = self.opened, self.cases, self._viewer(), self.reader
         if opened is None or cases is None or viewer is None or self.is_opening:
             self.said.emit("Open a case first.")
@@ -375,7 +377,7 @@ class CaseWork(QObject):
         self.open_next([other for other in following if other != name], raises_review=False)
         return worker
 
-    def _store_approval(self, opened: OpenedCase) -> Any:
+    def _store_approval(self, opened: OpenedCase) -> Approvals | None:
         """Approve the slices in the annotations of the model, too, from which it learns.
 
         Returns
@@ -398,11 +400,11 @@ class CaseWork(QObject):
             corrections.approve_planes(correction, None)
         return corrections.approvals
 
-    def _put_away(self, opened: OpenedCase, layers: Sequence[Layer], stored: Any) -> None:
+    def _put_away(self, opened: OpenedCase, layers: Sequence[Layer], stored: Approvals | None) -> None:
         """Take the layers of a case out of the viewer once its approval is on disk."""
 
         def is_waiting() -> bool:  # the next case comes first: it is what the reader waits for
-            return self.is_opening or (stored is not None and stored.writes_in_progress)
+            return self.is_opening or (stored is not None and stored.writes_in_progress > 0)
 
         def done() -> None:
             if self.opened is None and not self.is_opening:  # nobody works on the list for now
@@ -410,7 +412,7 @@ class CaseWork(QObject):
 
         put_away(self._viewer, opened, layers, is_waiting, done)
 
-    def close_case(self) -> Any:
+    def close_case(self) -> ThreadWorker | None:
         """Close the open case without a decision; its layers stay, and another reader may have it."""
         opened, cases, reader = self.opened, self.cases, self.reader
         if opened is None or cases is None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.io.result_names import RECORD_NAME
 from napari_latentseg.widgets._shared.dialogs import show_dialog
 from napari_latentseg.widgets._shared.session import session_of
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread
 from napari_latentseg.widgets.batch.open_result import read_image
 from napari_latentseg.widgets.cases.read_case import row_of
 from napari_latentseg.widgets.readers.dialog import ReadersDialog
@@ -35,7 +35,7 @@ def why_not_compared(case: ListedCase | None) -> str:
     return "" if len(case.readings) > 1 else f"The case has {len(case.readings)} of the 2 readings"
 
 
-def show_readings(viewer: ViewerModel, work: CaseWork, case: ListedCase) -> Any:
+def show_readings(viewer: ViewerModel, work: CaseWork, case: ListedCase) -> ThreadWorker | None:
     """Compare the readings of a case, with the result of its model beside them.
 
     Parameters
@@ -49,7 +49,7 @@ def show_readings(viewer: ViewerModel, work: CaseWork, case: ListedCase) -> Any:
 
     Returns
     -------
-    worker
+    ThreadWorker
         Looks whether the masks are as they were approved; None without a list.
     """
     cases, opened = work.cases, work.opened

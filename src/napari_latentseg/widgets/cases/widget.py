@@ -31,7 +31,7 @@ from napari_latentseg.widgets._shared.keys import bind_keys
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_info
 from napari_latentseg.widgets._shared.preferences import keep_reader
 from napari_latentseg.widgets._shared.source_path import source_path
-from napari_latentseg.widgets._shared.threads import show_exception
+from napari_latentseg.widgets._shared.threads import ThreadWorker, show_exception
 from napari_latentseg.widgets.cases.case_list_table import CaseListTable
 from napari_latentseg.widgets.cases.case_work import case_work_of
 from napari_latentseg.widgets.cases.compare_readings import show_readings, why_not_compared
@@ -208,12 +208,12 @@ class CasesWidget(DockWidget):
             return True
         return super().eventFilter(watched, event)
 
-    def open_list(self) -> Any:
+    def open_list(self) -> ThreadWorker | None:
         """Read the list that the fields name.
 
         Returns
         -------
-        worker
+        ThreadWorker
             Reads it; None where no list is named.
         """
         source, results = self.source.text().strip(), self.results.text().strip()
@@ -223,12 +223,12 @@ class CasesWidget(DockWidget):
             return None
         return self.work.open_list(source_path(source), source_path(results) if results else None)
 
-    def open_case(self, case: ListedCase) -> Any:
+    def open_case(self, case: ListedCase) -> ThreadWorker | None:
         """Open a case; the next that is shown is read ahead."""
         self.message.setText("")
         return self.work.open(case.name, self._following(case.name)) if self._reader_is_known() else None
 
-    def open_next(self) -> Any:
+    def open_next(self) -> ThreadWorker | None:
         """Open the next case that is shown and that nobody has decided on or has open."""
         self.message.setText("")
         opened = self.work.opened
@@ -249,7 +249,7 @@ class CasesWidget(DockWidget):
         start = names.index(name) + 1 if name in names else 0
         return names[start:] + names[:start]
 
-    def approve(self) -> Any:
+    def approve(self) -> ThreadWorker | None:
         """Approve the mask of the open case, and open the next."""
         return self._decide(self.work.approve)
 
@@ -260,15 +260,15 @@ class CasesWidget(DockWidget):
         self.approve()
         return True
 
-    def reject(self) -> Any:
+    def reject(self) -> ThreadWorker | None:
         """Reject the open case, and open the next."""
         return self._decide(self.work.reject)
 
-    def ask_second_reader(self, _: bool = False, *, blind: bool) -> Any:
+    def ask_second_reader(self, _: bool = False, *, blind: bool) -> ThreadWorker | None:
         """Approve the mask of the open case, ask for another reader, and open the next."""
         return self._decide(partial(self.work.ask_second_reader, blind=blind))
 
-    def _decide(self, decide: Callable[[list[str]], Any]) -> Any:
+    def _decide(self, decide: Callable[[list[str]], ThreadWorker | None]) -> ThreadWorker | None:
         self.message.setText("")
         opened = self.work.opened
         if opened is not None and opened.seconds * 1000 < QApplication.doubleClickInterval():
@@ -276,7 +276,7 @@ class CasesWidget(DockWidget):
             return None
         return decide(self._following()) if self._reader_is_known() else None
 
-    def close_case(self) -> Any:
+    def close_case(self) -> ThreadWorker | None:
         """Close the open case without a decision."""
         return self.work.close_case()
 

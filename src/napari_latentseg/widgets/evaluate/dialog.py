@@ -35,7 +35,7 @@ from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.model_entries import list_model_entries
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_info
 from napari_latentseg.widgets._shared.session import session_of
-from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread, show_exception
 from napari_latentseg.widgets.evaluate.fields import EvaluationFields
 from napari_latentseg.widgets.evaluate.open_image import open_worst_image
 from napari_latentseg.widgets.evaluate.process import evaluation_of
@@ -160,12 +160,12 @@ class EvaluationDialog(QDialog):
         if index >= 0:
             self.fields.model.setCurrentIndex(index)
 
-    def reload_models(self) -> Any:
+    def reload_models(self) -> ThreadWorker:
         """List the installed models.
 
         Returns
         -------
-        worker
+        ThreadWorker
             Reads their cards.
         """
         return run_in_thread(
@@ -293,7 +293,7 @@ class EvaluationDialog(QDialog):
         if path:
             self.save_report(Path(path).with_suffix(".html"))
 
-    def save_report(self, path: Path) -> Any:
+    def save_report(self, path: Path) -> ThreadWorker | None:
         """Keep the page.
 
         Parameters
@@ -303,7 +303,7 @@ class EvaluationDialog(QDialog):
 
         Returns
         -------
-        worker
+        ThreadWorker
             Writes the file; None where there is no page.
         """
         page = self.process.page
@@ -320,7 +320,7 @@ class EvaluationDialog(QDialog):
         if (image := self.worst_images.selected_image) is not None:
             self.open_image(image)
 
-    def open_image(self, image: WorstImage) -> Any:
+    def open_image(self, image: WorstImage) -> ThreadWorker | None:
         """Open an image with its prediction and its reference mask, and raise the Review widget.
 
         Parameters
@@ -330,7 +330,7 @@ class EvaluationDialog(QDialog):
 
         Returns
         -------
-        worker
+        ThreadWorker
             Reads the files; None where another image is being opened.
         """
         if self._opening is not None or self.process.folder is None:

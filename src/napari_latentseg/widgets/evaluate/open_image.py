@@ -13,7 +13,7 @@ from napari_latentseg.evaluation.worst_images import WorstImage
 from napari_latentseg.io.registry import read_scan
 from napari_latentseg.widgets._shared.label_style import label_style, reference_classes
 from napari_latentseg.widgets._shared.layers import spatial_arguments
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread
 from napari_latentseg.widgets.batch.open_result import open_case
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def open_worst_image(
     folder: Path,
     on_done: Callable[[RunResult], Any],
     on_error: Callable[[BaseException], None],
-) -> Any:
+) -> ThreadWorker:
     """Add an image with the layers of its result, and the outline of its reference mask.
 
     Parameters
@@ -49,7 +49,7 @@ def open_worst_image(
 
     Returns
     -------
-    worker
+    ThreadWorker
         Reads the reference mask, then the others.
     """
     row = CaseRow(

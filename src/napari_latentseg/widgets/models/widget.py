@@ -21,7 +21,7 @@ from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.model_entries import ModelEntry, list_model_entries
 from napari_latentseg.widgets._shared.plain_text import show_info
-from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread, show_exception
 from napari_latentseg.widgets.evaluate.dialog import EvaluationDialog, show_evaluation
 from napari_latentseg.widgets.models.card_view import CardView
 from napari_latentseg.widgets.models.install_dialog import InstallDialog
@@ -101,12 +101,12 @@ class ModelsWidget(DockWidget):
         self.revert_button.clicked.connect(self.revert_version)
         self.remove_button.clicked.connect(self.confirm_remove)
 
-    def reload(self) -> Any:
+    def reload(self) -> ThreadWorker:
         """List the installed models again.
 
         Returns
         -------
-        worker
+        ThreadWorker
             Reads the cards.
         """
         name, self._to_select = self._to_select, ""
@@ -188,18 +188,18 @@ class ModelsWidget(DockWidget):
         self.session.choices["model"] = name
         self.session.models_changed.emit()
 
-    def revert_version(self) -> Any:
+    def revert_version(self) -> ThreadWorker | None:
         """Make an earlier version current.
 
         Returns
         -------
-        worker
+        ThreadWorker
             Makes the change; None where there is no earlier version.
         """
         entry, target = self.tree.current_entry, self._revert_target()
         return self._revert(entry.name, target) if entry is not None and target else None
 
-    def _revert(self, name: str, version: str) -> Any:
+    def _revert(self, name: str, version: str) -> ThreadWorker:
         def switch() -> None:
             from napari_latentseg import api
 
@@ -224,7 +224,7 @@ class ModelsWidget(DockWidget):
         if folder:
             self.install(Path(folder))
 
-    def install(self, source: Path, codec: str | None = None) -> Any:
+    def install(self, source: Path, codec: str | None = None) -> ThreadWorker:
         """Install a model; where its name is taken, ask how, and where its codec is missing, ask for that.
 
         Parameters
@@ -236,7 +236,7 @@ class ModelsWidget(DockWidget):
 
         Returns
         -------
-        worker
+        ThreadWorker
             Installs it, or reads what it is before the question.
         """
 
@@ -265,7 +265,7 @@ class ModelsWidget(DockWidget):
         self.install_dialog = dialog
         dialog.open()
 
-    def install_as(self, source: Path, **options: Any) -> Any:
+    def install_as(self, source: Path, **options: Any) -> ThreadWorker:
         """Install a model as the person has chosen.
 
         Parameters
@@ -277,7 +277,7 @@ class ModelsWidget(DockWidget):
 
         Returns
         -------
-        worker
+        ThreadWorker
             Installs it.
         """
 
@@ -302,7 +302,7 @@ class ModelsWidget(DockWidget):
         if path:
             self.export(Path(path).with_suffix(".zip"))
 
-    def export(self, path: Path) -> Any:
+    def export(self, path: Path) -> ThreadWorker | None:
         """Export the selected version as one file.
 
         Parameters
@@ -312,7 +312,7 @@ class ModelsWidget(DockWidget):
 
         Returns
         -------
-        worker
+        ThreadWorker
             Writes the file; None where no version is selected.
         """
         selected = self.tree.current_version
@@ -370,7 +370,7 @@ class ModelsWidget(DockWidget):
     def _forget_remove_dialog(self, answer: int) -> None:
         self.remove_dialog = None
 
-    def remove(self, name: str, version: str | None = None) -> Any:
+    def remove(self, name: str, version: str | None = None) -> ThreadWorker:
         """Delete one version of a model, or the model with all its versions.
 
         Parameters
@@ -382,7 +382,7 @@ class ModelsWidget(DockWidget):
 
         Returns
         -------
-        worker
+        ThreadWorker
             Deletes them.
         """
 
@@ -402,7 +402,7 @@ class ModelsWidget(DockWidget):
         job: Callable[[], Any],
         on_done: Callable[[Any], None],
         retry: Callable[[KeptCodec], Any] | None = None,
-    ) -> Any:
+    ) -> ThreadWorker:
         """Change files in a worker; the buttons are disabled until it has finished.
 
         Where a codec is missing, it is asked for, and `retry` is called with it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_latentseg.core.pointed_object import PointedObject, PromptStep
 from napari_latentseg.widgets._shared.sample_contours import contour_segments
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread
 
 if TYPE_CHECKING:
     from napari_latentseg.core.scan import Scan
@@ -113,7 +113,7 @@ class AnswerEngine(QObject):
         super().__init__(parent)
         self._load_model = load_model
         self._waiting: Question | None = None
-        self._worker: Any = None
+        self._worker: ThreadWorker | None = None
         self._image: tuple[ImageKey, PromptImage] | None = None  # used in the thread alone
 
     @property

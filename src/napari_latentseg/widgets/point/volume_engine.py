@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread
 
 if TYPE_CHECKING:
     from napari_latentseg.core.scan import Scan
@@ -123,7 +123,7 @@ class VolumeEngine(QObject):
         super().__init__(parent)
         self._load_model = load_model
         self._cancel = threading.Event()
-        self._worker: Any = None
+        self._worker: ThreadWorker | None = None
         self._job: VolumeJob | None = None
 
     @property

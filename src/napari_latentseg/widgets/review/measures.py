@@ -18,7 +18,7 @@ from napari_latentseg.widgets._shared.layers import exact_matrix, role_of
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.text import keep_units
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread
 from napari_latentseg.widgets.review.objects import show_objects
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class MeasuresPanel(QWidget):
 
         run_in_thread(compute, show, fail, self)
 
-    def show_table(self) -> Any:
+    def show_table(self) -> ThreadWorker | None:
         """Measure the objects in a worker, and show them in a table and as outlines."""
         result = self._result
         if result is None or result.segmentation is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Labels
@@ -16,7 +16,7 @@ from napari_latentseg.widgets._shared.layers import (
     role_of,
     spatial_arguments,
 )
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread
 from napari_latentseg.widgets.review.objects_table import ObjectsTable
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def show_objects(
     on_done: Callable[[], None],
     on_error: Callable[[str], None],
     parent: QWidget | None = None,
-) -> Any:
+) -> ThreadWorker:
     """Measure all objects of a result in a worker; show a table of them, and their outlines as a layer.
 
     Parameters

@@ -12,7 +12,7 @@ from napari_latentseg.utils.counts import count_text
 from napari_latentseg.widgets._shared.case_codes import case_codes_of, remember_folder
 from napari_latentseg.widgets._shared.closing import WatchedJob, WorkInProgress
 from napari_latentseg.widgets._shared.plain_text import show_info
-from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread, show_exception
 
 if TYPE_CHECKING:
     from napari_latentseg.core.segmentation import Segmentation
@@ -149,7 +149,7 @@ def export_result(
     *,
     settings: ExportSettings | None = None,
     own_mask: bool = False,
-) -> Any:
+) -> ThreadWorker:
     """Write a result to a folder, off the GUI thread, with the mask that counts (`RunResult.shown_mask`).
 
     Parameters
@@ -165,7 +165,7 @@ def export_result(
 
     Returns
     -------
-    worker
+    ThreadWorker
         Returns the paths that were written.
     """
     segmentation = result.segmentation

@@ -26,7 +26,7 @@ from napari_latentseg.measure import contours_unavailable_reason
 from napari_latentseg.widgets._shared.case_codes import read_last_folder
 from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.preferences import preferences
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread
 from napari_latentseg.widgets.segment.export import (
     ExportCheck,
     ExportSettings,
@@ -269,7 +269,7 @@ class ExportDialog(QDialog):
         first = next(iter(reasons.values()), "")
         self.format.setToolTip(f"Formats in grey cannot hold this result: {first}" if first else "")
 
-    def save(self) -> Any:
+    def save(self) -> ThreadWorker:
         """Write the export, and close the dialog."""
         settings = self.settings()
         worker = export_result(

@@ -26,7 +26,7 @@ from napari_latentseg.widgets._shared.plain_text import (
 from napari_latentseg.widgets._shared.region import image_shape
 from napari_latentseg.widgets._shared.runner import RunJob, RunProgress
 from napari_latentseg.widgets._shared.session import RunResult
-from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread, show_exception
 from napari_latentseg.widgets.point.panel import PointPanel
 from napari_latentseg.widgets.segment.export import export_result
 from napari_latentseg.widgets.segment.export_dialog import ExportDialog
@@ -422,12 +422,12 @@ class SegmentWidget(DockWidget):
         if result is not None:
             ExportDialog(result, self).show()
 
-    def export(self, folder: Path) -> Any:
+    def export(self, folder: Path) -> ThreadWorker | None:
         """Write the current result to a folder, off the GUI thread.
 
         Returns
         -------
-        worker
+        ThreadWorker
             See `export_result`; None where there is no result.
         """
         return None if self.finished_result is None else export_result(self.finished_result, folder)

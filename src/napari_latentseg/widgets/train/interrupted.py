@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
@@ -15,7 +15,7 @@ from napari_latentseg.finetuning.interrupted import (
     list_interrupted,
 )
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text
-from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread, show_exception
 
 if TYPE_CHECKING:
     from napari_latentseg.widgets.train.process import TrainingProcess
@@ -70,12 +70,12 @@ class InterruptedPanel(QWidget):
         except BadInput as error:
             show_exception(error)
 
-    def discard(self) -> Any:
+    def discard(self) -> ThreadWorker:
         """Delete the training that is shown.
 
         Returns
         -------
-        worker
+        ThreadWorker
             Deletes it.
         """
         name = self.entries[0].name

@@ -33,7 +33,7 @@ from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.model_entries import distinct_titles
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text, show_info
-from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread, show_exception
 from napari_latentseg.widgets.annotate.correction import model_family
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.train.comparison import CaseThumbnails, ComparisonPanel
@@ -292,12 +292,12 @@ class TrainWidget(DockWidget):
         if awaits_decision and training.judged is not None:
             self.comparison.show_comparison(training.judged.comparison, training.preview)
 
-    def train(self) -> Any:
+    def train(self) -> ThreadWorker | None:
         """Start the training; if an input is missing, show which one and do not start.
 
         Returns
         -------
-        worker
+        ThreadWorker
             Writes the chosen layers to files; None if the training data are files already, or on missing
             input.
         """
@@ -319,7 +319,7 @@ class TrainWidget(DockWidget):
         self._start(replace(request, data=(data,)))
         return None
 
-    def _write_layers_and_start(self, card: ModelCard) -> Any:
+    def _write_layers_and_start(self, card: ModelCard) -> ThreadWorker:
         """Write the chosen layers to a temporary folder, then start, even if the widget is closed by then."""
         request = self._request(card)
         pairs, taught_card = scan_pairs(self.data_source.chosen_pairs()), self.structure.taught(card)
@@ -371,7 +371,7 @@ class TrainWidget(DockWidget):
         except BadInput as error:
             show_exception(error)
 
-    def adopt(self, keep_both: bool) -> Any:
+    def adopt(self, keep_both: bool) -> ThreadWorker | None:
         """Install the new model as the next version of its base, or as a separate model beside it.
 
         Parameters
@@ -381,7 +381,7 @@ class TrainWidget(DockWidget):
 
         Returns
         -------
-        worker
+        ThreadWorker
             Installs it; None if there is no new model.
         """
         judged, saved = self.training.judged, self.training.saved
@@ -412,12 +412,12 @@ class TrainWidget(DockWidget):
 
         return run_in_thread(install, done, self._on_decision_failed)
 
-    def discard(self) -> Any:
+    def discard(self) -> ThreadWorker | None:
         """Delete the new model.
 
         Returns
         -------
-        worker
+        ThreadWorker
             Deletes it; None if there is no new model.
         """
         if self.training.saved is None:
