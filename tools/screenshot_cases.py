@@ -48,12 +48,12 @@ def cases(viewer: Any) -> Shots:
     settle(2)
     yield "cases-review", None
     widget.open_widget("Cases")
-    widget.rating_buttons.button(3).click()
-    QTest.keyClicks(widget.comment, "rim at 3 o'clock")
+    widget.opened_panel.rating_buttons.button(3).click()
+    QTest.keyClicks(widget.opened_panel.comment, "rim at 3 o'clock")
     settle(0.5)
     yield "window-cases", None
     yield "cases-open", widget
-    widget.blind_action.trigger()
+    widget.opened_panel.blind_action.trigger()
     wait_until(lambda: not widget.work.writes_in_progress and widget.work.opened is not None)
     settle(1)
     yield "cases-second", widget

@@ -66,7 +66,7 @@ def test_a_list_from_the_scans_to_the_consensus(viewer, qtbot, tmp_path, write_e
             reader.approve()
         else:
             reader.look()
-            widget.open_action.trigger()
+            widget.opened_panel.open_action.trigger()
             reader.written()
     twice = order[::TWICE]
     reader.wait(lambda: "No case is left" in widget.message.text())

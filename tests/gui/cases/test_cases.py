@@ -64,9 +64,9 @@ def test_a_list_is_walked_from_the_first_to_the_last(reader, viewer, segmented, 
     layer.paint((3, 3), 1)
     corrected = layer.data.copy()
     reader.widget.open_widget("Cases")  # Review is in front
-    reader.click(reader.widget.rating_buttons.button(3))
-    reader.qtbot.keyClicks(reader.widget.comment, "rim")
-    assert reader.approve(reader.widget.comment) == order[0]
+    reader.click(reader.widget.opened_panel.rating_buttons.button(3))
+    reader.qtbot.keyClicks(reader.widget.opened_panel.comment, "rim")
+    assert reader.approve(reader.widget.opened_panel.comment) == order[0]
 
     second = reader.opened()
     assert second.name == order[1]
@@ -77,12 +77,12 @@ def test_a_list_is_walked_from_the_first_to_the_last(reader, viewer, segmented, 
         assert np.array_equal(read_scan(listed.reading_paths(order[0])["Anna"]).array, corrected)
     (approval,) = AnnotationStore.for_model(MODEL).approvals()
     assert (approval.reader, approval.edited) == ("Anna", True)
-    assert reader.widget.comment.text() == ""
+    assert reader.widget.opened_panel.comment.text() == ""
 
     assert reader.approve() == order[1]  # with the image in focus
     assert reader.opened().name == order[2]
     reader.look()
-    reader.click(reader.widget.reject_button)
+    reader.click(reader.widget.opened_panel.reject_button)
     reader.written()
     assert reader.opened().name == order[3]
     reader.approve()
@@ -100,12 +100,12 @@ def test_a_second_reader(reader, viewer, segmented, blind):
     layer = corrections_of(viewer).edit(reader.work.opened.result(viewer))
     layer.brush_size = 9
     layer.paint((30, 40), 1)
-    action = reader.widget.blind_action if blind else reader.widget.open_action
+    action = reader.widget.opened_panel.blind_action if blind else reader.widget.opened_panel.open_action
     reader.look()
     action.trigger()
     reader.written()
     reader.wait(lambda: reader.state(name) == "second reading")
-    reader.click(reader.widget.close_button)
+    reader.click(reader.widget.opened_panel.close_button)
     notification_manager.records.clear()
     reader.select(name)
     reader.click(reader.widget.open_button)
@@ -114,7 +114,7 @@ def test_a_second_reader(reader, viewer, segmented, blind):
     reader.be("Ben")
     opened = reader.enter(name)
     how = "blind" if blind else "after Anna"
-    assert reader.widget.opened_label.text() == f"{name}, second reading, {how}"
+    assert reader.widget.opened_panel.title.text() == f"{name}, second reading, {how}"
     reader.wait(lambda: bool(corrections_of(viewer).corrections))
     reader.qtbot.wait(300)  # approvals are read in a worker
     result = opened.result(viewer)
@@ -279,7 +279,7 @@ def test_a_closed_case_can_be_had_by_another_and_keeps_its_layers(reader, viewer
     name = reader.enter().name
     layer = corrections_of(viewer).edit(reader.work.opened.result(viewer))
     layer.paint((3, 3), 1)
-    reader.click(reader.widget.close_button)
+    reader.click(reader.widget.opened_panel.close_button)
     reader.wait(lambda: reader.work.opened is None)
     other = CaseList(segmented)
     reader.wait(lambda: _can_hold(other, name))
@@ -294,7 +294,7 @@ def test_a_case_of_a_list_that_is_read_again_is_not_added_twice(reader, viewer, 
     reader.be("Anna")
     name = reader.enter().name
     image = reader.work.opened.image
-    reader.click(reader.widget.close_button)
+    reader.click(reader.widget.opened_panel.close_button)
     reader.wait(lambda: reader.work.opened is None)
     reader.open_list(segmented)
     assert reader.enter(name).image is image
@@ -329,7 +329,7 @@ def test_the_case_stays_open_when_the_widget_is_closed(reader, viewer, segmented
     qtbot.wait(50)
     _, again = viewer.window.add_plugin_dock_widget("napari-latentseg", "Cases", tabify=True)
     assert case_work_of(viewer).opened.name == name
-    assert again.opened_label.text() == name
+    assert again.opened_panel.title.text() == name
     assert again.source.text() == str(segmented)
     other = Reader(viewer, qtbot, again)
     assert other.approve() == name

@@ -74,7 +74,7 @@ def test_cases_that_are_passed_over_come_again_after_the_others(begun, segmented
     assert [skip(begun) for _ in range(4)] == [*order[1:], order[0]]
     skip(begun)
     begun.look()
-    begun.click(begun.widget.reject_button)
+    begun.click(begun.widget.opened_panel.reject_button)
     begun.written()
     assert begun.opened().name == order[2]  # and not the first, which was passed over
     assert decisions(segmented) == {order[1]: ("rejected", "Anna")}
@@ -82,7 +82,7 @@ def test_cases_that_are_passed_over_come_again_after_the_others(begun, segmented
 
 def test_open_next_after_a_case_was_closed_is_another_one(begun):
     order = begun.widget.table.shown_names()
-    begun.click(begun.widget.close_button)
+    begun.click(begun.widget.opened_panel.close_button)
     begun.wait(lambda: begun.work.opened is None)
     begun.click(begun.widget.next_button)
     assert begun.opened().name == order[1]
@@ -93,7 +93,7 @@ def test_a_double_click_decides_on_one_case(begun, segmented, button, set_double
     order = begun.widget.table.shown_names()
     begun.look()
     set_double_click(60_000)  # as fast as on a machine without load
-    button = getattr(begun.widget, button)
+    button = getattr(begun.widget.opened_panel, button)
     begun.work.opened._opened_at -= 60
     begun.click(button)
     begun.written()
@@ -123,8 +123,8 @@ def test_what_a_filter_hides_stays_open_and_is_selected_again(begun):
     widget.state_box.setCurrentIndex(widget.state_box.findData("approved"))
     assert widget.table.shown_names() == []
     assert widget.table.selected_case is None
-    assert begun.work.opened.name == widget.opened_label.text() == name
-    assert widget.approve_button.isEnabled()
+    assert begun.work.opened.name == widget.opened_panel.title.text() == name
+    assert widget.opened_panel.approve_button.isEnabled()
     assert not widget.next_button.isEnabled()
     widget.state_box.setCurrentIndex(0)
     assert widget.table.selected_case.name == name
@@ -173,10 +173,10 @@ def test_a_name_counts_as_it_stands_in_the_field(begun, segmented):
 
     begun.look()
     field.clear()
-    begun.click(begun.widget.reject_button)
+    begun.click(begun.widget.opened_panel.reject_button)
     assert begun.widget.message.text() == "Reader: enter your name or initials above first."
     begun.qtbot.keyClicks(field, 100 * "x")
-    begun.click(begun.widget.reject_button)
+    begun.click(begun.widget.opened_panel.reject_button)
     assert any("longer than 60 characters" in text for text in messages())
     begun.written()
     assert list(decisions(segmented)) == [name]
@@ -184,8 +184,8 @@ def test_a_name_counts_as_it_stands_in_the_field(begun, segmented):
 
 def test_rating_and_comment_of_a_decision_that_was_not_written_are_kept(begun, monkeypatch):
     name = begun.work.opened.name
-    begun.click(begun.widget.rating_buttons.button(2))
-    begun.qtbot.keyClicks(begun.widget.comment, "rim")
+    begun.click(begun.widget.opened_panel.rating_buttons.button(2))
+    begun.qtbot.keyClicks(begun.widget.opened_panel.comment, "rim")
 
     def refuse(*arguments):
         raise OSError(28, "No space left on device")
@@ -199,8 +199,8 @@ def test_rating_and_comment_of_a_decision_that_was_not_written_are_kept(begun, m
     begun.written()
     to_front(begun)
     begun.enter(name)
-    assert begun.widget.comment.text() == "rim"
-    assert begun.widget.rating_buttons.button(2).isChecked()
+    assert begun.widget.opened_panel.comment.text() == "rim"
+    assert begun.widget.opened_panel.rating_buttons.button(2).isChecked()
 
 
 def test_a_case_that_is_being_read_is_not_opened_in_another_list(begun, segmented, tmp_path, monkeypatch):
@@ -223,7 +223,7 @@ def test_a_case_that_is_being_read_is_not_opened_in_another_list(begun, segmente
     may_go_on.set()
     begun.qtbot.wait(300)
     assert begun.work.opened is None
-    assert begun.widget.opened_label.text() == "No case is open."
+    assert begun.widget.opened_panel.title.text() == "No case is open."
     with CaseList(segmented) as cases:
         assert cases.hold(last, "Ben").name == last  # it was let go
 
@@ -237,7 +237,7 @@ def test_the_layers_of_a_case_that_was_opened_in_between_stay(begun, viewer):
     begun.enter(first)
     to_front(begun)
     begun.look()
-    begun.click(begun.widget.reject_button)
+    begun.click(begun.widget.opened_panel.reject_button)
     begun.written()
     begun.wait(lambda: not any(first in layer.name for layer in viewer.layers))
     assert copy in viewer.layers
@@ -276,7 +276,7 @@ def test_a_case_that_is_rejected_while_it_is_segmented_leaves_nothing(begun, vie
     begun.wait(lambda: segment.busy)
     to_front(begun)
     begun.look()
-    begun.click(begun.widget.reject_button)
+    begun.click(begun.widget.opened_panel.reject_button)
     begun.written()
     session = session_of(viewer)
     begun.wait(lambda: not session.busy)

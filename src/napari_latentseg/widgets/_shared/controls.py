@@ -26,6 +26,7 @@ from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text
 __all__ = [
     "CopyDetailsButton",
     "WrappedLabel",
+    "allow",
     "collapsible",
     "confirm",
     "elastic_combo",
@@ -35,6 +36,12 @@ __all__ = [
     "separator",
     "widget_row",
 ]
+
+
+def allow(widget: QWidget, why_not: str, what: str) -> None:
+    """Enable a control, with what it does as its tooltip; or disable it and say why."""
+    widget.setEnabled(not why_not)
+    widget.setToolTip(why_not or what)
 
 
 def confirm(parent: QWidget | None, title: str, question: str) -> bool:

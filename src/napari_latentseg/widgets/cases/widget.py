@@ -10,25 +10,23 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QApplication,
-    QButtonGroup,
     QComboBox,
     QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QLineEdit,
     QMenu,
     QPushButton,
     QWidget,
 )
 
-from napari_latentseg.caselist.decisions import MAX_RATING, STATES, check_reader
+from napari_latentseg.caselist.decisions import STATES, check_reader
 from napari_latentseg.caselist.listed_case import ListedCase
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.counts import count_text
-from napari_latentseg.widgets._shared.controls import WrappedLabel, separator, widget_row
+from napari_latentseg.widgets._shared.controls import WrappedLabel, allow, separator, widget_row
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import bind_keys
-from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_info
+from napari_latentseg.widgets._shared.plain_text import show_info
 from napari_latentseg.widgets._shared.preferences import keep_reader
 from napari_latentseg.widgets._shared.source_path import source_path
 from napari_latentseg.widgets._shared.threads import ThreadWorker, show_exception
@@ -37,17 +35,14 @@ from napari_latentseg.widgets.cases.case_work import case_work_of
 from napari_latentseg.widgets.cases.compare_readings import show_readings, why_not_compared
 from napari_latentseg.widgets.cases.consensus_dialog import export_consensus, why_no_consensus
 from napari_latentseg.widgets.cases.opened_case import OpenedCase
+from napari_latentseg.widgets.cases.opened_panel import OpenedCasePanel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 __all__ = ["CasesWidget"]
 
-_RATING_TEXTS = ("unusable", "large changes needed", "small changes needed", "no change needed")
-_NO_CASE = "Open a case first"
 _READING = "A case is being read; wait"
-_COMMENT = "Kept with the decision, and shown in the list"
-_RATING_WIDTH = 28  # pixels: four beside a comment
 
 
 class CasesWidget(DockWidget):
@@ -106,15 +101,7 @@ class CasesWidget(DockWidget):
         self.compare_button = QPushButton("Compare readings…")
         self.consensus_button = QPushButton("Export consensus…")
         self.message = WrappedLabel()
-        self.opened_label = PlainLabel()
-        self.rating_buttons = QButtonGroup(self)
-        self.rating_buttons.setExclusive(False)
-        self.comment = QLineEdit()
-        self.comment.setPlaceholderText("Comment")
-        self.comment.setAccessibleName("Comment")
-        self.approve_button, self.reject_button = QPushButton("Approve, next"), QPushButton("Reject, next")
-        self.second_button = QPushButton("Second reading")
-        self.close_button = QPushButton("Close case")
+        self.opened_panel = OpenedCasePanel()
 
     def _lay_out(self) -> None:
         browse_menu = QMenu(self.source_button)
@@ -127,20 +114,6 @@ class CasesWidget(DockWidget):
         form.addRow("List", widget_row(self.source, self.source_button))
         form.addRow("Results", widget_row(self.results, self.results_button))
         form.addRow("Reader", self.reader)
-        menu = QMenu(self.second_button)
-        self.open_action = menu.addAction("open: the first mask is shown")
-        self.blind_action = menu.addAction("blind: the first mask is not shown")
-        self.second_button.setMenu(menu)
-        rating_row = QHBoxLayout()
-        rating_row.addWidget(PlainLabel("Rating"))
-        for rating, text in enumerate(_RATING_TEXTS, 1):
-            button = QPushButton(str(rating))
-            button.setToolTip(text)
-            button.setCheckable(True)
-            button.setFixedWidth(_RATING_WIDTH)
-            self.rating_buttons.addButton(button, rating)
-            rating_row.addWidget(button)
-        rating_row.addWidget(self.comment, 1)
         self.body.addLayout(form)
         self.body.addWidget(widget_row(self.search, self.state_box))
         self.body.addWidget(self.table, 1)
@@ -149,10 +122,7 @@ class CasesWidget(DockWidget):
         self.body.addWidget(widget_row(self.open_button, self.next_button))
         self.body.addWidget(widget_row(self.compare_button, self.consensus_button))
         self.body.addWidget(separator())
-        self.body.addWidget(self.opened_label)
-        self.body.addLayout(rating_row)
-        self.body.addWidget(widget_row(self.approve_button, self.reject_button))
-        self.body.addWidget(widget_row(self.second_button, self.close_button))
+        self.body.addWidget(self.opened_panel)
         self.body.addWidget(self.message)
         self.table.setMinimumHeight(8 * (self.fontMetrics().height() + 8))
         QWidget.setTabOrder(self.table, self.open_button)
@@ -179,17 +149,13 @@ class CasesWidget(DockWidget):
         self.results_button.clicked.connect(self._browse_results)
         self.compare_button.clicked.connect(self._compare)
         self.consensus_button.clicked.connect(lambda: export_consensus(self.viewer))
-        self.approve_button.clicked.connect(self.approve)
-        self.reject_button.clicked.connect(self.reject)
-        self.close_button.clicked.connect(self.close_case)
-        assert self.open_action is not None
-        assert self.blind_action is not None
-        self.open_action.triggered.connect(partial(self.ask_second_reader, blind=False))
-        self.blind_action.triggered.connect(partial(self.ask_second_reader, blind=True))
-        self.rating_buttons.idClicked.connect(self._rate)
-        self.comment.textEdited.connect(self._write_comment)
+        panel = self.opened_panel
+        panel.approved.connect(self.approve)
+        panel.rejected.connect(self.reject)
+        panel.closed.connect(self.close_case)
+        panel.second_reader_asked.connect(lambda blind: self.ask_second_reader(blind=blind))
         # these would take Ctrl+Enter for Enter; from elsewhere it reaches napari as the key of Segment
-        for taker in (self.table, self.comment, self.search):
+        for taker in (self.table, panel.comment, self.search):
             taker.installEventFilter(self)
         bind_keys(self.viewer, self, {}, asked_first={"segment": self._approve_open_case})
 
@@ -264,7 +230,7 @@ class CasesWidget(DockWidget):
         """Reject the open case, and open the next."""
         return self._decide(self.work.reject)
 
-    def ask_second_reader(self, _: bool = False, *, blind: bool) -> ThreadWorker | None:
+    def ask_second_reader(self, *, blind: bool) -> ThreadWorker | None:
         """Approve the mask of the open case, ask for another reader, and open the next."""
         return self._decide(partial(self.work.ask_second_reader, blind=blind))
 
@@ -339,16 +305,6 @@ class CasesWidget(DockWidget):
         more = f" Not shown here: {count_text(hidden, 'case')} more." if hidden else ""
         self._say(f"No case is left: those shown are decided, or other readers have them open.{more}")
 
-    def _rate(self, rating: int) -> None:
-        opened = self.work.opened
-        if opened is not None:
-            opened.rating = None if opened.rating == rating else rating
-            self._show_rating(opened)
-
-    def _write_comment(self, text: str) -> None:
-        if self.work.opened is not None:
-            self.work.opened.comment = text
-
     def _show_list(self) -> None:
         """Fill in the list and reader of the viewer, when the widget is opened again."""
         self.reader.setText(self.work.reader)
@@ -360,15 +316,8 @@ class CasesWidget(DockWidget):
             self._show_opened(self.work.opened)
 
     def _show_opened(self, opened: OpenedCase) -> None:
-        self.comment.setText(opened.comment)
+        self.opened_panel.show_notes(opened)
         self.table.select(opened.name)
-        self._show_rating(opened)
-
-    def _show_rating(self, opened: OpenedCase | None) -> None:
-        for rating in range(1, MAX_RATING + 1):
-            button = self.rating_buttons.button(rating)
-            if button is not None:
-                button.setChecked(opened is not None and opened.rating == rating)
 
     def _show_rows(self) -> None:
         self.table.show_rows(self.work.rows)
@@ -389,61 +338,30 @@ class CasesWidget(DockWidget):
         decided = sum(row.is_decided for row in work.rows)
         of_all = "" if shown == count else f"{shown} shown; "
         self.counts.setText(f"{of_all}{count_text(count, 'case')}, {decided} decided." if count else "")
-        self._refresh_opened_case(work.opened, _READING if work.is_opening else "")
-        self._refresh_list_buttons(_READING if work.is_opening else "")
-
-    def _refresh_opened_case(self, opened: OpenedCase | None, busy: str) -> None:
-        title = "No case is open." if opened is None else _title(opened)
-        self.opened_label.setText("Reading…" if busy else title)
-        why_not = busy or ("" if opened is not None else _NO_CASE)
-        for widget, what in (
-            (self.approve_button, "Approve the mask on screen, and open the next case (Ctrl+Enter)"),
-            (self.reject_button, "Reject: the image or its mask cannot be used. Opens the next case"),
-            (self.second_button, "Approve the mask on screen, and ask for a second reader"),
-            (self.close_button, "Close it without a decision, so that another reader can open it"),
-            (self.comment, _COMMENT),
-        ):
-            _allow(widget, why_not, what)
-        for button in self.rating_buttons.buttons():
-            button.setEnabled(not why_not)
-        if opened is None:
-            self.comment.clear()
-            self._show_rating(None)
+        busy = _READING if work.is_opening else ""
+        self.opened_panel.refresh(work.opened, busy)
+        self._refresh_list_buttons(busy)
 
     def _refresh_list_buttons(self, busy: str) -> None:
         rows, selected = self.work.rows, self.table.selected_case
         no_list = "" if rows else "Choose a list first"
-        _allow(
+        allow(
             self.open_button,
             busy or ("" if selected is not None else no_list or "Select a case first"),
             "Open the selected case (Enter)",
         )
-        _allow(
+        allow(
             self.next_button,
             busy or ("" if self.table.filter.rowCount() else no_list or "No case is shown"),
             "Open the next case in the list that is undecided and that nobody has open",
         )
-        _allow(
+        allow(
             self.consensus_button,
             why_no_consensus(rows),
             "For each case with two readings or more, write one consensus mask",
         )
-        _allow(
+        allow(
             self.compare_button,
             why_not_compared(selected),
             "Scores, consensus and disagreement map of the readers of this case, compared with the model",
         )
-
-
-def _allow(widget: QWidget, why_not: str, what: str) -> None:
-    """Enable a control, with what it does as its tooltip; or disable it and say why."""
-    widget.setEnabled(not why_not)
-    widget.setToolTip(why_not or what)
-
-
-def _title(opened: OpenedCase) -> str:
-    """The title of the open case, and how it is read."""
-    if opened.case.state != "second reading":
-        return opened.name
-    how = "blind" if opened.case.is_blind else f"after {opened.case.first_reader}"
-    return f"{opened.name}, second reading, {how}"
