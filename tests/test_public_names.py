@@ -69,11 +69,11 @@ def example_home(
     """An empty working folder, an installed model `lesions`, and a candidate fine-tuned from it."""
     import torch
 
+    from napari_latentseg.models.candidates import candidate_folder
     from napari_latentseg.models.card import Ancestor
     from napari_latentseg.models.folder import save_model_folder
     from napari_latentseg.models.layout import COMPARISON_FILE, WEIGHTS_FILE
     from napari_latentseg.models.store import load_model
-    from napari_latentseg.models.versions import candidate_folder
 
     shutil.copytree(make_tiny_model("lesions"), own_home / "models" / "lesions")
     model = load_model("lesions")

@@ -274,9 +274,10 @@ class Adopting:
 
     def run(self, folder: Path, seed: int, report: Report) -> None:
         from napari_latentseg.models.archive import export_model
+        from napari_latentseg.models.candidates import adopt
         from napari_latentseg.models.install import install_folder
         from napari_latentseg.models.store import load_model
-        from napari_latentseg.models.versions import adopt, list_versions, revert
+        from napari_latentseg.models.versions import list_versions, revert
 
         given = prepare_models(folder)
         load_model("tiny")

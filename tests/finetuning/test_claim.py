@@ -11,7 +11,7 @@ import pytest
 
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.finetuning.job import FineTuneJob
-from napari_latentseg.models.versions import list_candidates
+from napari_latentseg.models.candidates import list_candidates
 from napari_latentseg.training.claim import OutputClaim
 from napari_latentseg.training.output_dir import checkpoint_folder
 

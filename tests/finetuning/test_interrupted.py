@@ -18,8 +18,8 @@ from napari_latentseg.finetuning.interrupted import (
     list_interrupted,
 )
 from napari_latentseg.finetuning.job import FineTuneJob
+from napari_latentseg.models.candidates import candidate_folder, list_candidates
 from napari_latentseg.models.card import read_card
-from napari_latentseg.models.versions import candidate_folder, list_candidates
 from napari_latentseg.training.claim import OutputClaim
 from napari_latentseg.training.events import FineTuneCheckpoint
 

@@ -16,11 +16,12 @@ from PIL import Image
 from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.finetuning.job import FineTuneJob
+from napari_latentseg.models.candidates import adopt
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.folder import save_model_folder
 from napari_latentseg.models.layout import COMPARISON_FILE, REPLAY_FILE, WEIGHTS_FILE, check_files
 from napari_latentseg.models.store import load_model
-from napari_latentseg.models.versions import adopt, list_versions
+from napari_latentseg.models.versions import list_versions
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.output_dir import checkpoint_folder
 

@@ -22,11 +22,12 @@ from napari_latentseg.finetuning.cases import collect_cases, read_slices
 from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.finetuning.unknown_classes import encode_for_training, encode_for_validation
 from napari_latentseg.io import read_scan
+from napari_latentseg.models.candidates import adopt
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.layout import COMPARISON_FILE
 from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import load_model
-from napari_latentseg.models.versions import adopt, list_versions
+from napari_latentseg.models.versions import list_versions
 from napari_latentseg.training.patches import augmented_patches, grid_patches
 from napari_latentseg.training.scoring import UNKNOWN_PIXEL, predicted_patches, score_patches
 from napari_latentseg.utils.device import resolve_compute

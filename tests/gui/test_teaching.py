@@ -15,11 +15,12 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox, QPushButton
 
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.models.archive import export_model
+from napari_latentseg.models.candidates import adopt, candidate_folder
 from napari_latentseg.models.card import Ancestor, MetricRecord, read_card
 from napari_latentseg.models.folder import save_model_folder
 from napari_latentseg.models.layout import COMPARISON_FILE, WEIGHTS_FILE
 from napari_latentseg.models.store import find_model, load_model
-from napari_latentseg.models.versions import adopt, candidate_folder, list_versions
+from napari_latentseg.models.versions import list_versions
 from napari_latentseg.training.events import PreviewCase
 from napari_latentseg.widgets._shared.layers import scan_from_layer
 from napari_latentseg.widgets.annotate.corrections import corrections_of

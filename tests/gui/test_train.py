@@ -17,9 +17,10 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QScrollArea
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.models.candidates import list_candidates
 from napari_latentseg.models.comparison import Comparison
 from napari_latentseg.models.install import install_folder
-from napari_latentseg.models.versions import list_candidates, list_versions
+from napari_latentseg.models.versions import list_versions
 from napari_latentseg.training.events import FineTuneData, PreviewCase
 from napari_latentseg.widgets._shared import child_process
 from napari_latentseg.widgets._shared.closing import CloseGuard

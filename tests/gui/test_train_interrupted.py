@@ -9,8 +9,8 @@ from qtpy.QtCore import Qt
 
 from napari_latentseg.finetuning.interrupted import ResumeRequest, list_interrupted
 from napari_latentseg.finetuning.job import FineTuneJob
+from napari_latentseg.models.candidates import list_candidates
 from napari_latentseg.models.store import find_model
-from napari_latentseg.models.versions import list_candidates
 from napari_latentseg.training.events import FineTuneCheckpoint
 from napari_latentseg.utils.scratch import make_scratch_folder
 from napari_latentseg.widgets._shared.closing import CloseGuard

@@ -21,11 +21,12 @@ from napari_latentseg.io import read_scan
 from napari_latentseg.io.read_results import read_segmentation
 from napari_latentseg.io.write_results import write_segmentation
 from napari_latentseg.measure import measure, write_csv
+from napari_latentseg.models.candidates import candidate_folder, list_candidates
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.layout import COMPARISON_FILE, SPLIT_FILE, check_files
 from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import find_model, load_model
-from napari_latentseg.models.versions import candidate_folder, comparison_line, list_candidates, list_versions
+from napari_latentseg.models.versions import comparison_line, list_versions
 
 ARCHIVE = Path(__file__).with_name("made.tar.xz")
 SCANS = {"volume": "volume.nii.gz", "photo": "photo.png"}

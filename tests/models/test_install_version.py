@@ -14,12 +14,13 @@ import torch
 from napari_latentseg import api
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.archive import export_model
+from napari_latentseg.models.candidates import adopt, candidate_folder
 from napari_latentseg.models.card import Ancestor, MetricRecord
 from napari_latentseg.models.card_text import card_text, dice_text
 from napari_latentseg.models.folder import save_model_folder
 from napari_latentseg.models.layout import COMPARISON_FILE, WEIGHTS_FILE
 from napari_latentseg.models.store import find_model, load_model
-from napari_latentseg.models.versions import adopt, candidate_folder, list_versions, revert
+from napari_latentseg.models.versions import list_versions, revert
 
 HELD_OUT = {"held_out": {"cases": 2, "before": {"dsc": 0.78}, "after": {"dsc": 0.81}}, "line": "Better"}
 

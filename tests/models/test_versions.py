@@ -16,21 +16,13 @@ import pytest
 import torch
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.models.candidates import adopt, candidate_folder, discard, free_name, list_candidates
 from napari_latentseg.models.card import CARD, Ancestor, read_card
 from napari_latentseg.models.folder import save_model_folder
 from napari_latentseg.models.install import install_folder, remove_model
 from napari_latentseg.models.layout import COMPARISON_FILE, WEIGHTS_FILE
 from napari_latentseg.models.store import CURRENT_FILE, find_model, load_model
-from napari_latentseg.models.versions import (
-    adopt,
-    candidate_folder,
-    discard,
-    free_name,
-    list_candidates,
-    list_versions,
-    next_version,
-    revert,
-)
+from napari_latentseg.models.versions import list_versions, next_version, revert
 
 Teach = Callable[..., Path]
 
@@ -230,7 +222,8 @@ def test_a_folder_that_cannot_be_written_is_said(
 ADOPTING = """
 import sys, shutil
 from pathlib import Path
-from napari_latentseg.models.versions import adopt, revert
+from napari_latentseg.models.candidates import adopt
+from napari_latentseg.models.versions import revert
 import napari_latentseg.models.folder
 print("ready", flush=True)
 while True:

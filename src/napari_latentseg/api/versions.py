@@ -33,7 +33,7 @@ def list_candidates() -> dict[str, Path]:
     >>> list(list_candidates())
     ['lesions-tuned']
     """
-    from napari_latentseg.models.versions import list_candidates as waiting
+    from napari_latentseg.models.candidates import list_candidates as waiting
 
     return waiting()
 
@@ -57,7 +57,7 @@ def free_model_name(base: str) -> str:
     >>> free_model_name("lesions"), free_model_name("breast-ultrasound")
     ('lesions-tuned-2', 'breast-ultrasound-tuned')
     """
-    from napari_latentseg.models.versions import free_name
+    from napari_latentseg.models.candidates import free_name
 
     return free_name(base)
 
@@ -122,8 +122,8 @@ def adopt_model(candidate: str | Path, *, keep_both: bool = False) -> ModelCard:
     >>> card.name, card.version, card.parent
     ('lesions', '2', 'lesions 1')
     """
+    from napari_latentseg.models.candidates import adopt
     from napari_latentseg.models.card import read_card
-    from napari_latentseg.models.versions import adopt
 
     return read_card(adopt(candidate, keep_both=keep_both))
 
@@ -182,7 +182,7 @@ def discard_model(candidate: str | Path) -> None:
     {}
     """
     from napari_latentseg.finetuning.interrupted import discard_interrupted
-    from napari_latentseg.models.versions import discard
+    from napari_latentseg.models.candidates import discard
 
     if not discard_interrupted(str(candidate)):
         discard(candidate)

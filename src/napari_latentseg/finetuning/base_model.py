@@ -26,10 +26,11 @@ from napari_latentseg.finetuning.working_scale import (
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.methods.gms import GMS
 from napari_latentseg.methods.prompted import PromptedMapping
+from napari_latentseg.models.candidates import free_name
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import find_model, load_model, model_folders
-from napari_latentseg.models.versions import free_name, next_version
+from napari_latentseg.models.versions import next_version
 from napari_latentseg.utils.device import Compute
 
 __all__ = ["BaseModel", "read_base_model"]

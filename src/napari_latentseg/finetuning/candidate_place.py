@@ -7,9 +7,9 @@ from collections.abc import Callable, Set
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.models.candidates import candidate_folder
 from napari_latentseg.models.card import CARD, NAME_PATTERN
 from napari_latentseg.models.store import model_folders
-from napari_latentseg.models.versions import candidate_folder
 from napari_latentseg.training.claim import OutputClaim
 from napari_latentseg.training.output_dir import check_output_dir, checkpoint_folder, read_state
 

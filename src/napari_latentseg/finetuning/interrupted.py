@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.errors import BadInput
+from napari_latentseg.models.candidates import candidate_folder
 from napari_latentseg.models.card import CARD
 from napari_latentseg.models.store import data_home, model_folders, subfolders
-from napari_latentseg.models.versions import candidate_folder
 from napari_latentseg.training.claim import OutputClaim
 from napari_latentseg.training.events import FineTuneEpoch
 from napari_latentseg.training.output_dir import STATE_FILE, checkpoint_folder, read_state
