@@ -24,7 +24,7 @@ from napari_latentseg.widgets._shared.plain_text import show_warning
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.threads import ThreadWorker, run_in_thread, show_exception
-from napari_latentseg.widgets.annotate.corrections import corrections_of
+from napari_latentseg.widgets.cases.case_decision import CaseDecision, approve_slices
 from napari_latentseg.widgets.cases.opened_case import OpenedCase, show_read_case
 from napari_latentseg.widgets.cases.read_case import (
     ReadAhead,
@@ -332,29 +332,13 @@ class CaseWork(QObject):
             return None
         try:
             mask = opened.mask(viewer) if with_mask else None
-            stored = self._store_approval(opened) if with_mask else None
+            stored = approve_slices(viewer, opened) if with_mask else None
         except BadInput as error:
             show_exception(error)
             return None
         opened.is_decided = True
         name, layers = opened.name, opened.layers(viewer)
-        rating, comment, seconds = opened.rating or 0, opened.comment, opened.seconds
-
-        def write() -> None:
-            try:
-                cases.decide(
-                    name,
-                    reader,
-                    action,
-                    mask=mask,
-                    blind=blind,
-                    image_sha256=opened.read.sha256,
-                    rating=rating,
-                    comment=comment,
-                    seconds=seconds,
-                )
-            finally:
-                cases.release(name, reader)
+        decision = CaseDecision.of(opened, action, mask, blind=blind)
 
         def written(_: None) -> None:
             self.writes_in_progress -= 1
@@ -373,32 +357,9 @@ class CaseWork(QObject):
         self.writes_in_progress += 1
         self.opened = None
         self.changed.emit()
-        worker = run_in_thread(write, written, fail, owner=self)
+        worker = run_in_thread(lambda: decision.write(cases, reader), written, fail, owner=self)
         self.open_next([other for other in following if other != name], raises_review=False)
         return worker
-
-    def _store_approval(self, opened: OpenedCase) -> Approvals | None:
-        """Approve the slices in the annotations of the model, too, from which it learns.
-
-        Returns
-        -------
-        Approvals or None
-            What writes them; None where there is no result, or all of them are approved already.
-
-        Raises
-        ------
-        BadInput
-            If slices were not segmented, or the mask is not on screen.
-        """
-        viewer = self._viewer()
-        result = opened.result(viewer) if viewer is not None else None
-        if viewer is None or result is None:
-            return None
-        corrections = corrections_of(viewer)
-        correction = corrections.correction_of(result)
-        if len(correction.approved) < correction.plane_count:
-            corrections.approve_planes(correction, None)
-        return corrections.approvals
 
     def _put_away(self, opened: OpenedCase, layers: Sequence[Layer], stored: Approvals | None) -> None:
         """Take the layers of a case out of the viewer once its approval is on disk."""
