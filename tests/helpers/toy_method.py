@@ -40,6 +40,7 @@ class Toy(Method):
     title: ClassVar[str] = "Toy"
     paper: ClassVar[str] = "none"
     needs_codec: ClassVar[bool] = False
+    stage_names: ClassVar[tuple[str, ...]] = ("first", "second")
     config_class: ClassVar[type[BaseModel]] = Plain
     brightness: Tensor
 
