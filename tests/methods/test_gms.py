@@ -398,7 +398,7 @@ def test_it_has_no_samples_of_its_own(gms) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"widht": 32}, "gms settings, widht: is not known; use one of width, levels"),
+        ({"widht": 32}, "gms settings, widht: is not known; did you mean 'width'?"),
         ({"width": 24}, "gms settings, width: must be a multiple of 16; correct it"),
         ({"width": 0}, "gms settings, width: "),
         ({"conditioner": "both"}, "gms settings, conditioner: "),
