@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt, QTimer
-from tests.helpers.pointing import RADIUS, disc_answer, make_prompted_model
-from tests.helpers.pointing_person import MODEL, PointingPerson
+from tests.helpers.pointing import RADIUS
+from tests.helpers.pointing_person import MODEL, PointingPerson, widget_that_takes_clicks
 from tests.helpers.shared_viewer import process_events
 
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
-from napari_latentseg.inference.prompt_session import PromptSession
-from napari_latentseg.models.store import data_home
 from napari_latentseg.widgets._shared.layers import role_of, scan_from_layer
 from napari_latentseg.widgets._shared.view import camera_of
 from napari_latentseg.widgets.annotate.corrections import corrections_of
-from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 
 @pytest.fixture
 def segment(viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
     """The Segment widget in a home with a model that takes prompts, which answers with discs."""
-    shutil.copytree(data_home() / "codecs", tmp_path / "codecs")
-    shutil.copytree(make_prompted_model(make_tiny_model), tmp_path / "models" / MODEL)
-    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path))
-    monkeypatch.setattr(PromptSession, "answer", disc_answer)
-    widget = SegmentWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Segment", area="right")
-    return widget
+    return widget_that_takes_clicks(viewer, make_tiny_model, monkeypatch, tmp_path)
 
 
 @pytest.fixture

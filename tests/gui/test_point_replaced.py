@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
-from tests.helpers.pointing import disc_answer, make_prompted_model
-from tests.helpers.pointing_person import MODEL, PointingPerson
+from tests.helpers.pointing_person import MODEL, PointingPerson, widget_that_takes_clicks
 
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.prompt_session import PromptSession
-from napari_latentseg.models.store import data_home
 from napari_latentseg.widgets._shared.layers import role_of
 from napari_latentseg.widgets.annotate import replaced_images
 from napari_latentseg.widgets.annotate.corrections import corrections_of
-from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 
 @pytest.fixture
 def person(viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
     """Somebody with a model that takes prompts, which answers with discs."""
-    shutil.copytree(data_home() / "codecs", tmp_path / "codecs")
-    shutil.copytree(make_prompted_model(make_tiny_model), tmp_path / "models" / MODEL)
-    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path))
-    monkeypatch.setattr(PromptSession, "answer", disc_answer)
-    widget = SegmentWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Segment", area="right")
+    widget = widget_that_takes_clicks(viewer, make_tiny_model, monkeypatch, tmp_path)
     return PointingPerson(widget, viewer, qtbot)
 
 
