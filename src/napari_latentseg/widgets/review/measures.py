@@ -46,7 +46,7 @@ class MeasuresPanel(QWidget):
         super().__init__(parent)
         self.viewer = viewer
         self._result: RunResult | None = None
-        self._request_id = 0
+        self._request_id = self._comparison_id = 0
         self.mask_text = PlainLabel()
         self.mask_text.setWordWrap(True)
         self.size_text = PlainLabel()
@@ -131,6 +131,8 @@ class MeasuresPanel(QWidget):
         run_in_thread(compute, show, lambda error: self.failed.emit(str(error)), self)
 
     def _compare(self, *_: Any) -> None:
+        self._comparison_id += 1
+        comparison_id = self._comparison_id
         result, reference_layer = self._result, self.reference.value
         self.comparison.setVisible(reference_layer is not None)
         if result is None or result.segmentation is None or reference_layer is None:
@@ -159,12 +161,16 @@ class MeasuresPanel(QWidget):
                 segmented_text="" if segmented is None else segmentation.segmented_region.describe(),
             )
 
+        def show_text(text: str) -> None:
+            # otherwise another reference or another result was chosen meanwhile
+            if comparison_id == self._comparison_id and result is self._result:
+                self.comparison.setText(text)
+
         def show(comparisons: tuple[Comparison, ...]) -> None:
-            if result is self._result:
-                self.comparison.setText("\n".join(comparison.describe() for comparison in comparisons))
+            show_text("\n".join(comparison.describe() for comparison in comparisons))
 
         def fail(error: BaseException) -> None:
-            self.comparison.setText(str(error))
+            show_text(str(error))
 
         run_in_thread(compute, show, fail, self)
 
