@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import threading
 import weakref
 from dataclasses import replace
 
@@ -14,7 +13,6 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPointF, Qt
 from tests.helpers.shared_viewer import process_events, running_work
 
-from napari_latentseg.evaluation import compare as compare_module
 from napari_latentseg.review import MEASURES
 from napari_latentseg.widgets._shared.layers import index_on_screen, layer_matrix, role_of
 from napari_latentseg.widgets.annotate.corrections import corrections_of
@@ -252,36 +250,6 @@ def test_comparison_with_a_reference(shown_volume, review, qtbot):
     review.measures.reference.value = moved
     qtbot.waitUntil(lambda: "Dice" not in review.measures.comparison.text(), timeout=60_000)
     assert review.measures.comparison.text()  # says that it lies elsewhere, rather than a figure
-
-
-def test_a_slow_comparison_does_not_replace_that_of_a_later_reference(
-    shown_volume, review, qtbot, monkeypatch
-):
-    viewer, image = shown_volume.viewer, shown_volume.image
-    may_end, ended, compare = threading.Event(), threading.Event(), compare_module.compare
-
-    def slow(mask, reference, *arguments, **options):
-        is_first = not np.any(reference)
-        if is_first:
-            assert may_end.wait(60)
-        try:
-            return compare(mask, reference, *arguments, **options)
-        finally:
-            if is_first:
-                ended.set()
-
-    monkeypatch.setattr(compare_module, "compare", slow)
-    place = {"scale": image.scale, "translate": image.translate, "units": image.units,
-             "axis_labels": image.axis_labels}  # fmt: skip
-    same = np.array(shown_volume.result.layers.mask.data)
-    review.measures.reference.value = viewer.add_labels(np.zeros_like(same), name="empty", **place)
-    review.measures.reference.value = viewer.add_labels(same, name="reader", **place)
-    qtbot.waitUntil(lambda: "1.00" in review.measures.comparison.text(), timeout=60_000)
-    may_end.set()
-    assert ended.wait(60)
-    process_events()
-    qtbot.wait(200)  # until the answer of the first thread has come
-    assert "1.00" in review.measures.comparison.text()
 
 
 def test_the_table_of_objects(shown_volume, review, qtbot):
