@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt, QTimer
-from tests.helpers.pointing import RADIUS
+from tests.helpers.pointing import RADIUS, disc_answer
 from tests.helpers.pointing_person import MODEL, PointingPerson, widget_that_takes_clicks
 from tests.helpers.shared_viewer import process_events
 
@@ -15,6 +15,7 @@ from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
+from napari_latentseg.inference.prompt_session import PromptSession
 from napari_latentseg.widgets._shared.layers import role_of, scan_from_layer
 from napari_latentseg.widgets._shared.view import camera_of
 from napari_latentseg.widgets.annotate.corrections import corrections_of
@@ -23,6 +24,7 @@ from napari_latentseg.widgets.annotate.corrections import corrections_of
 @pytest.fixture
 def segment(viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
     """The Segment widget in a home with a model that takes prompts, which answers with discs."""
+    monkeypatch.setattr(PromptSession, "answer", disc_answer)
     return widget_that_takes_clicks(viewer, make_tiny_model, monkeypatch, tmp_path)
 
 

@@ -7,10 +7,12 @@ import threading
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
+from tests.helpers.pointing import disc_answer
 from tests.helpers.pointing_person import MODEL, PointingPerson, widget_that_takes_clicks
 
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.prompt_session import PromptSession
 from napari_latentseg.widgets._shared.layers import role_of
 from napari_latentseg.widgets.annotate import replaced_images
 from napari_latentseg.widgets.annotate.corrections import corrections_of
@@ -19,6 +21,7 @@ from napari_latentseg.widgets.annotate.corrections import corrections_of
 @pytest.fixture
 def person(viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
     """Somebody with a model that takes prompts, which answers with discs."""
+    monkeypatch.setattr(PromptSession, "answer", disc_answer)
     widget = widget_that_takes_clicks(viewer, make_tiny_model, monkeypatch, tmp_path)
     return PointingPerson(widget, viewer, qtbot)
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 import tifffile
 import torch.nn.functional as F
 from qtpy.QtCore import Qt
-from tests.helpers.pointing import make_prompted_model
-from tests.helpers.pointing_person import MODEL, PointingPerson
+from tests.helpers.pointing_person import MODEL, PointingPerson, widget_that_takes_clicks
 
 from napari_latentseg import Prompts
 from napari_latentseg import segment as segment_scan
 from napari_latentseg.cli import main
 from napari_latentseg.methods.prompted import PromptedMapping
-from napari_latentseg.models.store import data_home
-from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 
 def grown(method, conditioning, maps, readings):
@@ -30,12 +26,8 @@ def grown(method, conditioning, maps, readings):
 
 @pytest.fixture
 def person(viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
-    shutil.copytree(data_home() / "codecs", tmp_path / "codecs")
-    shutil.copytree(make_prompted_model(make_tiny_model), tmp_path / "models" / MODEL)
-    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path))
     monkeypatch.setattr(PromptedMapping, "draw", grown)
-    widget = SegmentWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Segment", area="right")
+    widget = widget_that_takes_clicks(viewer, make_tiny_model, monkeypatch, tmp_path)
     return PointingPerson(widget, viewer, qtbot)
 
 

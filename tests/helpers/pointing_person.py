@@ -12,10 +12,9 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from tests.helpers.canvas import canvas_point, drag_on_canvas, press_key
-from tests.helpers.pointing import disc_answer, make_prompted_model
+from tests.helpers.pointing import make_prompted_model
 from tests.helpers.shared_viewer import process_events
 
-from napari_latentseg.inference.prompt_session import PromptSession
 from napari_latentseg.models.store import data_home
 from napari_latentseg.widgets._shared.layers import role_of
 from napari_latentseg.widgets.segment.widget import SegmentWidget
@@ -28,11 +27,10 @@ MODEL = "tiny-prompted"
 def widget_that_takes_clicks(
     viewer: Any, make_tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> SegmentWidget:
-    """The Segment widget in a home with a model that takes prompts, which answers with discs."""
+    """The Segment widget in a home with a model that takes prompts, whose weights are random."""
     shutil.copytree(data_home() / "codecs", home / "codecs")
     shutil.copytree(make_prompted_model(make_tiny_model), home / "models" / MODEL)
     monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(home))
-    monkeypatch.setattr(PromptSession, "answer", disc_answer)
     widget = SegmentWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Segment", area="right")
     return widget
