@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_latentseg.data.augmentation_config import AugmentationConfig
+from napari_latentseg.data.degradation import apply_degradation, draw_degradation
+from napari_latentseg.data.elastic import draw_displacements
 
 __all__ = ["augment", "draw_in_vain"]
 
@@ -57,6 +59,8 @@ def augment(
         image, mask = image.flip(1), mask.flip(1)
     if rng.random() < ranges.jitter:
         image = jitter_colours(image, ranges, rng)
+    if (degradation := draw_degradation(ranges, rng)) is not None:
+        image = apply_degradation(image, degradation, is_grey=_is_grey(image))
     return image.contiguous(), mask.contiguous()
 
 
@@ -77,11 +81,13 @@ def draw_in_vain(image: Tensor, ranges: AugmentationConfig, rng: np.random.Gener
         augment(colours, colours[:1], ranges, rng, size=size)
         return
     _draw_affine(image.shape[-2], image.shape[-1], ranges, rng, size)
+    draw_displacements(ranges, rng, size)
     if rng.random() < ranges.quarter_turn:
         rng.integers(4)
     rng.random(2)  # both flips
     if rng.random() < ranges.jitter:
         _draw_jitter(ranges, rng, is_grey=is_grey)
+    draw_degradation(ranges, rng)
 
 
 def _is_grey(image: Tensor) -> bool:
@@ -93,7 +99,8 @@ def _random_affine_crop(
 ) -> tuple[Tensor, Tensor]:
     height, width = image.shape[-2:]
     (top, left), affine = _draw_affine(height, width, ranges, rng, size)
-    if affine is None and height >= size and width >= size:
+    displacements = draw_displacements(ranges, rng, size)
+    if affine is None and displacements is None and height >= size and width >= size:
         window = (slice(None), slice(top, top + size), slice(left, left + size))
         return image[window], mask[window]
     angle, factor, translation = affine or (0.0, 1.0, (0.0, 0.0))
@@ -103,6 +110,8 @@ def _random_affine_crop(
     cos, sin = math.cos(angle) / factor, math.sin(angle) / factor
     rows = cos * y - sin * x + (top + (size - 1) / 2 + translation[0])
     columns = sin * y + cos * x + (left + (size - 1) / 2 + translation[1])
+    if displacements is not None:
+        rows, columns = rows + displacements[0], columns + displacements[1]
     grid = torch.stack([2 * (columns + 0.5) / width - 1, 2 * (rows + 0.5) / height - 1], dim=-1)[None]
 
     def resample(x: Tensor, mode: str) -> Tensor:

@@ -27,6 +27,18 @@ class AugmentationConfig(FrozenModel):
         Half-widths, as a fraction of the side and of the size.
     rotate
         Half-width in degrees.
+    elastic, degrade
+        Probabilities, in [0, 1], that the image is deformed elastically, and that its quality is lowered: by
+        blur, noise or a coarser resolution, one of the three. 0, as in the papers, for neither. They keep a
+        training on few images from learning these by heart.
+    deformation
+        Upper limit of the standard deviation of the elastic displacements, as a fraction of the side.
+    blur
+        Upper limit of the standard deviation of a Gaussian filter, in pixels.
+    noise
+        Upper limit of the standard deviation of Gaussian noise, as a fraction of the range of values.
+    coarsening
+        Upper limit of the factor by which the resolution is reduced.
     """
 
     horizontal_flip: float = Field(0.5, ge=0, le=1)
@@ -42,6 +54,12 @@ class AugmentationConfig(FrozenModel):
     shift: float = Field(0.15, ge=0, lt=1)
     scale: float = Field(0.1, ge=0, lt=1)
     rotate: float = Field(20.0, ge=0, le=180)
+    elastic: float = Field(0.0, ge=0, le=1)
+    deformation: float = Field(0.03, ge=0, le=0.2)
+    degrade: float = Field(0.0, ge=0, le=1)
+    blur: float = Field(1.5, ge=0, le=20)
+    noise: float = Field(0.08, ge=0, le=1)
+    coarsening: float = Field(2.5, ge=1, le=16)
 
     @property
     def distinct_tta_count(self) -> int | None:

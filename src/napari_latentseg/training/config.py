@@ -332,6 +332,8 @@ class TrainingConfig(FrozenModel):
             ranges.quarter_turn,
             ranges.jitter,
             ranges.affine,
+            ranges.elastic,
+            ranges.degrade,
         )
         images_repeat = self.augment_variants or not (any(probabilities) or self.preprocess.mode != "whole")
         if self.cache_latents and not images_repeat:
