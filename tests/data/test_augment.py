@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from napari_latentseg.data.augment import augment, jitter_colours
+from napari_latentseg.data.augment import augment, draw_in_vain, jitter_colours
 from napari_latentseg.data.augmentation_config import AugmentationConfig
+from napari_latentseg.data.degradation import Degradation, apply_degradation, draw_degradation
+from napari_latentseg.data.elastic import draw_displacements
 
 NONE = {"horizontal_flip": 0, "vertical_flip": 0, "quarter_turn": 0, "jitter": 0, "affine": 0}
 
@@ -191,3 +193,71 @@ def test_the_same_seed_gives_the_same_variation() -> None:
     assert torch.equal(one[0], other[0])
     assert torch.equal(one[1], other[1])
     assert not torch.equal(one[0], third[0])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_deformed_mask_goes_where_the_image_goes(seed: int) -> None:
+    mask = blob(64, 64)
+    ranges = AugmentationConfig(**NONE | {"elastic": 1, "deformation": 0.05})
+    image, moved = augment(mask.expand(3, -1, -1), mask, ranges, np.random.default_rng(seed), size=64)
+    away = (image[:1] - moved).abs()
+    assert set(moved.unique().tolist()) <= {0.0, 1.0}
+    assert float((away > 1e-5).float().mean()) < 0.15
+    assert not torch.equal(image[:1], mask)
+
+
+def test_displacements_are_smooth_and_stay_in_their_range() -> None:
+    ranges = AugmentationConfig(elastic=1, deformation=0.04)
+    found = [draw_displacements(ranges, np.random.default_rng(seed), 100) for seed in range(50)]
+    deviations = [float(d.std()) for d in found]
+    # a deviation of up to 4 pixels at the nodes; between them the interpolation is flatter
+    assert 2 < max(deviations) < 5
+    assert min(deviations) < 0.5
+    steps = [float(d.diff(dim=1).abs().max()) for d in found]
+    assert max(steps) < 1  # of neighbouring pixels: nothing is folded
+
+
+@pytest.mark.parametrize(
+    ("kind", "strength", "check"),
+    [
+        ("blur", 2.0, lambda x, image: float(x.std() / image.std()) < 0.3),
+        ("noise", 0.1, lambda x, image: 0.08 < float((x - image).std()) < 0.11),
+        ("coarsening", 4.0, lambda x, image: float(x.std() / image.std()) < 0.6),
+    ],
+)
+def test_degraded_images_are_worse_and_grey_ones_stay_grey(kind, strength, check) -> None:
+    image = 0.25 + 0.5 * noise(48, 48)[:1].expand(3, -1, -1)
+    found = apply_degradation(image, Degradation(kind, strength, seed=1), is_grey=True)
+    assert check(found, image)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+    assert abs(float(found.mean() - image.mean())) < 0.02
+
+
+def test_noise_of_a_coloured_image_differs_between_channels() -> None:
+    image = 0.25 + 0.5 * noise(32, 32)
+    change = apply_degradation(image, Degradation("noise", 0.1, seed=1), is_grey=False) - image
+    assert abs(float(torch.corrcoef(change.flatten(1))[0, 1])) < 0.1
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"elastic": 0.6}, {"degrade": 0.6}, {"elastic": 0.5, "degrade": 0.5, "noise": 0.2}]
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_numbers_drawn_in_vain_are_those_of_the_augmentation(more: dict[str, float], channels: int) -> None:
+    image = (noise(40, 50)[:channels].expand(3, -1, -1) * 255).to(torch.uint8)
+    ranges = AugmentationConfig(affine=0.5, jitter=0.5, **more)
+    for seed in range(10):
+        drawn, in_vain = np.random.default_rng(seed), np.random.default_rng(seed)
+        augment(image.float() / 255, image[:1].float(), ranges, drawn, size=32)
+        draw_in_vain(image, ranges, in_vain, size=32)
+        assert drawn.random() == in_vain.random()
+
+
+def test_without_the_new_augmentations_no_number_is_drawn_for_them() -> None:
+    """So that a training of an earlier version gives the same weights."""
+    rng = np.random.default_rng(0)
+    assert draw_displacements(AugmentationConfig(), rng, 32) is None
+    assert draw_degradation(AugmentationConfig(), rng) is None
+    assert rng.random() == np.random.default_rng(0).random()
