@@ -40,7 +40,8 @@ from pathlib import Path
 import torch
 from napari_latentseg.models.store import open_codec
 from napari_latentseg.training.config_files import load_config
-from napari_latentseg.training.dataset import Dataset, steps_per_epoch
+from napari_latentseg.training.batches import steps_per_epoch
+from napari_latentseg.training.dataset import Dataset
 from napari_latentseg.training.trainer import Trainer
 from napari_latentseg.utils.device import Compute
 name, path, threads = sys.argv[1:]

@@ -26,8 +26,8 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.data.resize import resize
 from napari_latentseg.methods.base import Batch
 from napari_latentseg.networks.efficientnet import EfficientNetLite
+from napari_latentseg.training.batches import training_batches
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.dataset import training_batches
 from napari_latentseg.training.loop import parameter_groups
 from napari_latentseg.training.pretrained import load_pretrained_weights
 from napari_latentseg.training.stored_slices import TrainingSlice

@@ -20,8 +20,9 @@ from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import open_codec
+from napari_latentseg.training.batches import steps_per_epoch
 from napari_latentseg.training.config import StageConfig, TrainingConfig
-from napari_latentseg.training.dataset import Dataset, steps_per_epoch
+from napari_latentseg.training.dataset import Dataset
 from napari_latentseg.training.schedule import epoch_count, warmup_epoch_count
 from napari_latentseg.training.trainer import Trainer
 from napari_latentseg.utils.device import Compute

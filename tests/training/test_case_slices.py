@@ -15,8 +15,9 @@ from napari_latentseg.data.augment import augment
 from napari_latentseg.data.cases import Case, rgb_slices
 from napari_latentseg.data.slices import make_slice
 from napari_latentseg.errors import BadInput
+from napari_latentseg.training.batches import training_batches
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.dataset import Dataset, read_dataset, training_batches
+from napari_latentseg.training.dataset import Dataset, read_dataset
 from napari_latentseg.training.datasets import find_datasets
 from napari_latentseg.training.members import dataset_sha256
 from napari_latentseg.training.stored_slices import StoredSlice

@@ -13,8 +13,9 @@ from PIL import Image
 
 from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.training.batches import steps_per_epoch, training_batches
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.dataset import Dataset, read_dataset, steps_per_epoch, training_batches
+from napari_latentseg.training.dataset import Dataset, read_dataset
 
 NONE = {"horizontal_flip": 0, "vertical_flip": 0, "quarter_turn": 0, "jitter": 0, "affine": 0}
 SMALL = {"preprocess": {"mode": "whole", "size": 32}, "split": {"fraction": 0.3}}

@@ -17,8 +17,9 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Batch
 from napari_latentseg.models.folder import load_model_folder
 from napari_latentseg.training import memory_estimate
+from napari_latentseg.training.batches import training_batches
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.dataset import Dataset, read_dataset, training_batches
+from napari_latentseg.training.dataset import Dataset, read_dataset
 from napari_latentseg.training.job import TrainingJob
 from napari_latentseg.training.members import dataset_sha256
 from napari_latentseg.training.trainer import Trainer

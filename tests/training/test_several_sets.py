@@ -19,14 +19,10 @@ from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.models.store import load_model
+from napari_latentseg.training.batches import sample_planes, training_batches
 from napari_latentseg.training.config import TrainingConfig, with_changes
 from napari_latentseg.training.config_files import load_config
-from napari_latentseg.training.dataset import (
-    Dataset,
-    read_dataset,
-    sample_planes,
-    training_batches,
-)
+from napari_latentseg.training.dataset import Dataset, read_dataset
 from napari_latentseg.training.dataset_config import SliceSamplingConfig
 from napari_latentseg.training.datasets import class_infos, find_datasets
 from napari_latentseg.training.events import TrainEpoch

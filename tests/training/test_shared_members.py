@@ -22,8 +22,9 @@ from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods.registry import METHODS
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.models.store import load_model, open_codec
+from napari_latentseg.training.batches import bootstrap_images
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.dataset import bootstrap_images, read_dataset
+from napari_latentseg.training.dataset import read_dataset
 from napari_latentseg.training.job import TrainingJob
 
 SHARED = GMS | {

@@ -15,8 +15,9 @@ from napari_latentseg.codecs.loading import load_codec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Batch
 from napari_latentseg.training import memory_estimate, progress, split_batch
+from napari_latentseg.training.batches import unaugmented_batches
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.dataset import Dataset, read_dataset, unaugmented_batches
+from napari_latentseg.training.dataset import Dataset, read_dataset
 from napari_latentseg.training.events import TrainEpoch, TrainMemory, TrainProgress
 from napari_latentseg.training.loop import TrainingStep
 from napari_latentseg.training.trainer import Trainer

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.given_spacing import GIVEN_SPACING_NOTE, give_spacing
 from napari_latentseg.core.labels import labels_from_probabilities
-from napari_latentseg.core.record import AUGMENTING_SOURCES, MEMBER_SOURCES
+from napari_latentseg.core.record import AUGMENTING_SOURCES
 from napari_latentseg.core.reorient import reorient
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
@@ -25,6 +25,7 @@ from napari_latentseg.inference.result import build_segmentation
 from napari_latentseg.inference.run_progress import Phase, RunProgress
 from napari_latentseg.inference.run_state import RunState
 from napari_latentseg.inference.sample_job import SampleJob
+from napari_latentseg.inference.sample_plan import SamplePlan
 from napari_latentseg.inference.sampler import Sampler
 from napari_latentseg.inference.settings import MAX_SAMPLES, InferenceSettings, members_limit_message
 from napari_latentseg.inference.tta import TTATransform, tta_transforms
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from napari_latentseg.models.store import LocatedModel
 
 __all__ = ["Run", "RunProgress"]
-
-_UNDECIDED_SAMPLES = 2  # drawn at once while early stopping is undecided; one of them may be in vain
 
 
 class Run:
@@ -107,8 +106,7 @@ class Run:
             None if settings.classes is None else class_indices,
             self.state.notes,
         )
-        self._completed_planes: set[int] = set()
-        self._samples_drawn = 0
+        self._plan = SamplePlan(self.state, self.sampler.tiles_per_batch)
         self._transform_stream = (
             tta_transforms(
                 card.augment,
@@ -163,9 +161,7 @@ class Run:
 
     def plane_order(self) -> list[int]:
         """Indices of the planes in the order of segmentation: from `first_plane` outwards."""
-        state = self.state
-        first = min(max(state.settings.first_plane, state.plane_indices[0]), state.plane_indices[-1])
-        return sorted(state.plane_indices, key=lambda i: (abs(i - first), i))
+        return self._plan.plane_order()
 
     def __iter__(self) -> Iterator[RunProgress]:
         state = self.state
@@ -173,12 +169,12 @@ class Run:
         seconds_before = state.seconds
         self._choose_transforms()
         self._activate_engines()
-        self._samples_drawn = 0
+        self._plan.begin()
         try:
             yield from self._hash_input()
             # With early stopping, an empty plane can stop before the first plane with foreground has fixed
             # the number of samples for all; a further pass then brings it to that number.
-            while planned := self._planned_samples():
+            while planned := self._plan.next_samples():
                 for progress in self._draw(planned):
                     state.seconds = seconds_before + time.perf_counter() - start_time
                     yield progress
@@ -196,7 +192,7 @@ class Run:
         self._activate_engines()
         for _ in self._hash_input():
             pass
-        return self._planned_samples()
+        return self._plan.next_samples()
 
     def jobs(self, planned: Sequence[tuple[int, int]]) -> Iterator[SampleJob]:
         """The samples to draw, with their pixels.
@@ -227,8 +223,7 @@ class Run:
         change = state.ensemble.add_sample_bands(
             plane, native_bands, state.settings.sample_threshold, compare_mask=state.stopper is not None
         )
-        self._samples_drawn += 1
-        self._note_completed(plane, job.sample + 1, change)
+        self._plan.note_drawn(plane, job.sample + 1, change)
 
     def _activate_engines(self) -> None:
         for engine in self.engines:
@@ -248,7 +243,7 @@ class Run:
         state = self.state
         if state.input_sha256:
             return
-        first = self.plane_order()[0]
+        first = self._plan.plane_order()[0]
         fractions: list[float] = []
         for sha256 in state.scan.iter_sha256(state.settings.box, fractions.append):
             state.input_sha256 = sha256
@@ -258,55 +253,7 @@ class Run:
     def _phase_progress(self, plane: int, phase: Phase, phase_fraction: float = 0.0) -> RunProgress:
         """Progress between two batches."""
         sample = int(self.state.ensemble.samples_per_plane[plane])
-        return RunProgress(self._fraction_done(), plane, sample, False, phase, phase_fraction)
-
-    def _needs_samples(self, plane: int) -> bool:
-        """Whether a plane still needs samples, as far as is known."""
-        state = self.state
-        is_waiting = (
-            state.stopper is not None
-            and state.stopper.final_sample_count is None
-            and plane in self._completed_planes
-        )
-        return bool(state.ensemble.samples_per_plane[plane] < state.target_samples) and not is_waiting
-
-    def _fraction_done(self, partial: float = 0.0) -> float:
-        """Fraction of the work that is done; `partial` is that of the sample being drawn. Both in [0, 1]."""
-        state = self.state
-        remaining = sum(
-            max(0, state.target_samples - int(state.ensemble.samples_per_plane[i]))
-            for i in state.plane_indices
-        )
-        return (self._samples_drawn + partial) / max(1, self._samples_drawn + remaining)
-
-    def _planned_samples(self) -> list[tuple[int, int]]:
-        """Index of the plane and of the sample of those to draw next, in order.
-
-        Plane by plane from `first_plane` outwards, or in groups of planes where the samples of one plane do
-        not fit into one batch.
-        """
-        state = self.state
-        incomplete = [plane for plane in self.plane_order() if self._needs_samples(plane)]
-        drawn, target = state.ensemble.samples_per_plane, state.target_samples
-        if state.stopper is not None and state.early_stop_samples is None:
-            # how many are enough is known when these are drawn; more of them might be in vain
-            return [
-                (plane, sample)
-                for plane in incomplete[:1]
-                for sample in range(int(drawn[plane]), min(target, int(drawn[plane]) + _UNDECIDED_SAMPLES))
-            ]
-        source, is_whole = state.settings.source, state.card.preprocess.mode == "whole"
-        has_mixed_samples = source in MEMBER_SOURCES or (source in AUGMENTING_SOURCES and is_whole)
-        size = self.sampler.tiles_per_batch if has_mixed_samples else 1
-        rest = incomplete[1:]
-        planned: list[tuple[int, int]] = []
-        for group in [incomplete[:1], *(rest[i : i + size] for i in range(0, len(rest), size))]:
-            pairs = [(plane, sample) for plane in group for sample in range(int(drawn[plane]), target)]
-            # samples of other members need another network; the image as it is, the first sample, is smaller
-            # than the augmented ones
-            pairs.sort(key=lambda pair: pair[1] if source in MEMBER_SOURCES else pair[1] > 0)
-            planned += pairs
-        return planned
+        return RunProgress(self._plan.fraction_done(), plane, sample, False, phase, phase_fraction)
 
     def _draw(self, planned: Sequence[tuple[int, int]]) -> Iterator[RunProgress]:
         """Draw samples and add each to the ensemble.
@@ -323,12 +270,12 @@ class Run:
                     yield self._waiting_progress(source, *current)
                     continue
                 for job in dict.fromkeys(tile.job for tile in tiles):
-                    if job.is_complete and self._needs_samples(job.plane):
+                    if job.is_complete and self._plan.needs_samples(job.plane):
                         self.add_sample(job)
-                        yield RunProgress(self._fraction_done(), job.plane, job.sample, True)
+                        yield RunProgress(self._plan.fraction_done(), job.plane, job.sample, True)
                     elif not job.is_complete:
                         current = (job.plane, job.sample, job.blended_tiles / job.tile_count)
-                        yield RunProgress(self._fraction_done(current[2]), job.plane, job.sample, False)
+                        yield RunProgress(self._plan.fraction_done(current[2]), job.plane, job.sample, False)
         finally:
             source.stop()
             drawing.close()
@@ -337,20 +284,7 @@ class Run:
         """Progress while no batch is ready: a plane is read, or the networks compute."""
         if (reading := source.reading) is not None:
             return self._phase_progress(reading[0], "read", reading[1])
-        return RunProgress(self._fraction_done(partial), plane, sample, False)
-
-    def _note_completed(self, plane: int, sample_count: int, change: float | None) -> None:
-        """Record that a plane is complete, and ask the stopper whether all planes are."""
-        state = self.state
-        if state.stopper is None:
-            is_complete = sample_count >= state.requested_samples
-        else:
-            is_complete = state.stopper.update(plane, sample_count, change)
-        if is_complete:
-            state.completed_samples[plane] = sample_count
-            self._completed_planes.add(plane)
-        if state.stopper is not None and self._completed_planes.issuperset(state.plane_indices):
-            state.stopper.finish(int(state.ensemble.samples_per_plane.max()))
+        return RunProgress(self._plan.fraction_done(partial), plane, sample, False)
 
     def preview(self, plane: int) -> NDArray[np.uint8]:
         """The label map of one plane from the samples so far.

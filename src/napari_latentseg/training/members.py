@@ -18,10 +18,11 @@ from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import build_method
+from napari_latentseg.training.batches import bootstrap_images
 from napari_latentseg.training.begin_from import InitialModel
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.dataset import Dataset, bootstrap_images
+from napari_latentseg.training.dataset import Dataset
 from napari_latentseg.training.events import TrainEpoch, TrainMemory, TrainProgress
 from napari_latentseg.training.processes import ONE_PROCESS, Processes
 from napari_latentseg.training.snapshot import Snapshot, add_prefix, strip_prefix

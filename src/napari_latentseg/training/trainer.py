@@ -18,16 +18,16 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.pipeline import computed_ahead
 from napari_latentseg.methods.base import Batch, Method, Stage
 from napari_latentseg.methods.registry import build_method
-from napari_latentseg.training.begin_from import InitialModel
-from napari_latentseg.training.checkpoint import Checkpoint
-from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.dataset import (
-    Dataset,
+from napari_latentseg.training.batches import (
     images_per_batch,
     steps_per_epoch,
     training_batches,
     unaugmented_batches,
 )
+from napari_latentseg.training.begin_from import InitialModel
+from napari_latentseg.training.checkpoint import Checkpoint
+from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.dataset import Dataset
 from napari_latentseg.training.events import TrainEpoch, TrainMemory, TrainProgress
 from napari_latentseg.training.latent_cache import cached_latents
 from napari_latentseg.training.loop import TrainingStep, averaged, parameter_groups, with_weights
