@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,30 @@ def test_the_first_click_is_answered_at_the_scale_at_which_the_readings_agree(
     answer = session.answer(Prompts(positive=[(256, 256)]), 4)
     assert answer.view.side == pytest.approx(side, abs=2)
     np.testing.assert_array_equal(answer.samples[0], answer.samples[1])
+
+
+@pytest.mark.parametrize("side", [512, 228, 102, 45])
+def test_the_first_click_is_answered_at_the_scale_of_the_best_predicted_quality(
+    make_tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, side: int
+) -> None:
+    """Also where the readings agree more at another scale."""
+    folder = make_tiny_model(
+        "tiny-judging",
+        method="prompted",
+        settings={"width": 16, "prompt_channels": 16, "readings": 2, "quality": True},
+        classes=[{"label": 1, "name": "structure", "color": "#ff8c00"}],
+        sources=["readings"],
+    )
+    session = answering(folder, monkeypatch, agreed_side=side // 2)
+    views = [512, 228, 102, 45, 24]
+
+    def predicted(conditioning: Tensor, readings: Tensor, maps: Tensor) -> Tensor:
+        assert readings.shape[1] == 2
+        assert len(conditioning) == len(readings) == len(maps)
+        return torch.tensor([-abs(view - side) / 1000 for view in views[: len(maps)]])
+
+    monkeypatch.setattr(session._method, "predict_quality", predicted)
+    assert session.answer(Prompts(positive=[(256, 256)]), 4).view.side == pytest.approx(side, abs=2)
 
 
 def test_one_of_eight_samples_of_a_first_click_is_of_another_scale(

@@ -12,6 +12,7 @@ import torch
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.loading import build_codec, load_codec
 from napari_latentseg.methods.base import Batch
+from napari_latentseg.methods.clicked_views import ClickedView
 from napari_latentseg.methods.prompted import PromptedMapping, PromptedMappingConfig
 from napari_latentseg.methods.simulated_prompts import PromptMaps
 from napari_latentseg.models.store import embedded_codec
@@ -73,6 +74,61 @@ def test_every_trained_weight_has_a_gradient(method: PromptedMapping) -> None:
         if (weight.grad is None or not weight.grad.any()) and not name.startswith("mapper.heads.level")
     ]
     assert not without
+
+
+@pytest.fixture
+def judging_method(codec: Codec) -> PromptedMapping:
+    """One that also predicts how good its answers are."""
+    torch.manual_seed(0)
+    settings = {"width": 16, "prompt_channels": 16, "classes": 2, "readings": 2, "corrections": 1}
+    return PromptedMapping(codec, PromptedMappingConfig(**settings, quality=True))
+
+
+def test_the_quality_is_trained_in_a_stage_of_its_own(judging_method: PromptedMapping) -> None:
+    answers, quality = judging_method.stages()
+    assert (answers.name, quality.name) == judging_method.stage_names
+    trained = {id(weight) for weight in quality.trainable.parameters()}
+    assert not trained & {id(weight) for weight in answers.trainable.parameters()}
+    losses = quality.loss(batch(), torch.Generator().manual_seed(0))
+    losses["quality"].backward()
+    for name, weight in judging_method.trainable_modules.named_parameters():
+        has_gradient = weight.grad is not None and bool(weight.grad.any())
+        assert has_gradient == name.startswith("quality."), name
+
+
+def test_it_learns_how_good_its_answers_are(judging_method: PromptedMapping) -> None:
+    """Dark images are answered rightly, bright ones not at all."""
+    method = judging_method.train()
+    masks = torch.zeros(8, 2, 64, 64)
+    masks[:, 0, 16:48, 16:48] = 1
+    images = torch.full((8, 3, 64, 64), 0.1)
+    images[4:] = 0.9
+
+    def draw(conditioning: torch.Tensor, maps: torch.Tensor, readings: torch.Tensor) -> torch.Tensor:
+        shown = [view.mask if i < 4 else ~view.mask for i, view in enumerate(views)]
+        return torch.from_numpy(np.stack(shown)).float()[:, None]
+
+    views: list[ClickedView] = []
+    clicked = method._clicked_view
+    method._clicked_view = lambda *given: views.append(clicked(*given)) or views[-1]  # type: ignore
+    method.draw = draw  # type: ignore[method-assign]
+    optimizer = torch.optim.Adam(method.stages()[1].trainable.parameters(), 3e-3)
+    generator = torch.Generator().manual_seed(0)
+    losses = []
+    for _ in range(25):
+        views.clear()
+        loss = method.quality_loss(Batch(images, masks), generator)["quality"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
+
+
+def test_without_its_network_no_quality_is_predicted(method: PromptedMapping) -> None:
+    readings, prompt = torch.zeros(1, 2, 64, 64), maps((10, 10))
+    with pytest.raises(ValueError, match="does not predict"):
+        method.predict_quality(method.eval().encode(batch().images[:1]), readings, prompt)
 
 
 def test_the_same_generator_gives_the_same_loss(method: PromptedMapping) -> None:

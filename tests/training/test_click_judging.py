@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from napari_latentseg.core.prompts import Prompts
+from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.click_scores import click_scores, objects_of
 from napari_latentseg.models.card import read_card
-from napari_latentseg.models.store import open_codec
+from napari_latentseg.models.store import load_model, open_codec
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.job import TrainingJob
 
@@ -92,3 +94,28 @@ def test_the_three_largest_objects_of_an_image_count() -> None:
     for i, side in enumerate((4, 6, 5, 8, 10)):
         mask[12 * i : 12 * i + side, 3 : 3 + side] = True
     assert [int(found.sum()) for found in objects_of(mask)] == [100, 64, 36]
+
+
+def test_the_quality_of_answers_can_be_trained_alone(
+    job: TrainingJob, tiny_codec_folder: Path, tmp_path: Path
+) -> None:
+    """The stage before it is left out: what answers keeps the weights of the model that it begins from."""
+    list(job)
+    codec, spec = open_codec(tiny_codec_folder.name)
+    settings = CONFIG["settings"] | {"quality": True}  # type: ignore[operator]
+    stages = {"answers": {"epochs": 0}, "quality": {"epochs": 2, "learning_rate": 0.01}}
+    changes = {"settings": settings, "stages": stages, "begin_from": str(job.out)}
+    config = TrainingConfig.model_validate(CONFIG | changes)
+    data = tmp_path / "data"
+    events = list(TrainingJob(data, tmp_path / "judging", config, codec, spec, device="cpu"))
+    assert {getattr(event, "stage", "quality") for event in events} == {"quality"}
+    began, ended = (load_model(folder).method for folder in (job.out, tmp_path / "judging"))
+    for name, value in began.trainable_modules.state_dict().items():
+        assert torch.equal(value, ended.trainable_modules.state_dict()[name]), name
+    assert ended.config.quality
+    assert not began.config.quality
+
+    alone = TrainingConfig.model_validate(CONFIG | changes | {"begin_from": ""})
+    with pytest.raises(BadInput, match=r"stages.answers.epochs: is 0, .* give --begin-from"):
+        TrainingJob(data, tmp_path / "alone", alone, codec, spec, device="cpu")
+    assert not (tmp_path / "alone").exists()

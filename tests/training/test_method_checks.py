@@ -20,6 +20,7 @@ def test_every_packaged_configuration_fits_its_method(name: str) -> None:
     check_method(config, has_codec=config.codec is not None)
 
 
+_GUIDED_STAGES = ("autoencoders", "diffusion")
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "stage": (
         {"method": "medseglatdiff", "stages": {"difusion": {}}},
@@ -45,6 +46,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "codec": ({"codec": None}, "codec: is missing; gms is built on a pretrained one"),
     "no codec": ({"method": "guided"}, "codec: is given, but guided trains its own autoencoders"),
     "weights": ({"published_weights": "no-such.pth"}, "published_weights: no such file"),
+    "all stages left out": (
+        {"method": "guided", "stages": {name: {"epochs": 0} for name in _GUIDED_STAGES}},
+        "stages: are all left out; train at least one of them",
+    ),
+    "member without epochs": ({"member_training": {"epochs": 0}}, "member_training.epochs: is 0; give 1"),
     "share": ({"begin_share": 0.5}, "begin_share: is a share of the weights of begin_from, which names"),
 }  # fmt: skip
 

@@ -121,8 +121,9 @@ class PromptSession:
     def answer(self, prompts: Prompts, samples: int = 1, previous: Array | None = None) -> PromptAnswer:
         """The answer to prompts.
 
-        The first point is looked at in views of several scales, and that is taken in which the readings agree
-        most: how large the structure is, a point does not say. A small structure is then looked at more
+        The first point is looked at in views of several scales, since a point does not say how large the
+        structure is. That view is taken whose answer the model expects to be best, or, of a model that does
+        not predict this, in which the readings agree most. A small structure is then looked at more
         closely, until the view fits what was answered. Where the prompts say the size, it is looked at in
         views for this size, and the samples are those that have about this size.
 
@@ -184,7 +185,7 @@ class PromptSession:
         """The samples to draw where the scale must be found."""
         others: list[View] = []
         if previous is None and not prompts.boxes:
-            view, *others = self._views_by_agreement(prompts)
+            view, *others = self._ranked_views(prompts)
         else:
             view = first_view(prompts, self.shape, None if previous is None else previous > self._threshold)
         for _ in range(_MAX_ZOOMS):
@@ -235,14 +236,39 @@ class PromptSession:
                 own += 1
         return keys
 
-    def _views_by_agreement(self, prompts: Prompts) -> list[View]:
+    def _ranked_views(self, prompts: Prompts) -> list[View]:
+        """The views of a first click, the best first: by the predicted quality, or by agreement."""
+        views = views_at_scales(prompts, self.shape)
+        if self._method.config.readings == 1:
+            return views[:1]
+        if self._method.config.quality:
+            qualities = self._qualities(views, prompts)
+            return [views[i] for i in sorted(range(len(views)), key=lambda i: -qualities[i])]
+        return self._views_by_agreement(views, prompts)
+
+    def _qualities(self, views: Sequence[View], prompts: Prompts) -> list[float]:
+        """The Dice that the mean of the readings is expected to have in each view, in [0, 1]."""
+        conditioning = self._encode([(view, 0) for view in views])
+        maps = np.stack([prompt_maps(view, prompts, self._size) for view in views])
+        with torch.inference_mode(), self._compute.autocast():
+            qualities = self._method.predict_quality(
+                conditioning,
+                torch.from_numpy(self._readings_of(views, prompts)).to(conditioning.device),
+                torch.from_numpy(maps).to(conditioning.device),
+            )
+        return [float(quality) for quality in qualities.float()]
+
+    def _readings_of(self, views: Sequence[View], prompts: Prompts) -> Array:
+        """All readings of each view, `(V, R, S, S)`."""
+        readings = self._method.config.readings
+        keys = [(view, 0, number) for view in views for number in range(readings)]
+        return self._draw(keys, prompts, None).reshape(len(views), readings, self._size, self._size)
+
+    def _views_by_agreement(self, views: Sequence[View], prompts: Prompts) -> list[View]:
         """The views into which the object fits, that in which the readings agree most first.
 
-        The whole slice where it fits into none, or the model has one reading.
+        The whole slice where it fits into none.
         """
-        views, readings = views_at_scales(prompts, self.shape), self._method.config.readings
-        if readings == 1:
-            return views[:1]
         # the views, and then the readings, in one batch each: two cores compute it in two thirds of the time
         first_readings = self._draw([(view, 0, 0) for view in views], prompts, None)
         fitting = [
@@ -250,11 +276,10 @@ class PromptSession:
             for view, reading in zip(views, first_readings, strict=True)
             if is_well_seen(view, prompts, reading > self._threshold)
         ]
-        keys = [(view, 0, number) for view in fitting for number in range(readings)]
-        masks = self._draw(keys, prompts, None).reshape(len(fitting), readings, self._size, self._size)
-        agreements = [_agreement(of_view > self._threshold) for of_view in masks]
+        masks = self._readings_of(fitting, prompts) > self._threshold
+        agreements = [_agreement(of_view) for of_view in masks]
         order = sorted(range(len(fitting)), key=lambda i: -agreements[i])  # of equal ones the coarser first
-        return [fitting[i] for i in order] or views[:1]
+        return [fitting[i] for i in order] or list(views[:1])
 
     def _draw(self, keys: Sequence[_Key], prompts: Prompts, previous: Array | None) -> Array:
         """Samples, each of its view, `(n, S, S)`."""

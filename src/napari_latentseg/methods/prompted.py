@@ -21,16 +21,18 @@ from napari_latentseg.codecs.base import Codec
 from napari_latentseg.core.record import PROMPT_SOURCE
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Batch, FineTuneSpec, Stage
+from napari_latentseg.methods.clicked_views import ClickedView, clicked_view
 from napari_latentseg.methods.deviations import codec_deviation, join_deviations
 from napari_latentseg.methods.latent_matching import Level, MatchingConfig, MatchingMethod, matching_losses
 from napari_latentseg.methods.noise import Noise
 from napari_latentseg.methods.simulated_prompts import (
-    ObjectView,
     PromptMaps,
     choose_object,
     deepest_point,
+    sampling_grid,
     view_around,
 )
+from napari_latentseg.networks.answer_quality import AnswerQuality
 from napari_latentseg.networks.efficientnet import Backbone, PyramidConditioner
 from napari_latentseg.networks.prompt_encoder import PromptEncoder
 
@@ -67,6 +69,10 @@ class PromptedMappingConfig(MatchingConfig):
     single_share
         Share of the classes with several objects of which one object alone is meant, and not all of them. Of
         an answer only what is pointed at is kept, so 1 teaches what is used.
+    quality
+        Whether a further network predicts how good the answers to a click are in a view, by which the scale
+        of a first click is chosen. It is trained in a stage of its own, ``"quality"``, after the stage
+        ``"answers"``.
     """
 
     levels: tuple[Level, ...] = ("out",)
@@ -80,6 +86,7 @@ class PromptedMappingConfig(MatchingConfig):
     invert: float = Field(0.0, ge=0, le=1)
     grey: float = Field(0.0, ge=0, le=1)
     single_share: float = Field(0.5, ge=0, le=1)
+    quality: bool = False
 
 
 class PromptedMapping(MatchingMethod):
@@ -102,6 +109,7 @@ class PromptedMapping(MatchingMethod):
     network_functions: ClassVar[tuple[str, ...]] = ("encode", "encode_prompt", "predict_masks")
     config_class: ClassVar[type[BaseModel]] = PromptedMappingConfig
     takes_prompts: ClassVar[bool] = True
+    stage_names: ClassVar[tuple[str, ...]] = ("answers", "quality")
     config: PromptedMappingConfig
     codec: Codec
 
@@ -113,6 +121,7 @@ class PromptedMapping(MatchingMethod):
         # small at first, so that the readings begin alike and part where the data ask for it
         self.readings = nn.Embedding(config.readings, config.prompt_channels)
         nn.init.normal_(self.readings.weight, std=0.1 if config.readings > 1 else 0.0)
+        self.quality = AnswerQuality(codec.channels, codec.downsampling_factor) if config.quality else None
 
     @property
     def deviations_from_paper(self) -> str:
@@ -124,6 +133,14 @@ class PromptedMapping(MatchingMethod):
 
     @property
     def trainable_modules(self) -> nn.ModuleDict:
+        modules = self._answering_modules
+        if self.quality is not None:
+            modules["quality"] = self.quality
+        return modules
+
+    @property
+    def _answering_modules(self) -> nn.ModuleDict:
+        """The modules that answer prompts, without the one that predicts how good the answers are."""
         return nn.ModuleDict(
             {
                 "conditioner": self.conditioner,
@@ -156,7 +173,13 @@ class PromptedMapping(MatchingMethod):
         )
 
     def stages(self) -> list[Stage]:
-        return [Stage("", self.trainable_modules, self.loss, validate=self.answer_clicks)]
+        if self.quality is None:
+            return [Stage("", self.trainable_modules, self.loss, validate=self.answer_clicks)]
+        quality = nn.ModuleDict({"quality": self.quality})
+        return [
+            Stage("answers", self._answering_modules, self.loss, validate=self.answer_clicks),
+            Stage("quality", quality, self.quality_loss, validate=self.answer_clicks),
+        ]
 
     def encode(self, images: Tensor) -> Tensor:
         """The image latent, `(B, C, H/f, W/f)`; with skips, these follow in further channels."""
@@ -243,6 +266,63 @@ class PromptedMapping(MatchingMethod):
             answers[i, k] = self.draw(conditioning[i, None], maps, reading)[0, 0].to(answers)
         return answers if self.config.detail == 1 else F.interpolate(answers, size, mode="bilinear")
 
+    def predict_quality(self, conditioning: Tensor, readings: Tensor, maps: Tensor) -> Tensor:
+        """The Dice that the mean of all readings of a view is expected to have, `(B,)` in [0, 1].
+
+        Parameters
+        ----------
+        conditioning
+            From `encode`.
+        readings
+            Probabilities of the answers, `(B, R, H, W)`, each without objects that nothing points at.
+        maps
+            Of the prompts, as for `encode_prompt`.
+
+        Raises
+        ------
+        ValueError
+            If the model has no network for it.
+        """
+        return torch.sigmoid(self._quality_logits(conditioning, readings, maps))
+
+    def _quality_logits(self, conditioning: Tensor, readings: Tensor, maps: Tensor) -> Tensor:
+        if self.quality is None:
+            raise ValueError("the model does not predict the quality of its answers")
+        logits: Tensor = self.quality(conditioning[:, : self.codec.channels], readings, maps)
+        return logits
+
+    def quality_loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Cross-entropy of the predicted quality, for a click on an object in a view of any scale."""
+        seeds = torch.randint(_LARGEST_SEED, (len(batch.images),), generator=generator)
+        views = [self._clicked_view(batch, i, int(seed)) for i, seed in enumerate(seeds)]
+        images = torch.cat([view.image for view in views]).contiguous(memory_format=torch.channels_last)
+        maps = torch.from_numpy(np.stack([view.prompt.maps for view in views])).to(images)
+        with torch.no_grad():
+            conditioning = self.encode(images)
+            drawn = self._all_readings(conditioning, maps)
+        readings = np.stack([view.only_pointed_at(of) for view, of in zip(views, drawn, strict=True)])
+        dice = [view.dice(of.mean(0) > 0.5) for view, of in zip(views, readings, strict=True)]
+        logits = self._quality_logits(conditioning, torch.from_numpy(readings).to(images), maps).float()
+        target = torch.tensor(dice, dtype=torch.float32, device=logits.device)
+        return {"quality": F.binary_cross_entropy_with_logits(logits, target)}
+
+    def _clicked_view(self, batch: Batch, i: int, seed: int) -> ClickedView:
+        """A click on an object of an image of a batch, in a view whose scale is drawn."""
+        rng = np.random.default_rng(seed)
+        mask = choose_object(_annotated_masks(batch, i), rng, self.config.single_share)
+        with torch.autocast(batch.images.device.type, enabled=False):
+            image = self._recoloured(batch.images[i, None].float(), rng)
+            return clicked_view(image, mask, rng, self.config.detail)
+
+    def _all_readings(self, conditioning: Tensor, maps: Tensor) -> np.ndarray:
+        """Every reading of prompts, `(B, R, H, W)` in [0, 1]."""
+        answers = [
+            self.draw(conditioning, maps, torch.full((len(maps),), number, device=maps.device))
+            for number in range(self.config.readings)
+        ]
+        all_readings: np.ndarray = torch.cat(answers, dim=1).float().cpu().numpy()
+        return all_readings
+
     def _draw_corrections(self, generator: torch.Generator | None) -> int:
         """How many clicks follow the first in a training step."""
         most, share = self.config.corrections, self.config.first_click_share
@@ -256,13 +336,10 @@ class PromptedMapping(MatchingMethod):
         """For each image the part that is shown, at working size, and the mask of what is meant."""
         images, masks = [], []
         for i, rng in enumerate(rngs):
-            class_masks = batch.masks[i].cpu().numpy() > 0.5
-            if batch.annotated is not None:
-                class_masks = class_masks[batch.annotated[i].cpu().numpy()]
-            mask = choose_object(class_masks, rng, self.config.single_share)
+            mask = choose_object(_annotated_masks(batch, i), rng, self.config.single_share)
             view = view_around(mask, rng)
             with torch.autocast(batch.images.device.type, enabled=False):
-                grid = _sampling_grid(view, mask.shape[0], self.config.detail).to(batch.images.device)
+                grid = sampling_grid(view, mask.shape[0], self.config.detail).to(batch.images.device)
                 image = self._recoloured(batch.images[i, None].float(), rng)
                 images.append(F.grid_sample(image, grid, padding_mode="border", align_corners=False))
                 shown = torch.from_numpy(mask)[None, None].to(batch.masks)
@@ -315,10 +392,7 @@ class PromptedMapping(MatchingMethod):
         return torch.where(errors[0] <= errors[1], candidates[0], candidates[1])
 
 
-def _sampling_grid(view: ObjectView, size: int, detail: int) -> Tensor:
-    """Where `grid_sample` reads a square image for a view that is `detail` times smaller."""
-    scale = view.side / size
-    # in its coordinates -1 and 1 are the edges of the image
-    centre_x, centre_y = ((2 * start + view.side) / size - 1 for start in (view.left, view.top))
-    theta = torch.tensor([[[scale, 0, centre_x], [0, scale, centre_y]]], dtype=torch.float32)
-    return F.affine_grid(theta, [1, 1, size // detail, size // detail], align_corners=False)
+def _annotated_masks(batch: Batch, i: int) -> np.ndarray:
+    """The masks of the classes that were annotated in an image of a batch, bool `(K, H, W)`."""
+    masks: np.ndarray = batch.masks[i].cpu().numpy() > 0.5
+    return masks if batch.annotated is None else masks[batch.annotated[i].cpu().numpy()]

@@ -9,12 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import Tensor
 
 from napari_latentseg.networks.prompt_encoder import PROMPT_CHANNELS
 
-__all__ = ["CLICK_RADIUS", "ObjectView", "PromptMaps", "choose_object", "deepest_point", "view_around"]
+__all__ = [
+    "CLICK_RADIUS",
+    "ObjectView",
+    "PromptMaps",
+    "choose_object",
+    "deepest_point",
+    "point_in",
+    "sampling_grid",
+    "view_around",
+]
 
 CLICK_RADIUS = 3
 """Of the disc that a click is drawn as, in pixels at working size: large enough to be seen in an eighth of
@@ -106,6 +118,15 @@ def view_around(
     return ObjectView(corner[0], corner[1], side)
 
 
+def sampling_grid(view: ObjectView, size: int, detail: int) -> Tensor:
+    """Where `grid_sample` reads a square image of `size` pixels for a view that is `detail` times smaller."""
+    scale = view.side / size
+    # in its coordinates -1 and 1 are the edges of the image
+    centre_x, centre_y = ((2 * start + view.side) / size - 1 for start in (view.left, view.top))
+    theta = torch.tensor([[[scale, 0, centre_x], [0, scale, centre_y]]], dtype=torch.float32)
+    return F.affine_grid(theta, [1, 1, size // detail, size // detail], align_corners=False)
+
+
 def deepest_point(mask: NDArray[np.bool_]) -> tuple[int, int]:
     """The point of a mask that is farthest from its edge; the border of the image is an edge."""
     distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
@@ -136,7 +157,7 @@ class PromptMaps:
             if rng.random() < _BOX_SHARE:
                 self.add_box(*_jittered_box(mask, rng))
             else:
-                self.add_click(_point_in(mask, rng), is_positive=True)
+                self.add_click(point_in(mask, rng), is_positive=True)
 
     def correct(
         self, mask: NDArray[np.bool_], answer: NDArray[np.floating], rng: np.random.Generator
@@ -148,7 +169,7 @@ class PromptMaps:
         if count:
             sizes = np.bincount(components.ravel())
             sizes[0] = 0
-            point = _point_in(components == sizes.argmax(), rng)
+            point = point_in(components == sizes.argmax(), rng)
             self.add_click(point, is_positive=bool(mask[point]))
 
     def add_click(self, point: tuple[int, int], *, is_positive: bool) -> None:
@@ -176,7 +197,8 @@ class PromptMaps:
         self.maps[PROMPT_CHANNELS.index("box"), max(0, top) : bottom, max(0, left) : right] = 1
 
 
-def _point_in(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:
+def point_in(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:
+    """A click of a person who means this mask, not empty: at its deepest point, or anywhere inside."""
     if rng.random() < _DEEP_SHARE:
         return deepest_point(mask)
     inner = ndimage.binary_erosion(mask)

@@ -45,7 +45,7 @@ class InitialModel:
 
         Where it has other latents of masks (`MatchingConfig.mask_latents`) or skip connections where the
         model has none, the last layers of the mapper, which predict the masks, begin anew; the whole mapper
-        where it has another width.
+        where it has another width; and the prediction of the quality of answers where the model has none.
 
         Parameters
         ----------
@@ -79,6 +79,8 @@ class InitialModel:
             anew = (*(f"{name}.skips." for name in ("conditioner", "pyramid")), "mapper.heads.")
         if model.mask_latents != new.mask_latents:
             anew = (*anew, "mapper.heads.")
+        if getattr(model, "quality", False) != getattr(new, "quality", False):
+            anew = (*anew, "quality.")
         return (*anew, "mapper.") if model.width != new.width else anew
 
     def blend_into(self, method: Method, share: float) -> None:
@@ -147,9 +149,13 @@ def read_initial_model(config: TrainingConfig, spec: CodecSpec | None) -> Initia
     Raises
     ------
     BadInput
-        If there is no such model, or it is one of another method or codec.
+        If there is no such model, or it is one of another method or codec; or if a stage is left out, and
+        there is no model whose weights it keeps.
     """
     if not config.begin_from:
+        if left_out := [name for name in config.stages if config.leaves_out(name)]:
+            why = "is 0, which leaves the stage out, but there are no weights for what it trains"
+            raise BadInput(f"stages.{left_out[0]}.epochs", why, "give --begin-from, or 1 or more")
         return None
     folder = find_model(config.begin_from)
     card = read_card(folder)

@@ -79,9 +79,13 @@ class SplitConfig(FrozenModel):
 
 
 class StageConfig(FrozenModel):
-    """Settings that differ in one stage of a training; None: as in `TrainingConfig`."""
+    """Settings that differ in one stage of a training; None: as in `TrainingConfig`.
 
-    epochs: int | None = Field(None, ge=1)
+    With 0 epochs a stage of the method is left out: what it trains keeps the weights of
+    `TrainingConfig.begin_from`.
+    """
+
+    epochs: int | None = Field(None, ge=0)
     steps: int | None = Field(None, ge=1)
     batch_size: int | None = Field(None, ge=1)
     accumulate: int | None = Field(None, ge=1)
@@ -268,8 +272,12 @@ class TrainingConfig(FrozenModel):
         """Side of the images of a batch, in pixels."""
         return self.preprocess.size * self.detail
 
+    def leaves_out(self, stage: str) -> bool:
+        """Whether a stage of the method is not trained, but keeps the weights of `begin_from`."""
+        return self.stages.get(stage, StageConfig()).epochs == 0
+
     def for_stage(self, name: str) -> TrainingConfig:
-        """The settings of one stage."""
+        """The settings of one stage, which is not left out."""
         return self._with_overrides(self.stages.get(name, StageConfig()))
 
     def for_member(self, number: int) -> TrainingConfig:

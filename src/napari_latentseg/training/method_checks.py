@@ -45,3 +45,7 @@ def _check_stages(config: TrainingConfig, method: type[Method]) -> None:
             remedy = choose_from(name, method.stage_names) if method.stage_names else "leave it out"
             why = "is not known" if method.stage_names else f"{method.name} is trained in one stage"
             raise BadInput(f"stages.{name}", why, remedy)
+    if config.stages and all(map(config.leaves_out, method.stage_names)):
+        raise BadInput("stages", "are all left out", "train at least one of them")
+    if config.member_training.epochs == 0:
+        raise BadInput("member_training.epochs", "is 0", "give 1 or more")

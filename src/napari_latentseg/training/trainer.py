@@ -189,7 +189,10 @@ class Trainer:
                     break
 
     def _stages(self) -> list[Stage]:
-        return self.method.stages() if self.first_member is None else [self.method.predictor_stage()]
+        """The stages to train."""
+        if self.first_member is not None:
+            return [self.method.predictor_stage()]
+        return [stage for stage in self.method.stages() if not self.config.leaves_out(stage.name)]
 
     def _run_stage(
         self, stage_index: int, stage: Stage, rng: np.random.Generator, generator: torch.Generator
