@@ -50,7 +50,6 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"method": "guided", "stages": {name: {"epochs": 0} for name in _GUIDED_STAGES}},
         "stages: are all left out; train at least one of them",
     ),
-    "member without epochs": ({"member_training": {"epochs": 0}}, "member_training.epochs: is 0; give 1"),
     "share": ({"begin_share": 0.5}, "begin_share: is a share of the weights of begin_from, which names"),
 }  # fmt: skip
 

@@ -98,6 +98,12 @@ class StageConfig(FrozenModel):
     validate_every: int | None = Field(None, ge=1)
 
 
+class MemberTrainingConfig(StageConfig):
+    """Settings that differ while a further predictor is trained, see `TrainingConfig.member_training`."""
+
+    epochs: int | None = Field(None, ge=1)
+
+
 class TrainingConfig(FrozenModel):
     """The training of a method. The defaults are those of GMS as published, or of its code.
 
@@ -258,7 +264,7 @@ class TrainingConfig(FrozenModel):
     members: int = Field(1, ge=1, le=100)
     member_parts: MemberParts = "all"
     member_images: Literal["all", "bootstrap"] = "bootstrap"
-    member_training: StageConfig = StageConfig()
+    member_training: MemberTrainingConfig = MemberTrainingConfig()
     stages: dict[str, StageConfig] = Field(default_factory=dict)
     card: CardConfig = CardConfig()
 
