@@ -139,7 +139,12 @@ def test_nothing_is_accepted_or_approved_while_values_are_compared(person, viewe
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [((96, 128), (5, 60, 70)), ((5, 60, 70), (7, 80, 90)), ((60, 70), (80, 90))],
+    [
+        ((96, 128), (5, 60, 70)),
+        ((5, 60, 70), (7, 80, 90)),
+        ((60, 70), (80, 90)),
+        ((5, 60, 70), (80, 90)),
+    ],
 )
 def test_an_image_that_gets_other_axes_or_another_size_is_pointed_at_anew(person, viewer, before, after):
     image = person.open(before)

@@ -14,8 +14,14 @@ from qtpy.QtCore import QPointF, Qt
 from tests.helpers.shared_viewer import process_events, running_work
 
 from napari_latentseg.review import MEASURES
-from napari_latentseg.widgets._shared.layers import index_on_screen, layer_matrix, role_of
+from napari_latentseg.widgets._shared.layers import (
+    index_on_screen,
+    layer_matrix,
+    role_of,
+    spatial_arguments,
+)
 from napari_latentseg.widgets.annotate.corrections import corrections_of
+from napari_latentseg.widgets.review import measures
 from napari_latentseg.widgets.review.objects_table import ObjectsTable
 from napari_latentseg.widgets.review.widget import ReviewWidget
 
@@ -250,6 +256,31 @@ def test_comparison_with_a_reference(shown_volume, review, qtbot):
     review.measures.reference.value = moved
     qtbot.waitUntil(lambda: "Dice" not in review.measures.comparison.text(), timeout=60_000)
     assert review.measures.comparison.text()  # says that it lies elsewhere, rather than a figure
+
+
+def test_a_comparison_that_ends_late_does_not_replace_that_of_a_later_reference(
+    shown_volume, review, qtbot, monkeypatch
+):
+    qtbot.waitUntil(lambda: bool(review.measures.size_text.text()), timeout=60_000)
+    begun = []
+    monkeypatch.setattr(measures, "run_in_thread", lambda *given: begun.append(given))
+    same = np.array(shown_volume.result.layers.mask.data)
+    place = spatial_arguments(shown_volume.image)
+    other, reader = (
+        shown_volume.viewer.add_labels(data, name=name, **place)
+        for name, data in (("other", np.roll(same, 5, axis=-1)), ("reader", same))
+    )
+    begun.clear()
+    review.measures.reference.value = other
+    review.measures.reference.value = reader
+    (early, show_early, fail_early, _), (late, show_late, _, _) = begun
+    show_late(late())
+    text = review.measures.comparison.text()
+    assert "1.00" in text
+    show_early(early())
+    assert review.measures.comparison.text() == text
+    fail_early(ValueError("of the earlier reference"))
+    assert review.measures.comparison.text() == text
 
 
 def test_the_table_of_objects(shown_volume, review, qtbot):

@@ -18,7 +18,9 @@ def canvas_point(viewer: Any, layer: Any, index: tuple[float, ...]) -> QPoint:
     """Where a voxel of a layer is on the canvas, in Qt's pixels."""
     process_events()
     view = viewer.window._qt_viewer
-    world = np.asarray(layer.data_to_world(index))[list(viewer.dims.displayed)]
+    missing = viewer.dims.ndim - layer.ndim  # a layer with fewer axes has the last ones of the viewer
+    displayed = [axis - missing for axis in viewer.dims.displayed]
+    world = np.asarray(layer.data_to_world(index))[displayed]
     scene = view.canvas.view.scene
     visual = scene.transform.map((*world[::-1], 0, 1))
     x, y = visual[:2] / visual[3]
