@@ -333,3 +333,54 @@ def test_the_case_stays_open_when_the_widget_is_closed(reader, viewer, segmented
     assert again.source.text() == str(segmented)
     other = Reader(viewer, qtbot, again)
     assert other.approve() == name
+
+
+def test_nothing_is_decided_on_an_image_with_other_values(reader, viewer, images):
+    reader.open_list(images)
+    reader.be("Anna")
+    name = reader.enter("images_case_2").name
+    opened = reader.opened()
+    values = opened.image.data
+    opened.image.data = np.zeros_like(values)
+    viewer.layers[f"{name} mask"].paint((2, 2), 1)
+    for decide in (reader.widget.opened_panel.reject_button, None):
+        notification_manager.records.clear()
+        reader.look()
+        if decide is None:
+            press_key(viewer, Qt.Key.Key_Return, CONTROL)
+        else:
+            reader.click(decide)
+        assert any("open it again, which reads its file" in text for text in messages())
+    assert reader.work.opened is opened
+    assert not CaseList(images).reading_paths(name)
+    again = reader.enter(name)
+    assert again is not opened
+    np.testing.assert_array_equal(again.image.data, values)
+    again.image.data = values.copy()  # equal ones, as when a volume is loaded into memory
+    reader.wait(lambda: not again.images_with_other_values)
+    again.labels.paint((7, 7), 1)
+    assert reader.approve() == name
+    kept = read_scan(CaseList(images).reading_paths(name)["Anna"]).array
+    assert np.asarray(kept)[7, 7] == 1
+    assert np.asarray(kept)[2, 2] == 0
+
+
+def test_a_case_whose_image_was_replaced_behind_another_is_read_again(reader, viewer, segmented):
+    reader.open_list(segmented)
+    reader.be("Anna")
+    order = reader.widget.table.shown_names()
+    first = reader.enter(order[0])
+    values, key = first.image.data, first.read.sha256
+    copy = corrections_of(viewer).edit(first.result(viewer))
+    process_events()
+    copy.paint((3, 3), 0 if copy.data[3, 3] else 1)
+    second = reader.enter(order[1])
+    first.image.data = np.zeros_like(values)
+    reader.wait(lambda: copy not in viewer.layers)
+    reader.wait(lambda: {draft.key for draft in AnnotationStore.for_model(MODEL).drafts()} == {key})
+    assert reader.approve() == second.name  # which is not concerned
+    again = reader.enter(order[0])
+    assert again is not first
+    np.testing.assert_array_equal(again.image.data, values)
+    np.testing.assert_array_equal(again.mask(viewer).array, again.read.saved.segmentation.mask)
+    assert reader.approve() == order[0]

@@ -34,6 +34,7 @@ from napari_latentseg.widgets.cases.read_case import (
     read_held_case,
 )
 from napari_latentseg.widgets.cases.remove_layers import put_away
+from napari_latentseg.widgets.cases.replaced_values import ReplacedValues
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -93,6 +94,7 @@ class CaseWork(QObject):
         self._ahead: ReadAhead | None = None
         self._leftovers: dict[str, OpenedCase] = {}  # closed without a decision; their layers are there still
         self._held: list[CaseList] = []  # to be let go when the viewer goes
+        self._replaced_values = ReplacedValues(viewer, self)
         self._heap = FrozenHeap()
         held, heap = self._held, self._heap
         call_when_destroyed(self, lambda: _release_all(held, heap))
@@ -223,9 +225,7 @@ class CaseWork(QObject):
             self.close_case()
         self._opening += 1
         number = self._opening
-        leftovers = {
-            name: opened for name, opened in self._leftovers.items() if opened.image in viewer.layers
-        }
+        leftovers = {name: opened for name, opened in self._leftovers.items() if opened.has_layers(viewer)}
 
         def read() -> tuple[ListedCase, ReadCase] | None:
             case = choose()
@@ -275,7 +275,7 @@ class CaseWork(QObject):
         if files.is_changed:
             show_warning(f"{case.name}: its image has changed since it was last read.")
         left = self._leftovers.pop(case.name, None)
-        if left is not None and left.image in viewer.layers:
+        if left is not None and left.has_layers(viewer):
             session_of(viewer).set_image(left.image)
             left.restart(case, viewer)
             done(left)
@@ -284,6 +284,7 @@ class CaseWork(QObject):
 
     def _finish_opening(self, opened: OpenedCase, *, raises_review: bool) -> None:
         self.is_opening, self.opened, self.last_name = False, opened, opened.name
+        self._replaced_values.watch(opened)
         self.changed.emit()
         self.opened_case.emit(opened)
         viewer = self._viewer()
@@ -331,6 +332,7 @@ class CaseWork(QObject):
             self.said.emit("Open a case first.")
             return None
         try:
+            opened.check_values()
             mask = opened.mask(viewer) if with_mask else None
             stored = approve_slices(viewer, opened) if with_mask else None
         except BadInput as error:

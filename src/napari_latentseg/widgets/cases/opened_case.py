@@ -51,6 +51,8 @@ class OpenedCase:
         Whether its layers are about to be taken away.
     has_unsaved_note
         Whether rating and comment could not be written.
+    images_with_other_values
+        Its images whose values were replaced by others since they were read, see `ReplacedValues`.
     """
 
     case: ListedCase
@@ -62,6 +64,7 @@ class OpenedCase:
     comment: str = ""
     is_decided: bool = False
     has_unsaved_note: bool = False
+    images_with_other_values: set[Image] = field(default_factory=set)
     _opened_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -73,6 +76,25 @@ class OpenedCase:
     def seconds(self) -> float:
         """How long it has been open."""
         return time.monotonic() - self._opened_at
+
+    def has_layers(self, viewer: ViewerModel) -> bool:
+        """Whether its image is in the viewer still, with the values of its file."""
+        return self.image in viewer.layers and not self.images_with_other_values
+
+    def check_values(self) -> None:
+        """Refuse to decide on an image with other values than its file.
+
+        Raises
+        ------
+        BadInput
+            If they were replaced.
+        """
+        if self.images_with_other_values:
+            raise BadInput(
+                self.name,
+                "the values of its image were replaced after it was opened",
+                "open it again, which reads its file",
+            )
 
     def restart(self, case: ListedCase, viewer: ViewerModel) -> None:
         """Open it again, with the layers that are there still; those of cases opened since are of others."""
