@@ -7,6 +7,7 @@ import importlib.util
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from vispy.visuals.line import dash_atlas
 
 from napari_latentseg import api
 from napari_latentseg.widgets._shared.model_preparation import preparation_of
@@ -67,6 +68,16 @@ def test_the_chosen_model_is_loaded_once_for_check_and_runs(viewer, qtbot, loads
     run(widget, qtbot)
     run(widget, qtbot)
     assert loads == [MODEL]
+
+
+def test_the_patterns_of_the_first_labels_layer_are_computed_before_it(viewer, qtbot):
+    """vispy computes them in Python, which would hold the window."""
+    dash_atlas._make_pattern.cache_clear()
+    open_segment(viewer)
+    prepare(viewer, qtbot)
+    before = dash_atlas._make_pattern.cache_info().misses
+    viewer.add_labels(np.zeros((20, 30), np.uint8))
+    assert dash_atlas._make_pattern.cache_info().misses == before > 0
 
 
 def test_a_model_that_cannot_be_loaded_is_reported_by_the_run(viewer, qtbot, own_home):

@@ -135,6 +135,12 @@ def _load_libraries() -> None:
     from napari_latentseg.widgets._shared.unit_registry import prepare_unit_registry
 
     prepare_unit_registry()
+    with suppress(ImportError):  # another version of vispy
+        from vispy.visuals.line.dash_atlas import DashAtlas
+
+        # Computes patterns in Python, 60 ms, and keeps them: otherwise the first Labels layer does, whose
+        # brush has lines.
+        DashAtlas()
 
 
 @per_viewer
