@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -102,7 +104,8 @@ def test_sizes_and_their_note_break_no_percent_sign_off(viewer, qtbot):
 
 def test_the_table_of_objects_begins_with_the_largest_and_writes_units_as_usual(viewer):
     table = pd.DataFrame({"index": [1, 2], "class": ["lesion"] * 2, "volume (mm3)": [9.5, 0.2]})
-    dialog = ObjectsTable("Objects", table, (), viewer, viewer.add_image(np.zeros((4, 4))))
+    result = SimpleNamespace(image=viewer.add_image(np.zeros((4, 4))), has_other_data=False)
+    dialog = ObjectsTable(table, (), viewer, result)
     headings = [dialog.table.horizontalHeaderItem(column).text() for column in range(3)]
     assert headings == ["#", "class", "volume (mm³)"]
     assert [dialog.table.item(row, 2).text() for row in range(2)] == ["9.50", "0.200"]

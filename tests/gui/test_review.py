@@ -308,6 +308,8 @@ def test_the_table_of_objects(shown_volume, review, qtbot):
     review.measures.objects_button.click()  # again: the earlier layer is replaced
     qtbot.waitUntil(lambda: review.measures.objects_button.isEnabled(), timeout=60_000)
     assert sum(role_of(layer) == "objects" for layer in viewer.layers) == 1
+    process_events()
+    assert len(review.findChildren(ObjectsTable)) == 1  # and the earlier table, whose numbers were of that
 
 
 def mask_class(shown) -> str:

@@ -22,7 +22,6 @@ from napari_latentseg.widgets.review.objects_table import ObjectsTable
 if TYPE_CHECKING:
     import pandas as pd
     from napari.components import ViewerModel
-    from napari.layers import Image
     from qtpy.QtWidgets import QWidget
 
     from napari_latentseg.core.classes import ClassInfo
@@ -121,11 +120,14 @@ def show_objects(
         return data, table, object_measurements
 
     def show(measured: tuple[NDArray[np.int32], pd.DataFrame, list[Measurement]]) -> None:
-        if image in viewer.layers:  # else it was removed in the meantime, or the window was closed
+        # else it was removed or got other values in the meantime, or the window was closed
+        if image in viewer.layers and not result.has_other_data:
             data, table, object_measurements = measured
-            _show_outlines(viewer, image, data, table)
-            title = f"Objects of {image.name}"
-            ObjectsTable(title, table, object_measurements, viewer, image, parent).show()
+            _show_outlines(viewer, result, data, table)
+            for earlier in parent.findChildren(ObjectsTable) if parent is not None else ():
+                if earlier.measured.image is image:  # its numbers are no longer those of the outlines
+                    earlier.close()
+            ObjectsTable(table, object_measurements, viewer, result, parent).show()
         on_done()
 
     def fail(error: BaseException) -> None:
@@ -136,9 +138,10 @@ def show_objects(
 
 
 def _show_outlines(
-    viewer: ViewerModel, image: Image, objects: NDArray[np.int32], table: pd.DataFrame
+    viewer: ViewerModel, result: RunResult, objects: NDArray[np.int32], table: pd.DataFrame
 ) -> None:
     """Show the outlines of objects as a layer, in place of that of the same image; none without objects."""
+    image = result.layers.image
     image_id = str(image.unique_id)
     for layer in list(viewer.layers):
         if role_of(layer) == "objects" and layer.metadata[METADATA_KEY].get("image") == image_id:
@@ -149,7 +152,14 @@ def _show_outlines(
         objects,
         name=f"{image.name} objects",
         features=table,
-        metadata={METADATA_KEY: {"role": "objects", "image": image_id, **placement_metadata(image)}},
+        metadata={
+            METADATA_KEY: {
+                "role": "objects",
+                "image": image_id,
+                "run": result.layers.run_number,  # they are hidden with it
+                **placement_metadata(image),
+            }
+        },
         **spatial_arguments(image),
     )
     layer.contour = 1  # outlines: the mask stays visible

@@ -12,16 +12,16 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QAbstractItemView, QDialog, QTableWidget, QTableWidgetItem, QVBoxLayout
 
 from napari_latentseg.measure.measurement import display_unit, format_value
-from napari_latentseg.widgets._shared.plain_text import PlainLabel
+from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_info
 from napari_latentseg.widgets.review.navigate import navigate_to
 
 if TYPE_CHECKING:
     import pandas as pd
     from napari.components import ViewerModel
-    from napari.layers import Image
     from qtpy.QtWidgets import QWidget
 
     from napari_latentseg.measure import Measurement
+    from napari_latentseg.widgets._shared.run_result import RunResult
 
 __all__ = ["ObjectsTable"]
 
@@ -33,32 +33,36 @@ class ObjectsTable(QDialog):
 
     Parameters
     ----------
-    title
-        Title of the window.
     table
         From `napari_latentseg.measure.measurement_table`, one row for each object.
     measurements
         The measurements of its rows.
-    viewer, image
+    viewer
         Where a click goes to.
+    measured
+        The result that was measured.
     parent
         Qt parent.
+
+    Attributes
+    ----------
+    measured
+        As given.
     """
 
     def __init__(
         self,
-        title: str,
         table: pd.DataFrame,
         measurements: Sequence[Measurement],
         viewer: ViewerModel,
-        image: Image,
+        measured: RunResult,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(title)
+        self.setWindowTitle(f"Objects of {measured.image.name}")
         self.setObjectName("objects")
-        self._measurements, self._viewer, self._image = measurements, viewer, image
+        self._measurements, self._viewer, self.measured = measurements, viewer, measured
         note = "Click a row to show the object." if len(table) else "The mask is empty: there is no object."
         self.note = PlainLabel(f"{note} Click a heading to sort.")
         self.table = _Table(len(table), len(table.columns))
@@ -80,9 +84,12 @@ class ObjectsTable(QDialog):
     def _go_to(self, row: int, column: int) -> None:
         item = self.table.item(row, column)
         box = self._measurements[item.number].box if isinstance(item, _Cell) else None
-        if box is not None and self._image in self._viewer.layers:
+        image = self.measured.image
+        if self.measured.has_other_data:
+            show_info(f"{image.name} has changed since its objects were measured.")
+        elif box is not None and image in self._viewer.layers:
             index = tuple((start + stop - 1) // 2 for start, stop in box[:-2])
-            navigate_to(self._viewer, self._image, index, box)
+            navigate_to(self._viewer, image, index, box)
 
 
 class _Table(QTableWidget):
