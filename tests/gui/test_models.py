@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
-from qtpy.QtWidgets import QLabel, QMessageBox
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QLabel, QMessageBox
 
 from napari_latentseg.evaluation.reliability import Reliability
 from napari_latentseg.models.card import Ancestor, read_card
@@ -157,6 +158,31 @@ def test_revert_and_use_a_version(viewer, second_version, widget, qtbot):
     widget.tree.setCurrentItem(item.child(0))  # version 2
     assert "Base model" in widget.card.text.toPlainText()
     widget.use_button.click()
+    settle(widget, qtbot)
+    assert current() == "2"
+
+
+def test_a_double_click_on_revert_goes_back_by_one_version(
+    viewer, second_version, widget, qtbot, monkeypatch
+):
+    import json
+    import shutil
+
+    monkeypatch.setattr(QApplication, "doubleClickInterval", staticmethod(lambda: 60_000))
+    third = shutil.copytree(second_version, second_version.parent / "3")
+    card = read_card(third)
+    parent = Ancestor(name=MODEL, version="2", sha256=card.files[WEIGHTS_FILE])
+    card.model_copy(
+        update={"version": "3", "parent": f"{MODEL} 2", "lineage": (*card.lineage, parent)}
+    ).write(third / "card.json")
+    (third.parent / "current.json").write_text(json.dumps({"format": 1, "version": 3}), "utf-8")
+    widget.session.models_changed.emit()
+    qtbot.waitUntil(lambda: "v3" in choose(widget, MODEL).text(1), timeout=60_000)
+    assert widget.revert_button.text() == "Revert to v2"
+    qtbot.mouseClick(widget.revert_button, Qt.MouseButton.LeftButton)
+    settle(widget, qtbot)
+    qtbot.waitUntil(lambda: widget.revert_button.text() == "Revert to v1", timeout=60_000)
+    qtbot.mouseClick(widget.revert_button, Qt.MouseButton.LeftButton)
     settle(widget, qtbot)
     assert current() == "2"
 

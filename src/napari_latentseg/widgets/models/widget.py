@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_latentseg.models.codec_lookup import MissingCodec
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
+from napari_latentseg.widgets._shared.double_click import DoubleClickGuard
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.model_entries import ModelEntry, list_model_entries
 from napari_latentseg.widgets._shared.plain_text import show_info
@@ -64,6 +65,7 @@ class ModelsWidget(DockWidget):
         self.install_dialog: InstallDialog | None = None
         self.codec_question = CodecQuestion(self)
         self._running_jobs = 0
+        self._revert_guard = DoubleClickGuard()  # the button goes on to the version before the last one
         self._to_select = ""  # a model that is shown once the list is read again
         self._lay_out()
         self._connect()
@@ -194,8 +196,11 @@ class ModelsWidget(DockWidget):
         Returns
         -------
         ThreadWorker
-            Makes the change; None where there is no earlier version.
+            Makes the change; None where there is no earlier version, or this is a double-click.
         """
+        if self._revert_guard.is_too_soon:
+            return None
+        self._revert_guard.something_was_shown()
         entry, target = self.tree.current_entry, self._revert_target()
         return self._revert(entry.name, target) if entry is not None and target else None
 
