@@ -6,11 +6,13 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 from napari_latentseg.core.agreement import agreement_counts
 from napari_latentseg.core.classes import ClassInfo
@@ -191,11 +193,11 @@ class ResultLayers:
     def _add_mask(self, data: NDArray[np.uint8]) -> None:
         self.mask = Labels(
             data,
+            opacity=0.0,  # until its look is known
             **self._layer_arguments("mask"),
             **label_style(self.classes),
             **spatial_arguments(self.image),
         )
-        self.look.add(self.mask)
         self.mask.selected_label = self.classes[0].label
         self.mask.editable = False  # until the run has ended, which would overwrite edits
         self.mask.events.labels_update.connect(
@@ -204,6 +206,9 @@ class ResultLayers:
         active = self.viewer.layers.selection.active
         self.viewer.add_layer(self.mask)
         self.viewer.layers.selection.active = active
+        # In an iteration of its own: napari computes the outlines of a slice of a megapixel in 40 ms, and
+        # would do so twice for a layer that has some when it is added.
+        QTimer.singleShot(0, partial(self.look.add, self.mask))
 
     def _on_paint(self, event: Any = None) -> None:
         self.is_edited = self.is_edited or not self._is_updating

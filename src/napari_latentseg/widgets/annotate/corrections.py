@@ -220,8 +220,6 @@ class Corrections(QObject):
         existing = self.objects_of(image, card)
         if existing is not None:
             return existing
-        viewer = self._viewer()
-        assert viewer is not None
         model = (card.name, card.version, card.files.get(WEIGHTS_FILE, ""))
         correction = Correction(
             image, scan_from_layer(image), tuple(range(image.ndim)), (first,), model_family(card), model
@@ -229,9 +227,7 @@ class Corrections(QObject):
         layer = correction.create_layer(np.zeros(correction.layer_shape(), np.uint8))
         layer.name = f"{image.name} objects"
         self.corrections.append(correction)
-        active = viewer.layers.selection.active
-        self._add_copy(correction)
-        viewer.layers.selection.active = active
+        self._add_copy(correction, keeps_selection=True)
         self.approvals.load(correction)
         self.changed.emit()
         return correction
@@ -259,12 +255,15 @@ class Corrections(QObject):
             None,
         )
 
-    def _add_copy(self, correction: Correction) -> None:
+    def _add_copy(self, correction: Correction, *, keeps_selection: bool = False) -> None:
         """Add the copy of a correction to the viewer, with the brush selected and approved planes locked."""
         viewer, layer = self._viewer(), correction.layer
         assert viewer is not None
         assert layer is not None
+        active = viewer.layers.selection.active
         viewer.add_layer(layer)
+        if keeps_selection:  # first: napari takes 25 ms to make the cursor of a brush that is selected
+            viewer.layers.selection.active = active
         layer.mode = "paint"
         lock = PlaneLock(viewer, layer, correction.axis_order, self)
         lock.edit_refused.connect(lambda plane: self._warn_locked(correction, plane))
