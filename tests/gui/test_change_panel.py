@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QStyle
+from qtpy.QtWidgets import QApplication, QFileDialog, QStyle
 from tests.helpers.shared_viewer import process_events
 from tests.helpers.two_cases import two_cases
 
@@ -159,7 +159,11 @@ def test_cancel_gives_up_while_the_images_are_registered(dates, qtbot, monkeypat
     monkeypatch.setattr(registration, "register_rigidly", endless)
     panel = dates.panel
     panel.register.setChecked(True)
+    monkeypatch.setattr(QApplication, "doubleClickInterval", staticmethod(lambda: 60_000))
     qtbot.mouseClick(panel.compare_button, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(panel.cancel_button, Qt.MouseButton.LeftButton)  # the second click on Compare
+    assert panel.is_busy
+    monkeypatch.setattr(QApplication, "doubleClickInterval", staticmethod(lambda: 0))
     qtbot.waitUntil(lambda: panel.progress.value() >= 40, timeout=30_000)
     assert panel.progress.isVisibleTo(panel)
     assert "in progress" in panel.compare_button.toolTip()

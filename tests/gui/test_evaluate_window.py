@@ -11,7 +11,7 @@ import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QDialog, QFileDialog
+from qtpy.QtWidgets import QApplication, QDialog, QFileDialog
 from tests.helpers.explained import unexplained
 from tests.helpers.pointing import make_prompted_model
 
@@ -269,9 +269,13 @@ def test_cancel_ends_an_evaluation_that_is_still_loading(
     stubborn.chmod(0o755)
     choose_folder(qtbot, dialog, write_ellipses(tmp_path / "few", 3))
     monkeypatch.setattr(child_process.sys, "executable", str(stubborn))
+    monkeypatch.setattr(QApplication, "doubleClickInterval", staticmethod(lambda: 60_000))
     click(qtbot, dialog.start_button)
     process = dialog.process
+    qtbot.mouseClick(dialog.cancel_button, Qt.MouseButton.LeftButton)  # the second click on Evaluate
+    assert dialog.cancel_button.isEnabled()
     qtbot.waitUntil(lambda: process.child.process_id > 0, timeout=PATIENCE)
+    monkeypatch.setattr(QApplication, "doubleClickInterval", staticmethod(lambda: 0))
     click(qtbot, dialog.cancel_button)
     assert not dialog.cancel_button.isEnabled()
     qtbot.waitUntil(lambda: not process.busy, timeout=10_000)

@@ -8,7 +8,7 @@ import signal
 import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog
+from qtpy.QtWidgets import QApplication, QDialog
 from tests.helpers.explained import unexplained
 
 from napari_latentseg.batches.case_rows import read_case_rows
@@ -220,12 +220,18 @@ def test_of_a_layout_for_other_programs_the_mask_is_opened(viewer, qtbot, open_d
     assert len(viewer.layers) == 2
 
 
-def test_a_stopped_batch_is_continued(viewer, qtbot, open_dialog, tmp_path, write_ellipses, results):
+def test_a_stopped_batch_is_continued(
+    viewer, qtbot, open_dialog, tmp_path, write_ellipses, results, monkeypatch
+):
     images = write_ellipses(tmp_path / "many", 30, shape=(160, 160)) / "images"
     dialog = open_dialog()
     dialog.session.choices |= {"model": MODEL, "source": "augment", "samples": 40, "threshold": 0.5}
     choose_folders(qtbot, dialog, images, results)
+    monkeypatch.setattr(QApplication, "doubleClickInterval", staticmethod(lambda: 60_000))
     click(qtbot, dialog.start_button)
+    qtbot.mouseClick(dialog.cancel_button, Qt.MouseButton.LeftButton)  # the second click on Segment
+    assert dialog.cancel_button.isEnabled()
+    monkeypatch.setattr(QApplication, "doubleClickInterval", staticmethod(lambda: 0))
     qtbot.waitUntil(
         lambda: any(row.state == "done" for row in dialog.process.rows.values()), timeout=PATIENCE
     )

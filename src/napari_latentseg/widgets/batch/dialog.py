@@ -37,6 +37,7 @@ from napari_latentseg.widgets._shared.controls import (
 )
 from napari_latentseg.widgets._shared.dialogs import show_dialog
 from napari_latentseg.widgets._shared.dock_widget import open_widget
+from napari_latentseg.widgets._shared.double_click import connect_start_and_cancel
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.model_entries import distinct_titles
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_error, show_info
@@ -180,8 +181,7 @@ class BatchDialog(QDialog):
         self.out_button.clicked.connect(self._browse_out)
         self.model.currentIndexChanged.connect(self._refresh)
         self.resume_box.toggled.connect(self._refresh)
-        self.start_button.clicked.connect(self.start)
-        self.cancel_button.clicked.connect(self.process.stop)
+        connect_start_and_cancel(self.start_button, self.cancel_button, self.start, self.process.stop)
         self.close_button.clicked.connect(self.close)
         self.state_filter.currentIndexChanged.connect(self._filter)
         self.table.case_chosen.connect(self.open_case)

@@ -30,6 +30,7 @@ from napari_latentseg.measure import INTERVAL_LEVEL
 from napari_latentseg.report.change_text import change_texts
 from napari_latentseg.widgets._shared.background_task import BackgroundTask
 from napari_latentseg.widgets._shared.controls import WrappedLabel, elastic_combo
+from napari_latentseg.widgets._shared.double_click import connect_start_and_cancel
 from napari_latentseg.widgets._shared.label_style import label_style, reference_classes
 from napari_latentseg.widgets._shared.layers import (
     METADATA_KEY,
@@ -94,8 +95,7 @@ class ChangePanel(QWidget):
         self._lay_out()
         self.earlier.activated.connect(self._on_earlier)
         self.image_button.clicked.connect(self._ask_image)
-        self.compare_button.clicked.connect(self.compare)
-        self.cancel_button.clicked.connect(self.cancel)
+        connect_start_and_cancel(self.compare_button, self.cancel_button, self.compare, self.cancel)
         self._session.results_changed.connect(self.list_results)
         self.list_results()
 

@@ -31,6 +31,7 @@ from napari_latentseg.widgets._shared.child_process import EXIT_BAD_INPUT
 from napari_latentseg.widgets._shared.controls import CopyDetailsButton
 from napari_latentseg.widgets._shared.dialogs import show_dialog
 from napari_latentseg.widgets._shared.dock_widget import open_widget
+from napari_latentseg.widgets._shared.double_click import connect_start_and_cancel
 from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.model_entries import list_model_entries
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_info
@@ -140,8 +141,7 @@ class EvaluationDialog(QDialog):
 
     def _connect(self) -> None:
         self.fields.changed.connect(self._refresh)
-        self.start_button.clicked.connect(self.start)
-        self.cancel_button.clicked.connect(self.process.stop)
+        connect_start_and_cancel(self.start_button, self.cancel_button, self.start, self.process.stop)
         self.close_button.clicked.connect(self.close)
         self.report_button.clicked.connect(self.open_report)
         self.save_button.clicked.connect(self._ask_save)
