@@ -134,7 +134,7 @@ def finetune(
     >>> data = write_annotated_phantoms("corrected", 3, shape=(96, 96))
     >>> tuned = finetune("breast-ultrasound", data, minutes=0.02)
     >>> tuned.card.name, tuned.card.parent, tuned.folder.name
-    ('breast-ultrasound-tuned', 'breast-ultrasound 1', 'breast-ultrasound-tuned')
+    ('breast-ultrasound-tuned', 'breast-ultrasound 2', 'breast-ultrasound-tuned')
     >>> len(tuned.verdict) > 10
     True
     """

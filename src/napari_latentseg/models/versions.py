@@ -75,7 +75,7 @@ class ModelVersion:
     >>> from napari_latentseg import model_history
     >>> version = model_history("breast-ultrasound")[0]
     >>> version.version, version.is_current, version.origin
-    ('1', True, 'package')
+    ('2', True, 'package')
     """
 
     name: str
