@@ -55,5 +55,5 @@ def test_patches_of_one_validation_case_all_judge(
         assert len(replay.train) == trained_on
         return
     assert len(replay.test) == count
-    assert len(replay.validation) == trained_on // 4
+    assert len(replay.validation) == -(-trained_on // 4)  # every fourth
     assert len(replay.train) + len(replay.validation) == trained_on
