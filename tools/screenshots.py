@@ -201,10 +201,10 @@ def teach(viewer: Any) -> Shots:
     yield "annotate-empty", annotating
     training = dock(viewer, "Train")
     yield "train-empty", training
-    training.data_source.folder_option.click()
+    training.form.data_source.folder_option.click()
     settle(0.2)
     yield "train-folder", training
-    training.data_source.approved_option.click()
+    training.form.data_source.approved_option.click()
     segmenting.form.model.value = "breast-ultrasound"
     segmenting.form.samples.value = 3
     for seed in range(5):
@@ -223,13 +223,13 @@ def teach(viewer: Any) -> Shots:
         annotating.approve_button.click()
         wait_until(lambda: annotating.corrections.approvals.writes_in_progress == 0)
     yield "annotate-approved", annotating
-    training.model.setCurrentIndex(training.model.findData("breast-ultrasound"))
+    training.form.model.setCurrentIndex(training.form.model.findData("breast-ultrasound"))
     training._on_model()
-    training.minutes.setValue(1.0)
+    training.form.minutes.setValue(1.0)
     wait_until(training.train_button.isEnabled)
     yield "train-ready", training
     training.train_button.click()
-    wait_until(lambda: training.training.state != "idle" and training.progress_bar.value() > 500)
+    wait_until(lambda: training.training.state != "idle" and training.progress.bar.value() > 500)
     settle(1)
     yield "train-running", training
     wait_until(lambda: not training.training.busy)

@@ -25,11 +25,11 @@ def test_closed_and_open(viewer, qtbot, widget_class):
     widget = widget_class(viewer)
     viewer.window.add_dock_widget(widget, name="ours", area="right")
     qtbot.waitUntil(widget.isVisible)
-    content = (widget.form if isinstance(widget, SegmentWidget) else widget).advanced.content()
+    content = widget.form.advanced.content()
     closed = reached_by_tab(widget)
     assert closed
     assert not [field for field in closed if content.isAncestorOf(field)]
-    title = (widget.form if isinstance(widget, SegmentWidget) else widget).advanced.toggleButton()
+    title = widget.form.advanced.toggleButton()
     qtbot.mouseClick(title, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(content.isVisible)
     assert [field for field in reached_by_tab(widget) if content.isAncestorOf(field)]

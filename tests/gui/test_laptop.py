@@ -79,11 +79,11 @@ def test_the_line_about_the_fit_is_shown_whole(widgets, qtbot) -> None:
 def test_a_long_summary_of_what_is_approved_widens_nothing(widgets, qtbot) -> None:
     train = widgets["Train"]
     train.open_widget("Train")
-    train.data_source.show_approved_count("128 images, 1042 slices of 87 volumes, and more " * 3)
+    train.form.data_source.show_approved_count("128 images, 1042 slices of 87 volumes, and more " * 3)
     qtbot.wait(100)
     scroll = train.findChild(QScrollArea)
     assert train.train_button.geometry().right() <= scroll.viewport().width()
-    assert "1042 slices" in train.data_source.approved_option.toolTip()
+    assert "1042 slices" in train.form.data_source.approved_option.toolTip()
 
 
 def test_a_wrapped_label_is_as_high_as_its_lines(qtbot):

@@ -54,10 +54,10 @@ class Window:
         self.wait(lambda: self.annotate.corrections.approvals.writes_in_progress == 0)
 
     def teach(self):
-        self.train.model.setCurrentIndex(self.train.model.findData(MODEL))
+        self.train.form.model.setCurrentIndex(self.train.form.model.findData(MODEL))
         self.train._on_model()
-        self.train.device.setCurrentIndex(self.train.device.findData("cpu"))
-        self.train.minutes.setValue(0.05)
+        self.train.form.device.setCurrentIndex(self.train.form.device.findData("cpu"))
+        self.train.form.minutes.setValue(0.05)
         self.wait(self.train.train_button.isEnabled)
         self.train.train_button.click()
         assert self.train.training.busy

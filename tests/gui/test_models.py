@@ -109,7 +109,7 @@ def test_two_models_of_one_title_are_told_apart(viewer, own_home, widget, qtbot)
     train = TrainWidget(viewer)
     viewer.window.add_dock_widget(train, name="Train", area="right")
     expected = {f"{card.title} ({name})" for name in (MODEL, "kept-beside")}
-    listed = {train.model.itemText(row) for row in range(train.model.count())}
+    listed = {train.form.model.itemText(row) for row in range(train.form.model.count())}
     assert {f"{title} v{card.version}" for title in expected} <= listed
     qtbot.waitUntil(
         lambda: (

@@ -57,7 +57,7 @@ def models(viewer, qtbot):
 @pytest.fixture
 def train(viewer):
     widget = docked(viewer, TrainWidget(viewer), "Train")
-    widget.model.setCurrentIndex(widget.model.findData(MODEL))
+    widget.form.model.setCurrentIndex(widget.form.model.findData(MODEL))
     widget._on_model()
     return widget
 
@@ -285,10 +285,10 @@ def test_grey_and_colour_images_are_approved_and_taught_in_one_go(viewer, train,
         viewer.add_image(data, name=name, rgb=data.ndim == 3, translate=(0, 60 * i))
         viewer.add_labels(mask, name=f"{name} mask", translate=(0, 60 * i))
         with AnnotationStore.for_model(MODEL) as store:
-            store.approve(scan_from_layer(viewer.layers[name]), mask, classes=train.card.classes)
-    click(qtbot, train.data_source.layers_option)
+            store.approve(scan_from_layer(viewer.layers[name]), mask, classes=train.form.card.classes)
+    click(qtbot, train.form.data_source.layers_option)
     for row in range(3):
-        train.data_source.pair_list.item(row).setCheckState(Qt.CheckState.Checked)
+        train.form.data_source.pair_list.item(row).setCheckState(Qt.CheckState.Checked)
     requests = []
     train.training.start = requests.append
     click(qtbot, train.train_button)
@@ -301,11 +301,11 @@ def test_grey_and_colour_images_are_approved_and_taught_in_one_go(viewer, train,
 
 def test_the_models_own_masks_do_not_teach_until_they_are_corrected(viewer, train, corrected, qtbot):
     _, layer, shown = corrected
-    click(qtbot, train.data_source.layers_option)
-    pairs = train.data_source.pair_list
+    click(qtbot, train.form.data_source.layers_option)
+    pairs = train.form.data_source.pair_list
     assert [pairs.item(row).toolTip() for row in range(pairs.count())] == [f"{layer.name} on scan"]
     shown.result.layers.mask.paint((5, 40, 40), 1)
-    train.data_source.list_layers()
+    train.form.data_source.list_layers()
     assert pairs.count() == 2
     for row in range(2):
         pairs.item(row).setCheckState(Qt.CheckState.Checked)
@@ -325,8 +325,8 @@ def test_a_drawn_mask_is_learnt_with_the_image_on_which_it_was_drawn(viewer, tra
         else:
             viewer.add_image(np.zeros((30, 40), np.uint8), name=name)
         viewer.add_labels(np.ones((30, 40), np.uint8), name=f"on {name}")
-    click(qtbot, train.data_source.layers_option)
-    pairs = [train.data_source.pair_list.item(row).toolTip() for row in range(3)]
+    click(qtbot, train.form.data_source.layers_option)
+    pairs = [train.form.data_source.pair_list.item(row).toolTip() for row in range(3)]
     assert sorted(pairs) == sorted(f"on {name} on {name}" for name in names)
 
 
@@ -346,8 +346,8 @@ def test_long_names_of_layers_can_be_told_apart(viewer, train, qtbot):
         where = {"translate": (0, 60 * i)}
         viewer.add_image(np.zeros((30, 40), np.uint8), name=f"{LONG}, {side}", **where)
         viewer.add_labels(np.ones((30, 40), np.uint8), name=f"{LONG}, {side}, by reader 2", **where)
-    click(qtbot, train.data_source.layers_option)
-    pairs = train.data_source.pair_list
+    click(qtbot, train.form.data_source.layers_option)
+    pairs = train.form.data_source.pair_list
     assert pairs.count() == 2
     for row, side in ((0, "right"), (1, "left")):
         item = pairs.item(row)
@@ -359,25 +359,25 @@ def test_long_names_of_layers_can_be_told_apart(viewer, train, qtbot):
 
 
 def test_a_folder_that_does_not_exist_says_so_before_the_training(viewer, train, qtbot, tmp_path):
-    click(qtbot, train.data_source.folder_option)
-    qtbot.keyClicks(train.data_source.folder_path, str(tmp_path / "gone"))
+    click(qtbot, train.form.data_source.folder_option)
+    qtbot.keyClicks(train.form.data_source.folder_path, str(tmp_path / "gone"))
     assert not train.train_button.isEnabled()
     assert train.hint.text() == train.train_button.toolTip() == "There is no such folder."
-    train.data_source.folder_path.selectAll()
-    qtbot.keyClicks(train.data_source.folder_path, str(tmp_path))
+    train.form.data_source.folder_path.selectAll()
+    qtbot.keyClicks(train.form.data_source.folder_path, str(tmp_path))
     assert train.train_button.isEnabled()
 
 
 def test_the_error_of_one_model_goes_when_another_is_chosen(viewer, train, qtbot, tmp_path):
-    click(qtbot, train.data_source.folder_option)
-    qtbot.keyClicks(train.data_source.folder_path, str(tmp_path))
+    click(qtbot, train.form.data_source.folder_option)
+    qtbot.keyClicks(train.form.data_source.folder_path, str(tmp_path))
     click(qtbot, train.train_button)
     qtbot.waitUntil(lambda: train.training.state == "failed", timeout=120_000)
-    assert "holds no annotated images" in train.status.text()
-    train.model.setFocus()
-    qtbot.keyClick(train.model, Qt.Key.Key_Down)
-    assert train.card.name != MODEL
-    qtbot.waitUntil(lambda: not train.status.isVisible(), timeout=5_000)
+    assert "holds no annotated images" in train.progress.status.text()
+    train.form.model.setFocus()
+    qtbot.keyClick(train.form.model, Qt.Key.Key_Down)
+    assert train.form.card.name != MODEL
+    qtbot.waitUntil(lambda: not train.progress.status.isVisible(), timeout=5_000)
     assert train.training.state == "idle"
 
 
@@ -386,16 +386,18 @@ def test_images_are_images_and_slices_are_of_volumes(viewer, train, qtbot):
         for seed in range(3):
             data = np.random.default_rng(seed).integers(0, 255, (20, 24)).astype(np.uint8)
             scan = scan_from_layer(viewer.add_image(data, name=f"photo {seed}"))
-            store.approve(scan, np.ones((20, 24), np.uint8), classes=train.card.classes)
+            store.approve(scan, np.ones((20, 24), np.uint8), classes=train.form.card.classes)
     train._on_model()
-    qtbot.waitUntil(lambda: train.data_source.approved_option.text() == "Approved: 3 images", timeout=60_000)
+    qtbot.waitUntil(
+        lambda: train.form.data_source.approved_option.text() == "Approved: 3 images", timeout=60_000
+    )
     with AnnotationStore.for_model(MODEL) as store:
         volume = np.random.default_rng(9).integers(0, 255, (5, 20, 24)).astype(np.uint8)
         scan = scan_from_layer(viewer.add_image(volume, name="volume"))
-        store.approve(scan, np.ones((5, 20, 24), np.uint8), classes=train.card.classes, planes=[1, 2])
+        store.approve(scan, np.ones((5, 20, 24), np.uint8), classes=train.form.card.classes, planes=[1, 2])
     train._on_model()
     expected = "Approved: 3 images, 2 slices of 1 volume"
-    qtbot.waitUntil(lambda: train.data_source.approved_option.text() == expected, timeout=60_000)
+    qtbot.waitUntil(lambda: train.form.data_source.approved_option.text() == expected, timeout=60_000)
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,9 @@ def viewer(own_home, viewer):
 def widget(viewer):
     train = TrainWidget(viewer)
     viewer.window.add_dock_widget(train, name="Train", area="right")
-    train.model.setCurrentIndex(train.model.findData(MODEL))
+    train.form.model.setCurrentIndex(train.form.model.findData(MODEL))
     train._on_model()
-    train.device.setCurrentIndex(train.device.findData("cpu"))
+    train.form.device.setCurrentIndex(train.form.device.findData("cpu"))
     return train
 
 
@@ -82,9 +82,9 @@ def images(tmp_path, write_ellipses):
 
 
 def from_folder(widget, folder, minutes=0.1):
-    widget.data_source.select_source("folder")
-    widget.data_source.folder_path.setText(str(folder))
-    widget.minutes.setValue(minutes)
+    widget.form.data_source.select_source("folder")
+    widget.form.data_source.folder_path.setText(str(folder))
+    widget.form.minutes.setValue(minutes)
 
 
 def finish(widget, qtbot, timeout=120_000):
@@ -98,17 +98,17 @@ def messages():
 def test_the_hint_says_what_is_missing(viewer, widget, tmp_path):
     assert not widget.train_button.isEnabled()
     assert "Nothing is approved" in widget.hint.text()
-    widget.data_source.select_source("layers")
+    widget.form.data_source.select_source("layers")
     assert "No Labels layer matches" in widget.hint.text()
     viewer.add_image(np.zeros((20, 30)), name="image", scale=(2, 2))
     viewer.add_labels(np.ones((20, 30), dtype=np.uint8), name="elsewhere")
     assert "No Labels layer matches" in widget.hint.text()
     viewer.add_labels(np.ones((20, 30), dtype=np.uint8), name="mask", scale=(2, 2))
-    assert widget.data_source.pair_list.count() == 1
+    assert widget.form.data_source.pair_list.count() == 1
     assert "Check the masks" in widget.hint.text()
-    widget.data_source.select_source("folder")
+    widget.form.data_source.select_source("folder")
     assert "Choose a folder" in widget.hint.text()
-    widget.data_source.folder_path.setText(str(tmp_path))
+    widget.form.data_source.folder_path.setText(str(tmp_path))
     assert widget.train_button.isEnabled()
     assert not widget.hint.isVisible()
 
@@ -119,7 +119,7 @@ def test_labels_of_a_folder_are_typed_and_a_broken_image_is_named(viewer, widget
         Image.fromarray((mask * (1 + np.arange(mask.shape[1]) // 20)).astype(np.uint8)).save(path)
     (images / "images" / "case_1.png").write_bytes(b"broken")
     from_folder(widget, images, minutes=0.02)
-    qtbot.keyClicks(widget.data_source.folder_labels, "any=target")
+    qtbot.keyClicks(widget.form.data_source.folder_labels, "any=target")
     qtbot.mouseClick(widget.train_button, Qt.MouseButton.LeftButton)
     finish(widget, qtbot)
     assert widget.training.state == "done", widget.training.error + widget.training.details
@@ -135,13 +135,13 @@ def test_from_a_folder_to_a_decision(viewer, widget, qtbot, images):
     widget.train_button.click()
     assert widget.training.busy
     assert not widget.train_button.isEnabled()
-    assert widget.progress_bar.isVisible()
+    assert widget.progress.bar.isVisible()
     with pytest.raises(BadInput, match="in progress"):
         widget.training.start(FineTuneRequest(MODEL, (images,), 1, "other"))
     qtbot.waitUntil(lambda: widget.training.state == "running", timeout=120_000)
-    assert "left" in widget.status.text()
-    qtbot.waitUntil(lambda: "images/s" in widget.status.text(), timeout=120_000)
-    assert re.search(r"\nstep \d+.*, loss [\d.e+-]+, [\d.e+]+ images/s$", widget.status.text())
+    assert "left" in widget.progress.status.text()
+    qtbot.waitUntil(lambda: "images/s" in widget.progress.status.text(), timeout=120_000)
+    assert re.search(r"\nstep \d+.*, loss [\d.e+-]+, [\d.e+]+ images/s$", widget.progress.status.text())
     finish(widget, qtbot)
     assert widget.training.state == "done", widget.training.error + widget.training.details
     assert {e.event for e in events} >= {"data", "progress", "epoch", "judging", "judged", "saved"}
@@ -164,15 +164,15 @@ def test_from_a_folder_to_a_decision(viewer, widget, qtbot, images):
 
 def test_a_new_structure_becomes_a_model_of_its_own(viewer, widget, qtbot, images, tiny_prompted_folder):
     install_folder(tiny_prompted_folder)
-    assert not widget.structure.isVisible()
+    assert not widget.form.structure.isVisible()
     widget.reload_models()
-    widget.model.setCurrentIndex(widget.model.findData("tiny-prompted"))
+    widget.form.model.setCurrentIndex(widget.form.model.findData("tiny-prompted"))
     widget._on_choice()
-    assert widget.structure.isVisible()
+    assert widget.form.structure.isVisible()
     from_folder(widget, images, minutes=0.05)
     assert not widget.train_button.isEnabled()
     assert "Name the new structure" in widget.hint.text()
-    qtbot.keyClicks(widget.structure, "Left cyst")
+    qtbot.keyClicks(widget.form.structure, "Left cyst")
     assert widget.train_button.isEnabled()
     qtbot.mouseClick(widget.train_button, Qt.MouseButton.LeftButton)
     finish(widget, qtbot)
@@ -195,8 +195,8 @@ def test_stop_ends_a_training_that_is_still_loading(viewer, widget, qtbot, image
     from_folder(widget, images, 0.5)
     widget.train_button.click()
     qtbot.waitUntil(lambda: widget.training.child.process_id > 0, timeout=60_000)
-    widget.stop_button.click()
-    assert not widget.stop_button.isEnabled()
+    widget.progress.stop_button.click()
+    assert not widget.progress.stop_button.isEnabled()
     qtbot.waitUntil(lambda: not widget.training.busy, timeout=10_000)
     assert widget.training.error == "Stopped before the first training step. Nothing was changed."
     assert widget.train_button.isVisibleTo(widget)
@@ -214,25 +214,25 @@ def test_the_training_continues_when_the_widget_is_closed(viewer, widget, qtbot,
     assert training.busy
     again = TrainWidget(viewer)
     viewer.window.add_dock_widget(again, name="Train", area="right")
-    assert again.progress_bar.isVisibleTo(again)
-    assert again.stop_button.isEnabled()
-    again.stop_button.click()  # keeps the best
-    assert again.stop_button.toolTip() == "The training is being stopped"
+    assert again.progress.bar.isVisibleTo(again)
+    assert again.progress.stop_button.isEnabled()
+    again.progress.stop_button.click()  # keeps the best
+    assert again.progress.stop_button.toolTip() == "The training is being stopped"
     finish(again, qtbot)
     assert training.state == "done", training.error + training.details
     assert training.saved.stopped
     assert again.comparison.isVisibleTo(again)
-    assert again.resume_button.isVisibleTo(again)
+    assert again.progress.resume_button.isVisibleTo(again)
     before = len(training.epochs)
-    again.minutes.setValue(0.05)
-    again.resume_button.click()
+    again.form.minutes.setValue(0.05)
+    again.progress.resume_button.click()
     finish(again, qtbot)
     assert training.state == "done", training.error + training.details
     assert len(training.epochs) >= before
     assert not training.saved.stopped
     again.comparison.keep_both_button.click()
     qtbot.waitUntil(lambda: training.state == "idle", timeout=60_000)
-    assert again.model.findData(f"{MODEL}-tuned") >= 0
+    assert again.form.model.findData(f"{MODEL}-tuned") >= 0
     assert again.session.choices["model"] == f"{MODEL}-tuned"
 
 
@@ -245,12 +245,12 @@ def test_from_layers(viewer, widget, qtbot):
         where = {"translate": (0, 60 * number)}
         viewer.add_image(image, name=f"image {number}", **where)
         viewer.add_labels(mask, name=f"mask {number}", **where)
-    widget.data_source.select_source("layers")
+    widget.form.data_source.select_source("layers")
     for row in range(3):
-        item = widget.data_source.pair_list.item(row)
+        item = widget.form.data_source.pair_list.item(row)
         item.setCheckState(type(item.checkState()).Checked)
-    assert len(widget.data_source.chosen_pairs()) == 3
-    widget.minutes.setValue(0.05)
+    assert len(widget.form.data_source.chosen_pairs()) == 3
+    widget.form.minutes.setValue(0.05)
     widget.train_button.click()
     qtbot.waitUntil(lambda: widget.training.busy, timeout=60_000)
     folder = widget.training.request.temporary_data
@@ -266,10 +266,10 @@ def test_from_layers(viewer, widget, qtbot):
 def test_a_widget_closed_while_layers_are_written(viewer, widget, qtbot, monkeypatch):
     viewer.add_image(np.arange(600.0).reshape(20, 30), name="image")
     viewer.add_labels(np.ones((20, 30), dtype=np.uint8), name="mask")
-    widget.data_source.select_source("layers")
-    item = widget.data_source.pair_list.item(0)
+    widget.form.data_source.select_source("layers")
+    item = widget.form.data_source.pair_list.item(0)
     item.setCheckState(type(item.checkState()).Checked)
-    widget.minutes.setValue(3)
+    widget.form.minutes.setValue(3)
     is_closed = threading.Event()
 
     def write_once_closed(*args):
@@ -295,8 +295,8 @@ def test_a_widget_closed_while_layers_are_written(viewer, widget, qtbot, monkeyp
 def test_an_empty_mask_is_refused(viewer, widget, qtbot):
     viewer.add_image(np.zeros((20, 30)), name="image")
     viewer.add_labels(np.zeros((20, 30), dtype=np.uint8), name="nothing")
-    widget.data_source.select_source("layers")
-    item = widget.data_source.pair_list.item(0)
+    widget.form.data_source.select_source("layers")
+    item = widget.form.data_source.pair_list.item(0)
     item.setCheckState(type(item.checkState()).Checked)
     notification_manager.records.clear()
     widget.train_button.click()
@@ -312,9 +312,9 @@ def test_bad_input_is_one_line(viewer, widget, qtbot, tmp_path):
     widget.train_button.click()
     finish(widget, qtbot)
     assert widget.training.state == "failed"
-    assert "nothing here: holds no annotated images" in widget.status.text()
-    assert "\n" not in widget.status.text()
-    assert "Traceback" not in widget.status.text()
+    assert "nothing here: holds no annotated images" in widget.progress.status.text()
+    assert "\n" not in widget.progress.status.text()
+    assert "Traceback" not in widget.progress.status.text()
     assert widget.train_button.isEnabled()  # something else can be tried at once
     assert not list_candidates()
 
@@ -338,13 +338,13 @@ def test_a_killed_training_is_reported(viewer, widget, qtbot, images):
     os.kill(widget.training.child.process_id, signal.SIGKILL)
     finish(widget, qtbot)
     assert widget.training.state == "failed"
-    assert "ended unexpectedly" in widget.status.text()
-    assert "unchanged" in widget.status.text()
+    assert "ended unexpectedly" in widget.progress.status.text()
+    assert "unchanged" in widget.progress.status.text()
     assert widget.train_button.isEnabled()
     assert not list_candidates()
     widget.training.details = "what was said"
     widget._refresh()
-    widget.details_button.click()
+    widget.progress.details_button.click()
     assert "what was said" in QApplication.clipboard().text()
 
 
@@ -374,7 +374,7 @@ def test_a_candidate_of_an_earlier_session_is_shown(viewer, widget, qtbot, image
     other.window.add_dock_widget(theirs, name="Train", area="right")
     qtbot.waitUntil(lambda: theirs.comparison.isVisible(), timeout=60_000)
     assert theirs.comparison.verdict.text() == widget.comparison.verdict.text()
-    assert not theirs.resume_button.isVisible()
+    assert not theirs.progress.resume_button.isVisible()
     theirs.comparison.use_button.click()
     qtbot.waitUntil(lambda: theirs.training.state == "idle", timeout=60_000)
     assert [v.version for v in list_versions(MODEL) if v.is_current] == ["2"]
@@ -417,7 +417,7 @@ def test_validation_texts():
 
 
 def test_fits_a_laptop(viewer, widget):
-    widget.advanced.expand(animate=False)
+    widget.form.advanced.expand(animate=False)
     assert widget.minimumSizeHint().width() <= 380
     assert widget.minimumSizeHint().height() <= 700
     assert widget.minimumWidth() <= 380

@@ -116,7 +116,7 @@ def test_closing_napari_says_what_is_kept_and_keeps_it(viewer, qtbot, images):
     (work,) = guard.work_in_progress()
     assert "Train can resume it" in work.kept
     assert "Stop and keep best" in work.kept
-    assert "Stop and keep best" in train.stop_button.text()
+    assert "Stop and keep best" in train.progress.stop_button.text()
     guard.closing.emit()
     viewer.window._task_status_manager.cancel_all()  # what napari does when its window is closed all the same
     assert not training.busy
@@ -128,6 +128,6 @@ def test_closing_napari_says_what_is_kept_and_keeps_it(viewer, qtbot, images):
     qtbot.waitUntil(train.interrupted.isVisible, timeout=60_000)
     click(qtbot, train.interrupted.resume_button)
     qtbot.waitUntil(lambda: training.state == "running", timeout=120_000)
-    click(qtbot, train.stop_button)
+    click(qtbot, train.progress.stop_button)
     qtbot.waitUntil(lambda: not training.busy, timeout=120_000)
     assert list(list_candidates()) == ["mine"]
