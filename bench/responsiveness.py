@@ -118,8 +118,8 @@ def reviewing(viewer: Any) -> None:
         for _ in range(4):
             widget.next()
             QTest.qWait(100)
-        widget.contours_button.click()
-        wait_for(lambda: widget.contours.layer is not None)
+        widget.display_buttons.outlines_button.click()
+        wait_for(lambda: widget.display_buttons.outlines.layer is not None)
     tell("rank and walk", holds.worst, theirs)
     wait_for(lambda: bool(widget.measures.size_text.text()))
     with Holds() as holds:

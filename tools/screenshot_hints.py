@@ -22,7 +22,7 @@ def hints(viewer: Any) -> Shots:
     segmenting.segment()
     wait_until(lambda: not segmenting.busy)
     reviewing.open_widget("Review")
-    reviewing.contours_button.click()
+    reviewing.display_buttons.outlines_button.click()
     reviewing.hints.inside_button.click()
     settle(1)
     yield "window-hints-ready", None

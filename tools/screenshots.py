@@ -146,20 +146,20 @@ def review(viewer: Any) -> Shots:
     for _ in range(3):
         widget.next()
     widget.approve()
-    widget.show_map("variance", True)
-    widget.map_buttons["variance"].setChecked(True)
+    widget.display_buttons.show_map("variance", True)
+    widget.display_buttons.map_buttons["variance"].setChecked(True)
     settle(1)
     yield "window-review", None
-    widget.show_map("variance", False)
+    widget.display_buttons.show_map("variance", False)
     for _ in range(len(widget.queue.findings)):  # the slices at both ends show no lesion
         if (widget.session.current.layers.mask.data[viewer.dims.current_step[0]] > 0).mean() > 0.02:
             break
         widget.next()
-    widget.contours_button.click()
-    wait_until(lambda: widget.contours.layer is not None)
+    widget.display_buttons.outlines_button.click()
+    wait_until(lambda: widget.display_buttons.outlines.layer is not None)
     settle(1)
     yield "window-outlines", None
-    widget.rank_unit.setCurrentIndex(1)
+    widget.ranking.unit_box.setCurrentIndex(1)
     widget.rank()
     settle(2)
     yield "review-objects", widget
@@ -189,8 +189,8 @@ def edge_contours(viewer: Any) -> Shots:
     yield "segment-fits", segmenting
     raise_widget(viewer, segmenting, "Review")
     wait_until(lambda: bool(reviewing.queue.findings) and bool(reviewing.measures.size_text.text()))
-    reviewing.edge_button.click()
-    wait_until(lambda: reviewing.edge_contours.layer is not None)
+    reviewing.display_buttons.edge_button.click()
+    wait_until(lambda: reviewing.display_buttons.edge_contours.layer is not None)
     settle(1)
     yield "window-contours", None
 

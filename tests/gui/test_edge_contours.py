@@ -35,17 +35,17 @@ def test_both_contours_follow_the_slice_on_screen(promising, qtbot):
     review = ReviewWidget(promising.viewer)
     qtbot.addWidget(review)
     review.show()
-    assert review.edge_button.isEnabled(), review.edge_button.toolTip()
-    assert "the true edge lies between the contours" in review.edge_button.toolTip()
+    assert review.display_buttons.edge_button.isEnabled(), review.display_buttons.edge_button.toolTip()
+    assert "the true edge lies between the contours" in review.display_buttons.edge_button.toolTip()
 
     def drawn():
-        layer = review.edge_contours.layer
+        layer = review.display_buttons.edge_contours.layer
         return set() if layer is None else {int(z) for z in layer.data[:, 0, 0]}
 
     promising.viewer.dims.set_point(0, promising.image.data_to_world((7, 0, 0))[0])
-    qtbot.mouseClick(review.edge_button, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(review.display_buttons.edge_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: drawn() == {7}, timeout=60_000)
-    layer = review.edge_contours.layer
+    layer = review.display_buttons.edge_contours.layer
     colours = {tuple(c) for c in np.round(layer.edge_color, 3)}
     assert len(colours) == 2  # inner and outer
     result = promising.result
@@ -54,15 +54,15 @@ def test_both_contours_follow_the_slice_on_screen(promising, qtbot):
     assert layer.data[:, 0, 1].min() == pytest.approx(rows[0] - 0.5)
     promising.viewer.dims.set_point(0, promising.image.data_to_world((5, 0, 0))[0])
     qtbot.waitUntil(lambda: drawn() == {5}, timeout=60_000)
-    qtbot.mouseClick(review.edge_button, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(review.display_buttons.edge_button, Qt.MouseButton.LeftButton)
     assert not layer.visible
 
 
 def test_a_model_that_was_not_calibrated_says_why_there_are_no_contours(shown_volume, qtbot):
     review = ReviewWidget(shown_volume.viewer)
     qtbot.addWidget(review)
-    assert not review.edge_button.isEnabled()
-    assert review.edge_button.toolTip().startswith("No 90 % contours: ")
+    assert not review.display_buttons.edge_button.isEnabled()
+    assert review.display_buttons.edge_button.toolTip().startswith("No 90 % contours: ")
 
 
 def test_the_export_writes_both_contours(promising, qtbot, tmp_path):

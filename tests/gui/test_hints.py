@@ -147,7 +147,7 @@ def test_the_agreement_follows_the_weights(viewer, review, qtbot):
     weights = np.array(result.segmentation.record.hints.weights)
     share = weights[result.segmentation.sample_maps.plane_samples(UNSURE)[:, 0, 25, 45] > 0.5].sum()
     assert agreement.data[UNSURE, 25, 45] == round(5 * share) > before[UNSURE, 25, 45]
-    assert "Hints weight the samples" in widget.map_buttons["variance"].toolTip()
+    assert "Hints weight the samples" in widget.display_buttons.map_buttons["variance"].toolTip()
     hinting.clear()
     settle(widget, qtbot)
     qtbot.waitUntil(lambda: result.layers.maps.agreement is not None, timeout=60_000)

@@ -118,7 +118,7 @@ def test_a_map_that_two_samples_cannot_give_says_so(shown_volume, review):
     found = result.segmentation
     result.segmentation = replace(found, variance=None, record=found.record.replace(samples=2))
     review.session.results_changed.emit()
-    assert review.map_buttons["variance"].toolTip() == (
+    assert review.display_buttons.map_buttons["variance"].toolTip() == (
         "A variance needs 3 samples or more: this run has 2 samples"
     )
 
@@ -140,23 +140,23 @@ def test_approving_a_2d_image_is_said_to_be_of_all_of_it(shown_volume, review):
 
 @pytest.mark.parametrize("key", list(MEASURES))
 def test_every_measure_ranks(shown_volume, review, qtbot, key):
-    at = review.measure_box.findData(key)
+    at = review.ranking.measure_box.findData(key)
     assert at >= 0
     review.queue.fill(())
-    review.measure_box.setCurrentIndex(at)
+    review.ranking.measure_box.setCurrentIndex(at)
     review.rank()
     qtbot.waitUntil(lambda: len(review.queue.findings) > 0, timeout=60_000)
     assert {finding.measure for finding in review.queue.findings} == {key}
 
 
 def test_objects_can_be_listed(shown_volume, review, qtbot):
-    review.rank_unit.setCurrentIndex(review.rank_unit.findData("objects"))
+    review.ranking.unit_box.setCurrentIndex(review.ranking.unit_box.findData("objects"))
     review.rank()
     qtbot.waitUntil(lambda: {finding.kind for finding in review.queue.findings} == {"object"}, timeout=60_000)
     review.next()
     assert review.queue.findings[0].name == shown_volume.result.card.classes[0].name
     shown_volume.session.results_changed.emit()  # as when more samples have come
-    assert review.rank_unit.currentData() == "objects"
+    assert review.ranking.unit_box.currentData() == "objects"
 
 
 def test_a_click_on_the_profile_goes_there(shown_volume, review, qtbot):
@@ -177,20 +177,20 @@ def test_the_mouse_on_the_profile_shows_the_slice_below_it(shown_volume, review,
 def test_the_variance_is_shown_and_hidden(shown_volume, review):
     (layer,) = shown_volume.result.layers.layers_of("variance")
     assert not layer.visible
-    review.map_buttons["variance"].click()
+    review.display_buttons.map_buttons["variance"].click()
     assert layer.visible
-    review.map_buttons["variance"].click()
+    review.display_buttons.map_buttons["variance"].click()
     assert not layer.visible
 
 
 def test_the_doubt_is_shown_in_place_of_the_variance(shown_volume, review, qtbot):
     (doubt,) = shown_volume.result.layers.layers_of("doubt")
     (variance,) = shown_volume.result.layers.layers_of("variance")
-    qtbot.mouseClick(review.map_buttons["variance"], Qt.MouseButton.LeftButton)
-    qtbot.mouseClick(review.map_buttons["doubt"], Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(review.display_buttons.map_buttons["variance"], Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(review.display_buttons.map_buttons["doubt"], Qt.MouseButton.LeftButton)
     assert (doubt.visible, variance.visible) == (True, False)
-    assert [button.isChecked() for button in review.map_buttons.values()] == [False, True]
-    assert "min(p, 1 - p)" in review.map_buttons["doubt"].toolTip()
+    assert [button.isChecked() for button in review.display_buttons.map_buttons.values()] == [False, True]
+    assert "min(p, 1 - p)" in review.display_buttons.map_buttons["doubt"].toolTip()
 
 
 def test_the_variance_button_follows_what_is_shown_from_elsewhere(shown_volume, review):
@@ -198,10 +198,10 @@ def test_the_variance_button_follows_what_is_shown_from_elsewhere(shown_volume, 
     (variance,), (mean,) = layers.layers_of("variance"), layers.layers_of("mean")
     mean.visible = True
     variance.visible = True
-    assert review.map_buttons["variance"].isChecked()
+    assert review.display_buttons.map_buttons["variance"].isChecked()
     variance.visible = False
-    assert not review.map_buttons["variance"].isChecked()
-    review.map_buttons["variance"].click()
+    assert not review.display_buttons.map_buttons["variance"].isChecked()
+    review.display_buttons.map_buttons["variance"].click()
     assert (variance.visible, mean.visible) == (True, False)  # two maps mix to colours without a meaning
 
 
@@ -216,13 +216,13 @@ def test_labels_changed_in_place_are_measured_after_a_refresh(shown_volume, revi
 
 def test_outlines_follow_the_slice_on_screen(shown_volume, review, qtbot):
     def drawn():
-        layer = review.contours.layer
+        layer = review.display_buttons.outlines.layer
         return set() if layer is None else {int(z) for z in layer.data[:, 0, 0]}
 
     review.next()
-    review.contours_button.click()
+    review.display_buttons.outlines_button.click()
     qtbot.waitUntil(lambda: drawn() == {5}, timeout=60_000)
-    layer = review.contours.layer
+    layer = review.display_buttons.outlines.layer
     np.testing.assert_allclose(layer_matrix(layer), layer_matrix(shown_volume.image))
     colours = {tuple(c) for c in np.round(layer.edge_color, 3)}
     assert len(colours) == 5  # one a sample
@@ -231,7 +231,7 @@ def test_outlines_follow_the_slice_on_screen(shown_volume, review, qtbot):
     assert rows.min() == pytest.approx(25 - 20, abs=1)
     shown_volume.viewer.dims.set_point(0, shown_volume.image.data_to_world((7, 0, 0))[0])
     qtbot.waitUntil(lambda: drawn() == {7}, timeout=60_000)
-    review.contours_button.click()
+    review.display_buttons.outlines_button.click()
     assert not layer.visible
 
 
@@ -354,8 +354,8 @@ def rank_and_close(viewer, qtbot):
     widget = ReviewWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Review", area="right")
     qtbot.waitUntil(lambda: len(widget.queue.findings) > 0, timeout=60_000)
-    widget.contours_button.click()
-    qtbot.waitUntil(lambda: widget.contours.layer is not None, timeout=60_000)
+    widget.display_buttons.outlines_button.click()
+    qtbot.waitUntil(lambda: widget.display_buttons.outlines.layer is not None, timeout=60_000)
     qtbot.waitUntil(lambda: bool(widget.measures.size_text.text()), timeout=60_000)
     widget.rank()
     parts = {"widget": widget, "measures": widget.measures}
