@@ -56,7 +56,7 @@ def test_nothing_lies_beyond_the_right_edge(name, widgets, qtbot) -> None:
 def test_the_header_says_run_and_model_of_a_long_name(widgets) -> None:
     header = widgets["Segment"].header
     assert "…" in header.line._elidedText()
-    assert header.run_line._elidedText() == "run 1 · Breast ultrasound lesions v1"
+    assert header.run_line._elidedText() == "run 1 · Breast ultrasound lesions v2"
 
 
 def test_the_legend_shows_five_classes_without_scrolling(widgets) -> None:
