@@ -286,7 +286,7 @@ def test_every_header_says_case_run_and_model_within_340_pixels(cases, segment):
     cases.second.name = "a name of an image that is far longer than 340 pixels " * 3
     for widget in (segment, models):
         header = widget.header
-        assert header.line.toolTip() == f"{cases.second.name} · run 1 · Breast ultrasound lesions v1"
+        assert header.line.toolTip() == f"{cases.second.name} · run 1 · Breast ultrasound lesions v2"
         widget.resize(340, 600)
         process_events()
         assert header.width() <= 380

@@ -47,7 +47,7 @@ def test_nothing_to_review_says_what_to_do(viewer):
 
 
 def test_no_region_is_called_certain_before_they_are_ranked(shown_volume, monkeypatch):
-    monkeypatch.setattr("napari_latentseg.widgets.review.widget.run_in_thread", lambda *_, **__: None)
+    monkeypatch.setattr("napari_latentseg.widgets.review.ranking.run_in_thread", lambda *_, **__: None)
     widget = ReviewWidget(shown_volume.viewer)
     shown_volume.viewer.window.add_dock_widget(widget, name="Review", area="right")
     widget.session.mask_changed.emit(widget.result)
@@ -133,7 +133,7 @@ def test_the_class_of_a_region_has_its_colour(shown_volume, review):
 def test_approving_a_2d_image_is_said_to_be_of_all_of_it(shown_volume, review):
     assert "this slice" in review.approve_button.toolTip()
     found = shown_volume.result.segmentation
-    review._update_ranking_choices(replace(found, mask=found.mask[0]))
+    review.ranking.offer(replace(found, mask=found.mask[0]))
     review._update_marks()
     assert "whole image" in review.approve_button.toolTip()
 
