@@ -166,12 +166,13 @@ def _render_ultrasound(
         (np.abs(columns - centre[1]) < relative_radius * 0.17 * shape[0]) & (rows > centre[0]) & ~lesion
     )
     echo *= 1 + 0.5 * ndimage.gaussian_filter(enhancement * 1.0, 7)
-    echo *= np.exp(-0.6 * depth)
-    gaussian_noise = (speckle_rng or rng).standard_normal((2, *shape))
-    speckle = np.hypot(*ndimage.gaussian_filter(gaussian_noise, (0, 0.8, 2.0)))
-    image = np.clip(echo, 0.01, None) * (speckle / speckle.mean()) ** 0.8
+    echo *= np.exp(-1.2 * depth)
+    noise_rng = speckle_rng or rng
+    # grain and contrast of the speckle, and the blur and noise below, are as in BUSI, so that the model
+    # does not find the sample odd; chosen by its distance from the training images
+    speckle = np.hypot(*ndimage.gaussian_filter(noise_rng.standard_normal((2, *shape)), (0, 1.0, 3.0)))
+    image = np.clip(echo, 0.01, None) * (speckle / speckle.mean()) ** 0.45
     floor = 0.008  # log compression, as on the machine's screen
     displayed = np.clip(np.log10(image / floor) / np.log10(1 / floor), 0, 1) ** 1.6
-    # 0.7 pixels make the speckle as coarse as in BUSI, so that breast-ultrasound does not find the sample odd
-    displayed = ndimage.gaussian_filter(displayed, 0.7)
+    displayed = ndimage.gaussian_filter(displayed, 0.7) + 0.015 * noise_rng.standard_normal(shape)
     return np.clip(255 * displayed, 0, 255).astype(np.uint8), lesion.astype(np.uint8)
