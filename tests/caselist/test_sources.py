@@ -108,6 +108,7 @@ def test_the_results_of_a_deidentified_batch(scans: Path, tiny_model_folder: Pat
         ("imagesTr/a_0000.png", "labelsTr/a.png"),
         ("a.png", "a_mask.png"),
         ("a.png", "a_seg.png"),
+        ("images/Ho\u0308hle.png", "masks/H\u00f6hle.png"),  # as macOS writes it, and as other systems do
     ],
 )
 def test_masks_without_a_model(tmp_path: Path, image: str, mask: str) -> None:

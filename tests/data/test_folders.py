@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.data.folders import find_annotated
+from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.data.label_names import parse_label_names
 from napari_latentseg.data.mask_values import COLOR_LABEL
 from napari_latentseg.errors import BadInput
@@ -117,6 +119,13 @@ def test_three_files_are_the_image_of_the_one_that_holds_all_colours(tmp_path: P
     nnunet_rgb_file(tmp_path / "one")
     first, second = (find_annotated(tmp_path / name).cases[0].read_scan() for name in ("three", "one"))
     assert first.content_sha256 == second.content_sha256
+
+
+def test_an_umlaut_of_macos_is_that_of_other_systems(tmp_path: Path) -> None:
+    png(tmp_path / "images" / (unicodedata.normalize("NFD", "Höhle ß") + ".png"), GREY)
+    png(tmp_path / "masks" / (unicodedata.normalize("NFC", "Höhle ß") + ".png"), MASK)
+    (case,) = find_annotated(tmp_path).cases
+    assert np.array_equal(case.read_class_numbers(LabelMap((LESION,)))[0], MASK)
 
 
 def test_colours_that_lie_elsewhere_are_refused(tmp_path: Path) -> None:

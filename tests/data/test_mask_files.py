@@ -75,6 +75,7 @@ OF_ONE_CLASS: dict[str, Callable[[Path], Path]] = {
     "0 and 1": lambda f: png(f, SHAPE),
     "0 and 255": lambda f: png(f, 255 * SHAPE),
     "0 and 17": lambda f: png(f, 17 * SHAPE),
+    "0, 254 and 255": lambda f: png(f, np.array([0, 254, 255], np.uint8)[PARTS]),
     "0 and 65535": lambda f: tiff(f, SHAPE.astype(np.uint16) * 65535),
     "JPEG": lambda f: png(f, 255 * SHAPE, "m.jpg", quality=95),
     "JPEG saved as PNG": lambda f: png(
@@ -187,6 +188,16 @@ REFUSED = {
         lambda f: png(f, np.dstack([PARTS * 0] * 3 + [PARTS * 100])),
         ONE,
         "has its shapes in the alpha channel",
+    ),
+    "white shapes in the alpha channel": (
+        lambda f: png(f, np.dstack([PARTS * 0 + 255] * 3 + [SHAPE * 255])),
+        ONE,
+        "is of one colour, and has its shapes in the alpha channel",
+    ),
+    "red shapes in the alpha channel": (
+        lambda f: png(f, np.dstack([PARTS * 0 + 255, PARTS * 0, PARTS * 0, SHAPE * 255])),
+        ONE,
+        "is of one colour, and has its shapes in the alpha channel",
     ),
 }
 

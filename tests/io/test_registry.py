@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -115,6 +116,43 @@ def test_bad_paths(tmp_path, name, why):
     with pytest.raises(BadInput, match=why) as caught:
         read_scan(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+CONTENTS = {
+    "a PNG": (lambda p: Image.new("L", (8, 8)).save(p, "PNG"), r"is a PNG image, .*; add \.png to its name"),
+    "a JPEG": (lambda p: Image.new("L", (8, 8)).save(p, "JPEG"), r"a JPEG image, .*; add \.jpg to its name"),
+    "a TIFF": (lambda p: Image.new("L", (8, 8)).save(p, "TIFF"), r"a TIFF image, .*; add \.tif to its name"),
+    "a NIfTI": (lambda p: p.write_bytes(nifti_bytes()), r"a NIfTI image, .*; add \.nii to its name"),
+    "a packed NIfTI": (
+        lambda p: p.write_bytes(gzip.compress(nifti_bytes())),
+        r"a NIfTI image, .*; add \.nii\.gz to its name",
+    ),
+    "a GIF": (
+        lambda p: Image.new("L", (8, 8)).save(p, "GIF"),
+        "is a GIF image, which is not read; save it as",
+    ),
+    "a HEIC": (
+        lambda p: p.write_bytes(b"\0\0\0\x18ftypheic" + bytes(20)),
+        "is a HEIC image, which is not read",
+    ),
+    "a damaged gzip": (
+        lambda p: p.write_bytes(b"\x1f\x8b" + bytes(20)),
+        "is a kind of file that is not known",
+    ),
+}
+
+
+def nifti_bytes() -> bytes:
+    return nib.Nifti1Image(np.zeros((2, 3, 4), np.uint8), np.eye(4)).to_bytes()
+
+
+@pytest.mark.parametrize("name", ["IMG_0001", "IMG.HEIC"])
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_a_file_without_a_known_ending_is_called_what_it_holds(tmp_path, kind, name):
+    write, message = CONTENTS[kind]
+    write(tmp_path / name)
+    with pytest.raises(BadInput, match=message):
+        read_scan(tmp_path / name)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,18 +74,18 @@ class ResultIndex:
     def _add_folder(self, folder: Path, files: list[str], *, are_masks: bool) -> None:
         prefixes = {name.removesuffix(RECORD_NAME) for name in files if name.endswith(f"_{RECORD_NAME}")}
         for prefix in sorted(prefixes):
-            self.records.setdefault(prefix.removesuffix("_").lower(), folder / f"{prefix}{RECORD_NAME}")
-        stems = {stem_of(Path(name)).lower() for name in files}
+            self.records.setdefault(_key(prefix.removesuffix("_")), folder / f"{prefix}{RECORD_NAME}")
+        stems = {_key(stem_of(Path(name))) for name in files}
         for name in files:
             path = folder / name
             stem = stem_of(path)
             match = _MASK_STEM.fullmatch(stem)
             image = match.group(1) if match is not None else stem
-            is_mask = are_masks or (match is not None and image.lower() in stems)
+            is_mask = are_masks or (match is not None and _key(image) in stems)
             if is_mask and not _is_of_result(name, prefixes) and is_image_file(path):
-                self.masks.setdefault(stem.lower() if are_masks else image.lower(), path)
+                self.masks.setdefault(_key(stem if are_masks else image), path)
                 if are_masks and match is not None:
-                    self.masks.setdefault(image.lower(), path)
+                    self.masks.setdefault(_key(image), path)
 
     def record_of(self, case: BatchCase) -> Path | None:
         """The record of the result of a case."""
@@ -101,11 +102,16 @@ def _is_of_result(name: str, prefixes: set[str]) -> bool:
     return any(name[: place + 1] in prefixes for place, letter in enumerate(name) if letter == "_")
 
 
+def _key(name: str) -> str:
+    """A name as it is compared: in small letters, umlauts composed, which macOS takes apart."""
+    return unicodedata.normalize("NFC", name).lower()
+
+
 def _keys(case: BatchCase) -> list[str]:
     """What a result or mask of a case may be called: like its file, like the case, or without a channel."""
-    stem = stem_of(case.path).lower()
+    stem = _key(stem_of(case.path))
     channel = _CHANNEL_STEM.fullmatch(stem)
-    return [stem, case.name.lower(), *([channel.group(1)] if channel is not None else [])]
+    return [stem, _key(case.name), *([channel.group(1)] if channel is not None else [])]
 
 
 def _mask_folders_beside(images: Path) -> list[Path]:

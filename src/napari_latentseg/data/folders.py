@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -157,7 +158,8 @@ def _files_by_stem(folder: Path, passed_over: _PassedOver) -> dict[str, Path]:
         if kind:
             passed_over.add(kind)
             continue
-        name = stem_of(path)
+        # macOS writes an umlaut as a letter and its dots: composed, so that image and mask have one name
+        name = unicodedata.normalize("NFC", stem_of(path))
         if name in files:  # image and mask are matched by this name, which must be one file's alone
             raise BadInput(path, f"has the same name as {files[name].name}", "rename or remove one of them")
         files[name] = path

@@ -92,8 +92,8 @@ def read_mask_file(path: Path, known_labels: Collection[int] | None = None) -> M
         if not has_color_labels and (indices := _palette_indices(path, scan)) is not None:
             return MaskFile(as_labels(indices), scan.geometry)
         rgb = values[..., :3]
+        _check_not_in_alpha(path, values)
         if (rgb == rgb[..., :1]).all():
-            _check_not_in_alpha(path, values)
             values = rgb[..., 0]
         elif has_color_labels and rgb.shape[-1] == 3 and rgb.dtype.kind == "u":
             return MaskFile(color_labels(rgb), scan.geometry)
@@ -111,8 +111,13 @@ def _palette_indices(path: Path, scan: Scan) -> NDArray[Any] | None:
 
 
 def _check_not_in_alpha(path: Path, values: NDArray[Any]) -> None:
-    if values.shape[-1] in (2, 4) and not values[..., :-1].any() and np.ptp(values[..., -1]) > 0:
-        raise BadInput(path, "is black, and has its shapes in the alpha channel", "save it without alpha")
+    """Refuse a mask that is of one colour, with transparency around its shapes: without alpha it is full."""
+    if values.shape[-1] not in (2, 4) or np.ptp(values[..., -1]) == 0:
+        return
+    colors = values[..., :-1].reshape(-1, values.shape[-1] - 1)
+    if (colors == colors[0]).all():
+        why = "is of one colour, and has its shapes in the alpha channel"
+        raise BadInput(path, why, "save it on a black background, without alpha")
 
 
 def _grey_of_one_color(path: Path, rgb: NDArray[Any]) -> NDArray[Any]:

@@ -71,8 +71,9 @@ def as_labels(values: NDArray[Any]) -> NDArray[Any]:
 def is_picture(values: NDArray[Any]) -> bool:
     """Whether a mask is a picture of one class, white on black, with soft edges or the noise of JPEG.
 
-    Of two values it is one in any case. Else the values between black and white must be many, and lie in a
-    thin rim around white: a class of its own has an area, or lies elsewhere.
+    Of two values it is one in any case, and so it is if all values but black are nearly white (254 and 255).
+    Else the values between black and white must be many, and lie in a thin rim around white: a class of its
+    own has an area, or lies elsewhere.
 
     Parameters
     ----------
@@ -83,7 +84,8 @@ def is_picture(values: NDArray[Any]) -> bool:
     distinct = np.unique(values)
     between_count = int(((distinct > 0) & (distinct < top)).sum())
     if between_count < _MIN_RIM_VALUES:
-        return between_count == 0
+        darkest = distinct[distinct > 0][0]
+        return between_count == 0 or bool(_is_white(int(top)) and darkest >= (1 - WHITE_TOLERANCE) * top)
     grey = values.astype(np.float32) / np.float32(top)
     is_rim = (grey > WHITE_TOLERANCE) & (grey < 1 - WHITE_TOLERANCE)
     is_faint = (grey > 0) & (grey <= WHITE_TOLERANCE)

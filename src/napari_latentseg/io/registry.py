@@ -276,7 +276,17 @@ def find_reader(path: Path) -> Format:
     if not is_file:
         raise BadInput(path, "is not a file", "give a file")
     dicom = import_module(FORMATS["dicom"])  # DICOM files often have no suffix, or a number for one
-    reader = cast(Format, dicom) if _suffix_of(path) is None and dicom.is_ours(path) else format_for(path)
+    is_dicom = _suffix_of(path) is None and dicom.is_ours(path)
+    reader = cast(Format, dicom) if is_dicom else _format_of_file(path)
     if is_empty:
         raise BadInput(path, "is empty (0 bytes)", "copy it again")
     return reader
+
+
+def _format_of_file(path: Path) -> Format:
+    """As `format_for`; of a file without the suffix of a format the error says what it holds."""
+    if _suffix_of(path) is None:
+        from napari_latentseg.io._unknown_kind import refuse_unknown_kind
+
+        refuse_unknown_kind(path)
+    return format_for(path)
