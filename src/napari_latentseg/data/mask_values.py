@@ -84,7 +84,7 @@ def is_picture(values: NDArray[Any]) -> bool:
     distinct = np.unique(values)
     between_count = int(((distinct > 0) & (distinct < top)).sum())
     if between_count < _MIN_RIM_VALUES:
-        darkest = distinct[distinct > 0][0]
+        darkest = distinct[distinct > 0].min(initial=top)
         return between_count == 0 or bool(_is_white(int(top)) and darkest >= (1 - WHITE_TOLERANCE) * top)
     grey = values.astype(np.float32) / np.float32(top)
     is_rim = (grey > WHITE_TOLERANCE) & (grey < 1 - WHITE_TOLERANCE)
