@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from napari_latentseg.core.prompts import Prompts
 from napari_latentseg.data.resize import resize
-from napari_latentseg.methods.simulated_prompts import PromptMaps
+from napari_latentseg.methods.simulated_prompts import PromptMaps, only_parts
 
 __all__ = [
     "View",
@@ -248,10 +248,7 @@ def only_pointed_at(probability: Array, view: View, prompts: Prompts, threshold:
         (top, left), (bottom, right) = (view.to_view(box[i : i + 2], size) for i in (0, 2))
         rows, columns = sorted((top, bottom)), sorted((left, right))
         wanted |= set(np.unique(labels[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1]).tolist())
-    wanted -= {0}
-    if not wanted:
-        return probability
-    return np.where((labels > 0) & ~np.isin(labels, list(wanted)), np.float32(0), probability)
+    return only_parts(probability, labels, wanted)
 
 
 def _pointed_at(view: View, prompts: Prompts, answer: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from napari_latentseg.methods.simulated_prompts import ObjectView, PromptMaps, point_in, sampling_grid
+from napari_latentseg.methods.simulated_prompts import (
+    ObjectView,
+    PromptMaps,
+    only_parts,
+    point_in,
+    sampling_grid,
+)
 
 __all__ = ["ClickedView", "clicked_view"]
 
@@ -48,13 +54,13 @@ class ClickedView:
 
         A reading that has nothing at the click stays as it is.
         """
-        return np.stack([self._only_pointed_at(reading) for reading in readings])
-
-    def _only_pointed_at(self, reading: NDArray[np.float32]) -> NDArray[np.float32]:
-        labels, _ = ndimage.label(reading > 0.5)
-        if not (wanted := labels[self.point]):
-            return reading
-        return np.where((labels > 0) & (labels != wanted), np.float32(0), reading)
+        parts = [ndimage.label(reading > 0.5)[0] for reading in readings]
+        return np.stack(
+            [
+                only_parts(reading, of_reading, {int(of_reading[self.point])})
+                for reading, of_reading in zip(readings, parts, strict=True)
+            ]
+        )
 
     def dice(self, answer: NDArray[np.bool_]) -> float:
         """Dice of an answer `(S, S)` with the whole object, also where the view shows a part of it."""

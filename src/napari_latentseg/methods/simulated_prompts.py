@@ -23,6 +23,7 @@ __all__ = [
     "PromptMaps",
     "choose_object",
     "deepest_point",
+    "only_parts",
     "point_in",
     "sampling_grid",
     "view_around",
@@ -125,6 +126,25 @@ def sampling_grid(view: ObjectView, size: int, detail: int) -> Tensor:
     centre_x, centre_y = ((2 * start + view.side) / size - 1 for start in (view.left, view.top))
     theta = torch.tensor([[[scale, 0, centre_x], [0, scale, centre_y]]], dtype=torch.float32)
     return F.affine_grid(theta, [1, 1, size // detail, size // detail], align_corners=False)
+
+
+def only_parts(
+    probability: NDArray[np.float32], parts: NDArray[np.integer], wanted: set[int]
+) -> NDArray[np.float32]:
+    """A probability `(H, W)` without the parts that are not wanted; all of it where none is wanted.
+
+    Parameters
+    ----------
+    probability
+        In [0, 1].
+    parts
+        The number of the connected part of each pixel, 0 outside of all, which stays as it is.
+    wanted
+        Numbers of parts; 0 counts for none.
+    """
+    if not (wanted := wanted - {0}):
+        return probability
+    return np.where((parts > 0) & ~np.isin(parts, list(wanted)), np.float32(0), probability)
 
 
 def deepest_point(mask: NDArray[np.bool_]) -> tuple[int, int]:
